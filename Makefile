@@ -1,0 +1,55 @@
+# make run    the workbook, executed, in build/book/, and the table dense / pruned, measured live
+# make test   ruff, pytest, nbval on every notebook
+# make lab    the student copies in work/, opened in JupyterLab
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find cspkit data notebooks -type f -not -name '*.pyc' -not -path '*checkpoints*')
+# Two processes at a time use two cores; each keeps to one thread.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: run test lab install notebooks clean
+.DELETE_ON_ERROR:
+
+run: install
+	@$(MAKE) --no-print-directory -j2 build/book/index.html build/headline.csv
+	@$(BIN)/python -m cspkit.teach.headline --show --out build/headline.csv
+	@echo "the workbook: build/book/index.html"
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	CSPKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 tests
+	CSPKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env \
+	    --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:cacheprovider notebooks/*.ipynb
+
+lab: install
+	@mkdir -p work
+	@cp -n notebooks/exercises/*.ipynb work/ 2>/dev/null || true
+	$(BIN)/jupyter lab --notebook-dir=work
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock pyproject.toml .ci/preflight.py
+	@$(PYTHON) .ci/preflight.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+build/book/index.html: $(SOURCES) $(VENV)/installed
+	@CSPKIT_PROGRESS=0 $(BIN)/python -m cspkit.teach.book build/book
+
+build/headline.csv: $(SOURCES) $(VENV)/installed
+	@rm -f $@
+	@$(BIN)/python -m cspkit.teach.headline --out $@ > /dev/null
+
+# Executes the notebooks in place and writes the student copies: before a commit that changes them.
+notebooks: install
+	$(BIN)/python -m cspkit.teach.notebooks
+	$(BIN)/python -m cspkit.teach.student
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,176 @@
+"""The command line: `python -m cspkit doctor | train | prune | transcribe`.
+
+Exit codes: 0 it worked, 1 it did not, 2 the call was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+# What a stage needs is imported by its command, so that --help and `doctor` start at once
+# and `doctor` can say what is missing.
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    call = parser.parse_args(arguments)
+    try:
+        return call.command(call)
+    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        print(f"cspkit {call.name}: {error}", file=sys.stderr)
+        return 2
+    except (FloatingPointError, OSError) as error:
+        print(f"cspkit {call.name}: {error}", file=sys.stderr)
+        return 1
+
+
+def doctor(call: argparse.Namespace) -> int:
+    from cspkit.teach.doctor import examine
+
+    findings = examine()
+    if call.json:
+        print(json.dumps([f._asdict() for f in findings]))
+    else:
+        for finding in findings:
+            print(f"[{'OK' if finding.ok else 'FAIL'}] {finding.requirement}: {finding.found}")
+    return 0 if all(f.ok for f in findings) else 1
+
+
+def train_command(call: argparse.Namespace) -> int:
+    import numpy as np
+
+    from cspkit.asr import DigitTask, save_transducer
+    from cspkit.training import train
+
+    _writable(call.out)
+    task = DigitTask(fold=call.fold, curriculum=call.steps)
+    model = task.new_model(call.seed)
+    start = time.perf_counter()
+    train(model, task, call.steps, rng=np.random.default_rng(call.seed))
+    seconds = time.perf_counter() - start
+    command = f"python -m cspkit train --fold {call.fold} --seed {call.seed} --steps {call.steps}"
+    save_transducer(model, call.out, command=command, fold=call.fold, seed=call.seed)
+    _report(call, {"seconds": seconds, **_scores(task, model)})
+    return 0
+
+
+def prune_command(call: argparse.Namespace) -> int:
+    import numpy as np
+
+    from cspkit.asr import DigitTask, load_transducer, save_transducer
+    from cspkit.asr.checkpoint import checkpoint_facts
+    from cspkit.pruning import prune
+
+    _writable(call.out)
+    dense = load_transducer(call.model)
+    fold = call.fold if call.fold is not None else int(checkpoint_facts(call.model).get("fold", 0))
+    task = DigitTask(fold=fold, config=dense.config)
+    start = time.perf_counter()
+    pruned = prune(
+        dense,
+        task,
+        call.method,
+        call.sparsity,
+        steps=call.steps,
+        mu=call.mu,
+        rng=np.random.default_rng(call.seed),
+    )
+    seconds = time.perf_counter() - start
+    save_transducer(
+        pruned.model, call.out, method=call.method, sparsity=call.sparsity, fold=fold, seed=call.seed
+    )
+    figures = {"seconds": seconds, "sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
+    _report(call, figures | _scores(task, pruned.model))
+    return 0
+
+
+def transcribe_command(call: argparse.Namespace) -> int:
+    from cspkit.asr import load_audio, load_transducer, mfcc, transcribe
+
+    model = load_transducer(call.model)
+    heard = []
+    for file in call.files:
+        waveform, sample_rate = load_audio(file)
+        try:
+            heard.append({"file": file, "text": transcribe(model, mfcc(waveform, sample_rate))})
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+    if call.json:
+        print(json.dumps(heard))
+    else:
+        for row in heard:
+            print(f"{row['file']}: {row['text']}" if len(heard) > 1 else row["text"])
+    return 0
+
+
+def _scores(task, model) -> dict[str, float]:
+    return {"dev_wer": task.evaluate(model, "dev")["wer"], "test_wer": task.evaluate(model, "test")["wer"]}
+
+
+def _report(call: argparse.Namespace, figures: dict[str, float]) -> None:
+    """Print figures for a machine, or for a person with WER in per cent."""
+    if call.json:
+        print(json.dumps({"out": str(call.out)} | figures))
+        return
+    for name, value in figures.items():
+        if name.endswith("wer"):
+            print(f"{name.replace('_wer', ' WER')}: {100 * value:.2f} %")
+        else:
+            print(f"{name}: {value if isinstance(value, int) else round(value, 6)}")
+    print(f"written: {call.out}")
+
+
+def _writable(out: Path) -> None:
+    """Refuse an impossible output before minutes are spent on what would go into it."""
+    if out.is_dir():
+        raise IsADirectoryError(f"--out is {out}, a folder: expected a file name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _default_model() -> Path:
+    from cspkit.asr.corpus import data_folder
+
+    return data_folder() / "models" / "dense_fold0.safetensors"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cspkit", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    def add(name: str, function, help_text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help_text, description=help_text)
+        sub.add_argument("--json", action="store_true", help="print JSON for machines")
+        sub.set_defaults(command=function)
+        return sub
+
+    def add_run(sub: argparse.ArgumentParser, steps: int, out: str) -> None:
+        sub.add_argument("--steps", type=int, default=steps, help="training steps (%(default)s)")
+        sub.add_argument("--seed", type=int, default=0, help="of weights and batches (%(default)s)")
+        sub.add_argument("--out", type=Path, default=Path(out), help="file to write (%(default)s)")
+
+    add("doctor", doctor, "Examine this machine and this installation.")
+
+    sub = add("train", train_command, "Train a dense recogniser on the embedded corpus.")
+    add_run(sub, 2000, "build/dense.safetensors")
+    sub.add_argument("--fold", type=int, default=0, help="0 to 4, the takes tested on (%(default)s)")
+
+    sub = add("prune", prune_command, "Prune a trained recogniser.")
+    add_run(sub, 600, "build/pruned.safetensors")
+    sub.add_argument("--method", default="csp", help="gmp or csp (%(default)s)")
+    sub.add_argument("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
+    sub.add_argument("--mu", type=float, help="weight of D (the method's own)")
+    sub.add_argument("--fold", type=int, help="0 to 4 (that of the model)")
+    sub.add_argument("--model", type=Path, default=_default_model(), help="dense checkpoint")
+
+    sub = add("transcribe", transcribe_command, "Print the digits spoken in audio files.")
+    sub.add_argument("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
+    sub.add_argument("--model", type=Path, default=_default_model(), help="checkpoint to use")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""Connected digit recognition as a Task of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
+from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
+from cspkit.asr.loss import rnnt_loss
+from cspkit.asr.scoring import word_error_rate
+from cspkit.asr.transducer import Transducer, TransducerConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances padded to one length, the shortest first.
+
+    Attributes
+    ----------
+    features : Tensor, shape (N, T, n_features)
+    feature_lengths : Tensor, shape (N,)
+    targets : Tensor, shape (N, U)
+    target_lengths : Tensor, shape (N,)
+    """
+
+    features: Tensor
+    feature_lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+
+def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
+    """Sort utterances by length and pad them to a batch.
+
+    Raises
+    ------
+    ValueError
+        If a text has an unknown unit, or more units than its frames can emit when decoded.
+    """
+    utterances = sorted(utterances, key=lambda u: len(u.features))
+    labels = [config.labels(u.text) for u in utterances]
+    for utterance, units in zip(utterances, labels, strict=True):
+        most = len(utterance.features) // config.stack * MAX_SYMBOLS
+        if len(units) > most:
+            raise ValueError(
+                f"utterance {utterance.id!r} has {len(units)} units in "
+                f"{len(utterance.features)} frames: expected at most {most}"
+            )
+    return Batch(
+        features=pad_sequence([torch.from_numpy(u.features) for u in utterances], batch_first=True),
+        feature_lengths=torch.tensor([len(u.features) for u in utterances]),
+        targets=pad_sequence([torch.tensor(units) for units in labels], batch_first=True),
+        target_lengths=torch.tensor([len(units) for units in labels]),
+    )
+
+
+def bucketed_logits(model: Transducer, batch: Batch, size: int = 8) -> Tensor:
+    """Logits (N, S, U + 1, K) of a batch, from buckets of similar length.
+
+    Most cells of a padded batch are padding. A bucket of `size` utterances is computed at its own
+    longest length, and only its logits are padded to those of the batch.
+    """
+    most_frames = int(batch.feature_lengths.max()) // model.config.stack
+    most_labels = int(batch.target_lengths.max())
+    padded = []
+    for features, n_frames, targets, n_labels in zip(
+        batch.features.split(size),
+        batch.feature_lengths.split(size),
+        batch.targets.split(size),
+        batch.target_lengths.split(size),
+        strict=True,
+    ):
+        logits = model(features[:, : int(n_frames.max())], targets[:, : int(n_labels.max())])
+        S, U1 = logits.shape[1:3]
+        padding = (0, 0, 0, most_labels + 1 - U1, 0, most_frames - S)
+        padded.append(torch.nn.functional.pad(logits, padding))
+    return torch.cat(padded)
+
+
+class DigitTask:
+    """Strings of spoken digits: a `cspkit.training.Task`.
+
+    Parameters
+    ----------
+    corpus : Corpus, optional
+        The embedded corpus where it is not given.
+    fold : int
+        0 to 4, which takes are tested on.
+    config : TransducerConfig, optional
+        Units and frame stacking of the models.
+    batch_size : int
+        Utterances of a training batch.
+    curriculum : int
+        Length in steps of the curriculum of training from scratch: single digits for the first
+        tenth, up to three until three tenths, up to seven after. 0 starts with up to seven.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus | None = None,
+        fold: int = 0,
+        *,
+        config: TransducerConfig | None = None,
+        batch_size: int = 32,
+        curriculum: int = 0,
+    ) -> None:
+        self.corpus = corpus or load_spoken_digits()
+        self.fold = fold
+        self.config = config or TransducerConfig()
+        self.batch_size = batch_size
+        self.curriculum = curriculum
+        self._by_speaker: dict[str, list[Utterance]] = {}
+        for recording in self.corpus.split("train", fold):
+            self._by_speaker.setdefault(recording.speaker, []).append(recording)
+
+    def new_model(self, seed: int) -> Transducer:
+        """Return an untrained model, normalised by the training part of this fold."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = Transducer(self.config)
+        frames = [r.features for r in self.corpus.split("train", self.fold)]
+        model.set_normalisation(torch.from_numpy(np.concatenate(frames)))
+        return model
+
+    def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
+        """Yield batches: drawn without end for "train", the fixed strings of the other parts."""
+        if split == "train":
+            step = 0
+            while True:
+                longest = self.longest(step)
+                strings = [self._draw(longest, rng) for _ in range(self.batch_size)]
+                yield collate(strings, self.config)
+                step += 1
+        strings = sorted(self.corpus.strings(split, self.fold), key=lambda u: len(u.features))
+        for first in range(0, len(strings), self.batch_size):
+            yield collate(strings[first : first + self.batch_size], self.config)
+
+    def longest(self, step: int) -> int:
+        """Most digits of a string that the curriculum allows at a step."""
+        if step < 0.1 * self.curriculum:
+            return 1
+        return 3 if step < 0.3 * self.curriculum else MAX_DIGITS
+
+    def _draw(self, longest: int, rng: np.random.Generator) -> Utterance:
+        speakers = list(self._by_speaker)
+        recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
+        n_digits = rng.integers(1, longest + 1)
+        return joined([recordings[i] for i in rng.integers(len(recordings), size=n_digits)])
+
+    def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean over utterances of cost / target length, and the logits (N, S, U + 1, K)."""
+        logits = bucketed_logits(model, batch)
+        costs = rnnt_loss(
+            logits,
+            batch.targets,
+            batch.feature_lengths // self.config.stack,
+            batch.target_lengths,
+            reduction="none",
+        )
+        return (costs / batch.target_lengths).mean(), logits
+
+    def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
+        """Compression error in what the model computes: the mean over all valid cells (s, u) of
+
+            KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k)).
+
+        References
+        ----------
+        Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network",
+        arXiv:1503.02531.
+        """
+        frame = torch.arange(outputs.shape[1])[:, None]
+        label = torch.arange(outputs.shape[2])
+        valid = (frame < (batch.feature_lengths // self.config.stack)[:, None, None]) & (
+            label <= batch.target_lengths[:, None, None]
+        )
+        log_p = outputs[valid].log_softmax(dim=-1)
+        log_reference = reference_outputs[valid].log_softmax(dim=-1)
+        return torch.nn.functional.kl_div(
+            log_p, log_reference, reduction="batchmean", log_target=True
+        )
+
+    @torch.no_grad()
+    def evaluate(self, model: Transducer, split: str) -> dict[str, float]:
+        """Return `wer`, the word error rate, and `loss`, the cost per word in nats."""
+        strings = self.corpus.strings(split, self.fold)
+        hypotheses = transcribe(model, [u.features for u in strings])
+        costs, words = 0.0, 0
+        for batch in self.batches(split, np.random.default_rng(0)):
+            per_word, _ = self.loss(model, batch)
+            costs += per_word.item() * len(batch.targets)
+            words += len(batch.targets)
+        return {
+            "wer": word_error_rate([u.text for u in strings], hypotheses),
+            "loss": costs / words,
+        }

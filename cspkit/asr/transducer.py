@@ -1,0 +1,152 @@
+"""A compact RNN-Transducer.
+
+Shapes: N utterances, T feature frames, S = T // stack stacked frames, U labels, K output units
+(the words, then the blank), H a hidden size.
+
+    features (N, T, 13) -> normalise, stack -> encoder LSTM -> (N, S, H)
+    labels   (N, U)     -> embed            -> predictor LSTM -> (N, U + 1, H)
+    joiner   tanh(A_enc encoded + A_pred predicted) -> output layer -> logits (N, S, U + 1, K)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cspkit.asr.corpus import DIGITS
+
+State = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class TransducerConfig:
+    """Sizes of a Transducer, and the units that it writes.
+
+    Attributes
+    ----------
+    units : tuple of str
+        What a label stands for; the blank is the unit after the last.
+    n_features : int
+        Coefficients per feature frame.
+    stack : int
+        Feature frames per encoder frame.
+    encoder_layers, encoder_size, embedding_size, predictor_size, joiner_size : int
+    """
+
+    units: tuple[str, ...] = DIGITS
+    n_features: int = 13
+    stack: int = 3
+    encoder_layers: int = 2
+    encoder_size: int = 128
+    embedding_size: int = 32
+    predictor_size: int = 128
+    joiner_size: int = 128
+
+    @property
+    def blank(self) -> int:
+        """Index of the blank unit."""
+        return len(self.units)
+
+    def labels(self, text: str) -> list[int]:
+        """Labels of the words of a text; a word that is no unit raises ValueError."""
+        unknown = [word for word in text.split() if word not in self.units]
+        if unknown:
+            raise ValueError(f"text has the unit {unknown[0]!r}: expected {', '.join(self.units)}")
+        return [self.units.index(word) for word in text.split()]
+
+    def text(self, labels: Sequence[int]) -> str:
+        """Words of a sequence of labels."""
+        return " ".join(self.units[label] for label in labels)
+
+
+class Transducer(nn.Module):
+    """RNN-Transducer: encoder and predictor LSTMs, additive tanh joiner.
+
+    It takes raw features: their normalisation is part of the model, as buffers, so that a
+    checkpoint is complete.
+
+    Parameters
+    ----------
+    config : TransducerConfig
+
+    References
+    ----------
+    Graves, "Sequence transduction with recurrent neural networks", arXiv:1211.3711.
+    """
+
+    def __init__(self, config: TransducerConfig | None = None) -> None:
+        super().__init__()
+        c = self.config = config or TransducerConfig()
+        self.encoder = nn.LSTM(
+            c.n_features * c.stack, c.encoder_size, c.encoder_layers, batch_first=True
+        )
+        self.embedding = nn.Embedding(len(c.units) + 1, c.embedding_size)
+        self.predictor = nn.LSTM(c.embedding_size, c.predictor_size, batch_first=True)
+        self.joiner_encoder = nn.Linear(c.encoder_size, c.joiner_size)
+        self.joiner_predictor = nn.Linear(c.predictor_size, c.joiner_size, bias=False)
+        self.output = nn.Linear(c.joiner_size, len(c.units) + 1)
+        self.register_buffer("feature_mean", torch.zeros(c.n_features))
+        self.register_buffer("feature_std", torch.ones(c.n_features))
+
+    @property
+    def prunable(self) -> list[str]:
+        """Names of the weights that pruning may cut: all matrices of the LSTMs and the joiner."""
+        return [
+            name
+            for name, weight in self.named_parameters()
+            if weight.dim() == 2 and not name.startswith(("embedding.", "output."))
+        ]
+
+    def set_normalisation(self, features: Tensor) -> None:
+        """Take mean and standard deviation of each coefficient from features (n, n_features)."""
+        self.feature_mean.copy_(features.mean(dim=0))
+        self.feature_std.copy_(features.std(dim=0))
+
+    def forward(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Logits of all cells of the lattices.
+
+        Parameters
+        ----------
+        features : Tensor, shape (N, T, n_features)
+            Raw, float32.
+        targets : Tensor, shape (N, U)
+            Labels.
+
+        Returns
+        -------
+        Tensor, shape (N, T // stack, U + 1, K)
+        """
+        predicted, _ = self.predict(self.start(targets))
+        return self.join(self.encode(features)[0], predicted)
+
+    def encode(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Encode features (N, T, n_features) to (N, T // stack, encoder_size).
+
+        Frames at the end that do not fill a stack are dropped.
+        """
+        N, T, C = features.shape
+        S = T // self.config.stack
+        if C != self.config.n_features or S == 0:
+            raise ValueError(
+                f"features have shape {tuple(features.shape)}: expected "
+                f"(N, T, {self.config.n_features}) with T >= {self.config.stack}"
+            )
+        normalised = (features[:, : S * self.config.stack] - self.feature_mean) / self.feature_std
+        return self.encoder(normalised.reshape(N, S, -1), state)
+
+    def start(self, targets: Tensor) -> Tensor:
+        """Put the start of sequence, for which the blank stands, before labels (N, U)."""
+        return nn.functional.pad(targets, (1, 0), value=self.config.blank)
+
+    def predict(self, labels: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run the predictor over labels (N, U): (N, U, predictor_size) and its new state."""
+        return self.predictor(self.embedding(labels), state)
+
+    def join(self, encoded: Tensor, predicted: Tensor) -> Tensor:
+        """Join (N, S, encoder_size) with (N, U, predictor_size) to logits (N, S, U, K)."""
+        frames = self.joiner_encoder(encoded)[:, :, None]
+        history = self.joiner_predictor(predicted)[:, None]
+        return self.output(torch.tanh(frames + history))

@@ -1,0 +1,158 @@
+"""Prune a trained model: any module, any task."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+from torch import Tensor, nn
+
+from cspkit.pruning.csp import CSP
+from cspkit.pruning.gmp import GMP
+from cspkit.training import Task, train
+
+PRUNERS = {"gmp": GMP, "csp": CSP}
+PRUNABLE_TYPES = (nn.Linear, nn.LSTM, nn.GRU, nn.RNN, nn.Conv1d)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` returns.
+
+    Attributes
+    ----------
+    model : nn.Module
+        A pruned copy; its cut weights are exact zeros.
+    masks : dict of Tensor
+        bool, by weight; True is kept.
+    log : list of dict
+        A row per step, see `cspkit.training.train`.
+    """
+
+    model: nn.Module
+    masks: dict[str, Tensor]
+    log: list[dict[str, float]]
+
+    @property
+    def n_nonzero(self) -> int:
+        """Prunable weights that are not zero."""
+        weights = dict(self.model.named_parameters())
+        return sum(int((weights[name] != 0).sum()) for name in self.masks)
+
+    @property
+    def sparsity(self) -> float:
+        """Zeros / prunable weights."""
+        return 1.0 - self.n_nonzero / sum(mask.numel() for mask in self.masks.values())
+
+
+def prunable_weights(
+    model: nn.Module, layers: Sequence[str] | None = None
+) -> dict[str, nn.Parameter]:
+    """Find the weights to prune.
+
+    Parameters
+    ----------
+    model : nn.Module
+    layers : sequence of str, optional
+        Names of weights, or patterns such as "encoder.*"; biases never count. Where it is not
+        given: what the model names in an attribute `prunable`, else every matrix or kernel of
+        its Linear, LSTM, GRU, RNN and Conv1d layers.
+
+    Returns
+    -------
+    dict of nn.Parameter
+        By name.
+
+    Raises
+    ------
+    ValueError
+        If a name matches nothing, or there is nothing to prune.
+    """
+    if layers is None:
+        layers = getattr(model, "prunable", None)
+    owned = {
+        f"{prefix}.{name}" if prefix else name: weight
+        for prefix, module in model.named_modules()
+        if isinstance(module, PRUNABLE_TYPES)
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.dim() >= 2
+    }
+    if layers is not None:
+        unmatched = [p for p in layers if not any(fnmatchcase(name, p) for name in owned)]
+        if unmatched:
+            raise ValueError(f"layers has {unmatched[0]!r}: expected one of {', '.join(owned)}")
+        owned = {n: w for n, w in owned.items() if any(fnmatchcase(n, p) for p in layers)}
+    if not owned:
+        raise ValueError(f"{type(model).__name__} has no weights that can be pruned")
+    return owned
+
+
+def prune(
+    model: nn.Module,
+    task: Task,
+    method: str,
+    sparsity: float,
+    *,
+    steps: int = 600,
+    rate: float = 1e-2,
+    mu: float | None = None,
+    layers: Sequence[str] | None = None,
+    rng: np.random.Generator | None = None,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+    **settings,
+) -> Pruned:
+    """Prune a copy of a trained model, and train it while that happens.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The trained model; it is not changed, and serves as the reference of D.
+    task : Task
+    method : str
+        A name in `PRUNERS`.
+    sparsity : float
+        Zeros / prunable weights at the end, 0 <= sparsity < 1, met to one weight.
+    steps : int
+        Training steps, schedule and debiasing together.
+    rate : float
+        Peak learning rate; it falls to zero along a cosine.
+    mu : float, optional
+        Weight of the compression-error term; the method's own default where it is not given.
+    layers : sequence of str, optional
+        See `prunable_weights`.
+    rng : np.random.Generator, optional
+        Source of the batches; seed 0 where it is not given.
+    on_step : callable, optional
+        Called after every step with its row of the log.
+    **settings
+        Of the method, see its class.
+
+    Returns
+    -------
+    Pruned
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown or an argument is out of range, before anything is trained.
+    """
+    if method not in PRUNERS:
+        raise ValueError(f"method is {method!r}: expected one of {', '.join(PRUNERS)}")
+    pruned = copy.deepcopy(model)
+    pruner = PRUNERS[method](prunable_weights(pruned, layers), sparsity, steps, **settings)
+    log = train(
+        pruned,
+        task,
+        steps,
+        pruner=pruner,
+        reference=copy.deepcopy(model).eval(),
+        mu=pruner.mu if mu is None else mu,
+        rng=rng or np.random.default_rng(0),
+        rate=rate,
+        schedule="cosine",
+        on_step=on_step,
+    )
+    return Pruned(pruned, pruner.masks, log)

@@ -1,0 +1,217 @@
+"""The one training loop, and the two protocols that it speaks: Task and Pruner.
+
+The loop knows no task and no pruning method by name. Dense training is the loop with no pruner;
+the compression-error term mu * D(reference || model) is an argument, so open to every method.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cspkit.progress import progress
+
+
+def use_threads(count: int) -> None:
+    """Set the number of torch threads, and keep freed memory in the process.
+
+    On small recurrent networks two threads gain nothing over one, and thread pools that fight
+    each other cost much more than they give: the parallelism here is processes over runs. The
+    default C library on Linux returns the large blocks of every step to the system and takes
+    them back, page by page, in the next; thresholds beyond their size stop that.
+    """
+    torch.set_num_threads(count)
+    with contextlib.suppress(OSError, AttributeError):
+        mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(trim_threshold, (1 << 31) - 1)
+
+
+use_threads(int(os.environ.get("CSPKIT_THREADS", "1")))
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the loop must know of a learning task. A method may be missing where the text says so.
+
+    A task with no `divergence` can be trained and pruned with mu = 0 only.
+    """
+
+    def batches(self, split: str, rng: np.random.Generator) -> Iterator[Any]:
+        """Yield batches: without end for "train", once through for the other parts."""
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
+        """Return the scalar training loss and the model's outputs."""
+
+    def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
+        """Return the figures of merit on one part, smaller is better; fractions, not per cent."""
+
+
+@runtime_checkable
+class Pruner(Protocol):
+    """What a pruning method does at the four moments of a training step."""
+
+    def before_forward(self, step: int) -> None:
+        """Put the weights into the model that the loss is taken at."""
+
+    def after_backward(self, step: int) -> None:
+        """Change gradients, and put the weights into the model that the optimizer updates."""
+
+    def after_update(self, step: int) -> None:
+        """Mend what the optimizer must not move."""
+
+    def finish(self) -> None:
+        """Leave the final weights in the model, their zeros exact."""
+
+    @property
+    def sparsity(self) -> float:
+        """Zeros / prunable weights at present, 0 to 1."""
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    steps: int,
+    *,
+    pruner: Pruner | None = None,
+    reference: nn.Module | None = None,
+    mu: float = 0.0,
+    rng: np.random.Generator,
+    rate: float = 3e-3,
+    schedule: str = "one-cycle",
+    clip: float = 5.0,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train a model in place, dense or while it is pruned.
+
+    Each step takes the gradient of
+
+        L(W) + mu D(reference || model)
+
+    clips its norm, and makes one step of Adam.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    task : Task
+        Where batches, the loss L and the divergence D come from.
+    steps : int
+        Number of updates.
+    pruner : Pruner, optional
+        A pruning method, made for the weights of this model; none trains densely.
+    reference : nn.Module, optional
+        The model whose outputs D compares with; it is not changed. Needed where mu > 0.
+    mu : float
+        Weight of the compression-error term, >= 0.
+    rng : np.random.Generator
+        Source of all randomness of the batches.
+    rate : float
+        Peak learning rate of Adam.
+    schedule : {"one-cycle", "cosine"}
+        Rise over the first 30 % and fall to zero (from scratch), or fall from the peak to zero.
+    clip : float
+        Bound on the norm of the gradient.
+    on_step : callable, optional
+        Called after every step with its row of the log, for live plots and records.
+
+    Returns
+    -------
+    list of dict
+        A row per step: step, loss, divergence, rate, sparsity.
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit one another.
+    FloatingPointError
+        If the loss is not finite; the message names the step.
+    """
+    _validate(task, steps, reference, mu, rate, schedule)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    model.train()
+    log: list[dict[str, float]] = []
+    batches = task.batches("train", rng)
+    for step in progress(range(steps), "pruning" if pruner else "training"):
+        batch = next(batches)
+        if pruner is not None:
+            pruner.before_forward(step)
+
+        loss, outputs = task.loss(model, batch)
+        divergence = torch.zeros(())
+        if mu > 0:
+            with torch.no_grad():
+                _, reference_outputs = task.loss(reference, batch)
+            divergence = task.divergence(reference_outputs, outputs, batch)
+        objective = loss + mu * divergence
+        if not torch.isfinite(objective):
+            raise FloatingPointError(f"the loss of step {step} is {objective.item()}")
+
+        optimizer.zero_grad()
+        objective.backward()
+        if pruner is not None:
+            pruner.after_backward(step)
+        nn.utils.clip_grad_norm_(parameters, clip)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * rate_factor(schedule, step, steps)
+        optimizer.step()
+        if pruner is not None:
+            pruner.after_update(step)
+
+        row = {
+            "step": step,
+            "loss": loss.item(),
+            "divergence": divergence.item(),
+            "rate": optimizer.param_groups[0]["lr"],
+            "sparsity": pruner.sparsity if pruner is not None else 0.0,
+        }
+        log.append(row)
+        if on_step is not None:
+            on_step(row)
+    if pruner is not None:
+        pruner.finish()
+    model.eval()
+    return log
+
+
+def rate_factor(schedule: str, step: int, steps: int) -> float:
+    """Learning rate of a step as a fraction of its peak.
+
+    "cosine" is (1 + cos(pi t)) / 2 with t = step / steps. "one-cycle" rises along a cosine from
+    1/25 to 1 over the first 30 % of the steps and falls along a cosine to zero.
+
+    References
+    ----------
+    Smith and Topin, "Super-convergence", arXiv:1708.07120.
+    """
+    t = step / steps
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * t)) / 2
+    if t < 0.3:
+        return 1 - (1 - 1 / 25) * (1 + math.cos(math.pi * t / 0.3)) / 2
+    return (1 + math.cos(math.pi * (t - 0.3) / 0.7)) / 2
+
+
+def _validate(task, steps, reference, mu, rate, schedule) -> None:
+    if int(steps) != steps or steps < 1:
+        raise ValueError(f"steps is {steps!r}: expected a positive integer")
+    if not (math.isfinite(mu) and mu >= 0):
+        raise ValueError(f"mu is {mu!r}: expected a finite number >= 0")
+    if mu > 0 and reference is None:
+        raise ValueError(f"reference is None with mu = {mu}: expected the model to compare with")
+    if mu > 0 and not hasattr(task, "divergence"):
+        raise ValueError(f"mu is {mu}, but {type(task).__name__} has no divergence: expected mu=0")
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"rate is {rate!r}: expected a finite number > 0")
+    if schedule not in ("one-cycle", "cosine"):
+        raise ValueError(f"schedule is {schedule!r}: expected 'one-cycle' or 'cosine'")
