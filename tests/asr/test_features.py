@@ -1,0 +1,92 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cspkit.asr import load_audio, load_spoken_digits, load_transducer, mfcc, transcribe
+from cspkit.asr.corpus import data_folder
+from cspkit.asr.features import mel_filters
+
+FSDD = os.environ.get("CSPKIT_FSDD")
+needs_audio = pytest.mark.skipif(
+    not FSDD, reason="CSPKIT_FSDD is not set: it names the folder of the 3,000 recordings"
+)
+
+
+@needs_audio
+def test_mfcc_reproduces_every_embedded_row():
+    worst = 0.0
+    for recording in load_spoken_digits().recordings:
+        features = mfcc(*load_audio(Path(FSDD) / f"{recording.id}.wav"))
+        assert features.shape == recording.features.shape
+        worst = max(worst, float(np.abs(features - recording.features).max()))
+    assert worst <= 1.5e-3
+
+
+@needs_audio
+def test_wav_and_embedded_features_give_the_same_words():
+    model = load_transducer(data_folder() / "models" / "dense_fold0.safetensors")
+    recordings = load_spoken_digits().split("test", fold=0)
+    from_wav = [mfcc(*load_audio(Path(FSDD) / f"{r.id}.wav")) for r in recordings]
+    assert transcribe(model, from_wav) == transcribe(model, [r.features for r in recordings])
+
+
+def test_a_tone_lights_up_its_mel_filter():
+    # The filter bank by itself: each filter peaks at 1 or less, and centres rise.
+    filters = mel_filters()
+    assert filters.shape == (128, 201)
+    assert 0.5 < filters[64:].max() <= 1.0
+    assert (np.diff(filters[64:].argmax(axis=1)) >= 0).all()
+
+
+def test_gain_moves_the_first_coefficient_only():
+    waveform = np.random.default_rng(0).standard_normal(8000) * 0.1
+    soft, loud = mfcc(0.1 * waveform), mfcc(waveform)
+    # 20 dB in each of the 128 bands is 20 sqrt(128) in the orthonormal DCT's first coefficient.
+    np.testing.assert_allclose(loud[:, 0] - soft[:, 0], 20 * np.sqrt(128), rtol=1e-4)
+    np.testing.assert_allclose(loud[:, 1:], soft[:, 1:], atol=1e-3)
+
+
+def test_frames_come_every_25_ms():
+    assert mfcc(np.ones(8000) * 0.1).shape == (41, 13)
+    assert mfcc(np.ones(8000) * 0.1).dtype == np.float32
+
+
+def test_stereo_and_other_rates_are_mixed_down_and_resampled(tmp_path):
+    seconds = np.arange(44100) / 44100
+    tone = 0.3 * np.sin(2 * np.pi * 440 * seconds)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([tone, tone], axis=1), 44100)
+    at_8k = 0.3 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    soundfile.write(tmp_path / "mono.flac", at_8k, 8000)
+    high, low = mfcc(*load_audio(tmp_path / "stereo.wav")), mfcc(*load_audio(tmp_path / "mono.flac"))
+    assert high.shape == low.shape
+    # The loudest band, c0 and the shape of the spectrum agree; the floor under it may not.
+    assert np.abs(high[5:-5, 0] - low[5:-5, 0]).max() < 0.15 * np.abs(low[:, 0]).max()
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "message"),
+    [
+        (np.zeros((100, 2)), 8000, r"shape \(100, 2\)"),
+        (np.array([0.0, np.nan] * 500), 8000, "NaN"),
+        (np.zeros(200), 8000, "200 samples"),
+        (np.zeros(0), 8000, "0 samples"),
+        (np.zeros(8000), 0, "sample_rate is 0"),
+    ],
+)
+def test_mfcc_refuses_bad_input(waveform, rate, message):
+    with pytest.raises(ValueError, match=message):
+        mfcc(waveform, rate)
+
+
+def test_load_audio_says_what_is_wrong(tmp_path):
+    (tmp_path / "text.wav").write_text("this is no audio")
+    with pytest.raises(ValueError, match=r"text\.wav is no audio"):
+        load_audio(tmp_path / "text.wav")
+    with pytest.raises(FileNotFoundError, match=r"none\.wav"):
+        load_audio(tmp_path / "none.wav")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
+    with pytest.raises(ValueError, match="no samples"):
+        load_audio(tmp_path / "empty.wav")

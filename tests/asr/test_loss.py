@@ -1,0 +1,150 @@
+from math import comb, log
+
+import pytest
+import torch
+
+from cspkit.asr import rnnt_loss
+
+CASE = [
+    [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.1, 0.2, 0.8, 0.1]],
+    [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.1, 0.1], [0.7, 0.1, 0.2, 0.1, 0.1]],
+]
+
+
+def brute_force(logits, labels, blank):
+    """Sum over all alignments, each a way to place the labels among the frames."""
+
+    def paths(t, u):
+        if t == len(log_p) - 1 and u == len(labels):
+            return log_p[t, u, blank].exp()
+        total = torch.zeros((), dtype=torch.float64)
+        if t + 1 < len(log_p):
+            total = total + log_p[t, u, blank].exp() * paths(t + 1, u)
+        if u < len(labels):
+            total = total + log_p[t, u, labels[u]].exp() * paths(t, u + 1)
+        return total
+
+    log_p = logits.double().log_softmax(-1)
+    return -paths(0, 0).log()
+
+
+def random_case(N, T, U, K, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(N, T, U + 1, K, generator=generator, dtype=dtype)
+    return logits, torch.randint(0, K - 1, (N, U), generator=generator)
+
+
+@pytest.mark.parametrize(("blank", "cost"), [(0, 4.495666773770733), (-1, 5.095666773770732)])
+def test_reference_values(blank, cost):
+    logits = torch.tensor([CASE], dtype=torch.float64)
+    lengths = torch.tensor([2])
+    loss = rnnt_loss(logits, torch.tensor([[1, 2]]), lengths, lengths, blank=blank)
+    assert abs(loss.item() - cost) < 1e-9
+
+
+def test_equal_logits_have_a_closed_form():
+    T, U, K = 10, 2, 4
+    logits = torch.zeros(1, T, U + 1, K, dtype=torch.float64)
+    loss = rnnt_loss(logits, torch.tensor([[0, 1]]), torch.tensor([T]), torch.tensor([U]))
+    assert abs(loss.item() - ((T + U) * log(K) - log(comb(T - 1 + U, U)))) < 1e-9
+    assert abs(loss.item() - 12.628199148206214) < 1e-9
+
+
+@pytest.mark.parametrize("T", [1, 2, 4])
+@pytest.mark.parametrize("U", [0, 1, 4])
+@pytest.mark.parametrize("K", [2, 5])
+def test_equals_the_sum_over_all_alignments(T, U, K):
+    logits, targets = random_case(1, T, U, K)
+    expected = brute_force(logits[0], targets[0].tolist(), K - 1)
+    loss = rnnt_loss(logits, targets, torch.tensor([T]), torch.tensor([U]))
+    assert abs(loss - expected) < 1e-9
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradient_of_a_ragged_batch(fused):
+    logits, targets = random_case(3, 5, 3, 4)
+    frames, labels = torch.tensor([5, 3, 1]), torch.tensor([3, 1, 0])
+
+    def costs(x):
+        return rnnt_loss(x, targets, frames, labels, reduction="none", fused_log_softmax=fused)
+
+    assert torch.autograd.gradcheck(costs, logits.requires_grad_())
+
+
+def test_padding_neither_counts_nor_gets_a_gradient():
+    logits, targets = random_case(2, 6, 4, 5)
+    frames, labels = torch.tensor([6, 4]), torch.tensor([4, 2])
+    logits.requires_grad_()
+    batched = rnnt_loss(logits, targets, frames, labels, reduction="none")
+    alone = rnnt_loss(logits[1:, :4, :3], targets[1:, :2], frames[1:], labels[1:])
+    assert abs(batched[1] - alone) < 1e-12
+    batched.sum().backward()
+    assert logits.grad[1, 4:].abs().max() == 0
+    assert logits.grad[1, :, 3:].abs().max() == 0
+    assert logits.grad[1, :4, :3].abs().min() > 0
+
+
+def test_float32_is_close_to_float64():
+    logits, targets = random_case(2, 60, 20, 11, dtype=torch.float32)
+    lengths = torch.tensor([60, 50]), torch.tensor([20, 15])
+    single = rnnt_loss(logits, targets, *lengths)
+    assert single.dtype == torch.float32
+    assert abs(single.double() / rnnt_loss(logits.double(), targets, *lengths) - 1) < 1e-6
+
+
+def test_extreme_logits_stay_finite():
+    logits, targets = random_case(1, 8, 3, 5)
+    logits = (1e4 * logits).requires_grad_()
+    loss = rnnt_loss(logits, targets, torch.tensor([8]), torch.tensor([3]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_reductions_and_clamp():
+    logits, targets = random_case(3, 4, 2, 4)
+    lengths = torch.tensor([4, 4, 4]), torch.tensor([2, 2, 2])
+    each = rnnt_loss(logits, targets, *lengths, reduction="none")
+    assert torch.allclose(rnnt_loss(logits, targets, *lengths, reduction="sum"), each.sum())
+    assert torch.allclose(rnnt_loss(logits, targets, *lengths), each.mean())
+    logits.requires_grad_()
+    rnnt_loss(logits, targets, *lengths, reduction="sum", clamp=0.01).backward()
+    assert logits.grad.abs().max() == 0.01
+
+
+def test_a_second_backward_gives_the_same_gradient():
+    logits, targets = random_case(1, 4, 2, 4)
+    logits.requires_grad_()
+    loss = rnnt_loss(logits, targets, torch.tensor([4]), torch.tensor([2]))
+    (first,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    (second,) = torch.autograd.grad(loss, logits)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"targets": torch.tensor([[0, 1, 2]])}, r"targets have shape \(1, 3\): expected \(1, 2\)"),
+        ({"targets": torch.tensor([[0, 4]])}, r"targets contain 4"),
+        ({"targets": torch.tensor([[0, 3]])}, r"not the blank 3"),
+        ({"targets": torch.tensor([[0, -1]])}, r"targets contain -1"),
+        ({"targets": torch.tensor([[0.0, 1.0]])}, r"targets are torch.float32"),
+        ({"logit_lengths": torch.tensor([6])}, r"logit_lengths are from 6 to 6: expected 1 to 5"),
+        ({"logit_lengths": torch.tensor([0])}, r"logit_lengths are from 0 to 0"),
+        ({"logit_lengths": torch.tensor([5, 5])}, r"logit_lengths have shape \(2,\)"),
+        ({"target_lengths": torch.tensor([3])}, r"target_lengths are from 3 to 3"),
+        ({"blank": 4}, r"blank is 4"),
+        ({"reduction": "max"}, r"reduction is 'max'"),
+        ({"logits": torch.zeros(5, 3, 4)}, r"logits have shape \(5, 3, 4\)"),
+        ({"logits": torch.zeros(1, 5, 3, 4).half()}, r"logits are torch.float16"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    call = {
+        "logits": torch.zeros(1, 5, 3, 4),
+        "targets": torch.tensor([[0, 1]]),
+        "logit_lengths": torch.tensor([5]),
+        "target_lengths": torch.tensor([2]),
+    }
+    with pytest.raises(ValueError, match=message):
+        rnnt_loss(**(call | change))

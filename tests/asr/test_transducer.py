@@ -1,0 +1,199 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cspkit.asr import (
+    DigitTask,
+    Transducer,
+    TransducerConfig,
+    Utterance,
+    greedy,
+    load_transducer,
+    save_transducer,
+    transcribe,
+    word_error_rate,
+)
+from cspkit.asr.checkpoint import checkpoint_facts
+from cspkit.asr.decoding import MAX_SYMBOLS
+from cspkit.asr.task import bucketed_logits, collate
+from cspkit.pruning import prunable_weights
+
+
+@pytest.fixture(scope="module")
+def task():
+    return DigitTask()
+
+
+@pytest.fixture(scope="module")
+def model(task):
+    return task.new_model(seed=0)
+
+
+def utterance(n_frames, text):
+    features = np.random.default_rng(n_frames).standard_normal((n_frames, 13)).astype(np.float32)
+    return Utterance(features, text, "theo", f"{text}-{n_frames}")
+
+
+def test_the_default_model_has_the_documented_size(model):
+    assert sum(p.numel() for p in model.parameters()) == 336_235
+    assert sum(w.numel() for w in prunable_weights(model).values()) == 331_264
+
+
+def test_normalisation_is_inside_the_model_and_from_the_training_part(task, model):
+    frames = np.concatenate([r.features for r in task.corpus.split("train", 0)])
+    assert torch.allclose(model.feature_mean, torch.from_numpy(frames.mean(0)), atol=1e-3)
+    assert torch.allclose(model.feature_std, torch.from_numpy(frames.std(0)), rtol=1e-3)
+
+
+def test_logits_are_one_cell_per_stacked_frame_and_label(model):
+    logits = model(torch.randn(2, 20, 13), torch.tensor([[1, 2, 3], [4, 5, 6]]))
+    assert logits.shape == (2, 6, 4, 11)
+
+
+def test_buckets_change_nothing_but_the_time(task, model):
+    batch = next(task.batches("train", np.random.default_rng(0)))
+    whole = model(batch.features, batch.targets)
+    bucketed = bucketed_logits(model, batch)
+    assert whole.shape == bucketed.shape
+    for n in range(len(whole)):
+        S, U = batch.feature_lengths[n] // 3, batch.target_lengths[n]
+        assert torch.allclose(whole[n, :S, : U + 1], bucketed[n, :S, : U + 1], atol=1e-5)
+
+
+def test_decoding_in_a_batch_gives_the_words_of_decoding_alone(task, model):
+    strings = task.corpus.strings("dev")[:12]
+    together = transcribe(model, [s.features for s in strings])
+    assert together == [transcribe(model, s.features) for s in strings]
+    assert any(together)
+
+
+def test_decoding_follows_the_definition(task, model):
+    features = torch.from_numpy(task.corpus.recordings[0].features)[None]
+    labels = []
+    frames, _ = model.encode(features)
+    for s in range(frames.shape[1]):
+        for _ in range(MAX_SYMBOLS):
+            predicted, _ = model.predict(model.start(torch.tensor([labels], dtype=torch.long)))
+            best = int(model.join(frames[:, s : s + 1], predicted[:, -1:]).argmax())
+            if best == model.config.blank:
+                break
+            labels.append(best)
+    assert greedy(model, features, torch.tensor([features.shape[1]])) == [labels]
+
+
+def test_a_model_gone_astray_is_bounded(model):
+    astray = Transducer()
+    astray.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        astray.output.bias[3] = 1e3
+    features = torch.zeros(1, 30, 13)
+    assert len(greedy(astray, features, torch.tensor([30]))[0]) == 10 * MAX_SYMBOLS
+
+
+def test_a_checkpoint_is_complete(tmp_path, model):
+    save_transducer(model, tmp_path / "model.safetensors", fold=3)
+    loaded = load_transducer(tmp_path / "model.safetensors")
+    assert loaded.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert checkpoint_facts(tmp_path / "model.safetensors") == {"fold": 3}
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_truncated_and_foreign_checkpoints_are_refused(tmp_path, model):
+    path = tmp_path / "model.safetensors"
+    save_transducer(model, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="truncated"):
+        load_transducer(path)
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(ValueError, match="no checkpoint of this program"):
+        load_transducer(path)
+    path.write_text("hello")
+    with pytest.raises(ValueError, match="no safetensors file"):
+        load_transducer(path)
+    with pytest.raises(FileNotFoundError, match="none"):
+        load_transducer(tmp_path / "none.safetensors")
+
+
+def test_the_curriculum_goes_from_single_digits_to_strings():
+    task = DigitTask(curriculum=100, batch_size=4)
+    batches = task.batches("train", np.random.default_rng(0))
+    longest = [int(next(batches).target_lengths.max()) for _ in range(100)]
+    assert max(longest[:10]) == 1
+    assert max(longest[10:30]) == 3
+    assert max(longest[30:]) == 7
+
+
+def test_batches_are_drawn_from_the_generator_alone(task):
+    first = [next(task.batches("train", np.random.default_rng(5))) for _ in range(2)]
+    assert torch.equal(first[0].features, first[1].features)
+    other = next(task.batches("train", np.random.default_rng(6)))
+    assert not torch.equal(first[0].targets, other.targets)
+
+
+def test_divergence_is_the_mean_kl_of_the_valid_cells(task, model):
+    batch = collate([utterance(9, "one two"), utterance(18, "three")], task.config)
+    torch.manual_seed(0)
+    outputs = torch.randn(2, 6, 3, 11)
+    reference = torch.randn(2, 6, 3, 11)
+    cells = [(0, s, u) for s in range(3) for u in range(3)]
+    cells += [(1, s, u) for s in range(6) for u in range(2)]
+    kl = 0.0
+    for cell in cells:
+        p, q = reference[cell].softmax(0), outputs[cell].softmax(0)
+        kl += float((p * (p / q).log()).sum())
+    assert task.divergence(reference, outputs, batch).item() == pytest.approx(kl / len(cells))
+    assert task.divergence(outputs, outputs, batch).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_loss_is_the_mean_cost_per_word(task, model):
+    batch = collate([utterance(30, "one two"), utterance(18, "three")], task.config)
+    each = [
+        task.loss(model, collate([u], task.config))[0].item()
+        for u in (utterance(30, "one two"), utterance(18, "three"))
+    ]
+    assert task.loss(model, batch)[0].item() == pytest.approx(sum(each) / 2, rel=1e-5)
+
+
+def test_word_error_rate_counts_words():
+    assert word_error_rate(["one two three four"], ["one three three"]) == 0.5
+    assert word_error_rate(["one"], ["one two three"]) == 2.0
+    assert word_error_rate(["one two", "six"], ["one two", ""]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses", "message"),
+    [(["one"], [], "1 and hypotheses 0"), ([], [], "at least one"), ([" "], ["one"], "empty")],
+)
+def test_word_error_rate_refuses_bad_input(references, hypotheses, message):
+    with pytest.raises(ValueError, match=message):
+        word_error_rate(references, hypotheses)
+
+
+def test_impossible_utterances_are_named(task):
+    with pytest.raises(ValueError, match=r"'ten'"):
+        collate([utterance(30, "one ten")], task.config)
+    with pytest.raises(ValueError, match=r"4 units in 5 frames: expected at most 3"):
+        collate([utterance(5, "one two three four")], task.config)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.full((9, 13), np.inf), "NaN or infinity"),
+        (np.zeros((9, 12)), r"shape \(9, 12\)"),
+        (np.zeros((2, 13)), r"T >= 3"),
+    ],
+)
+def test_transcribe_refuses_bad_features(model, features, message):
+    with pytest.raises(ValueError, match=message):
+        transcribe(model, features)
+
+
+def test_config_maps_words_to_labels_and_back():
+    config = TransducerConfig()
+    assert config.text(config.labels("three one four")) == "three one four"
+    assert config.blank == 10

@@ -1,0 +1,49 @@
+"""Who may import whom: the stages stay in the order that data flows."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "cspkit"
+MAY_IMPORT = {
+    "recovery": set(),
+    "progress": set(),
+    "training": {"progress"},
+    "asr": {"training", "progress"},
+    "pruning": {"recovery", "training", "progress"},
+}
+
+
+def imported_parts(file):
+    part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""] if node.level == 0 else [f"cspkit.{part}"]
+        else:
+            continue
+        for name in names:
+            if name.startswith("cspkit."):
+                yield name.split(".")[1]
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_a_stage_imports_only_what_comes_before_it(part):
+    files = list(PACKAGE.glob(f"{part}/**/*.py")) + list(PACKAGE.glob(f"{part}.py"))
+    assert files
+    for file in files:
+        assert set(imported_parts(file)) <= MAY_IMPORT[part] | {part}, file
+
+
+def test_no_stage_imports_teach_or_the_command_line():
+    for file in PACKAGE.glob("**/*.py"):
+        part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part not in ("teach", "__main__"):
+            assert not {"teach", "__main__"} & set(imported_parts(file)), file
+
+
+def test_recovery_needs_no_torch():
+    for file in PACKAGE.glob("recovery/*.py"):
+        assert "torch" not in file.read_text().replace("torchaudio", ""), file
