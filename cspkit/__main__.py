@@ -81,7 +81,12 @@ def prune_command(call: argparse.Namespace) -> int:
     )
     seconds = time.perf_counter() - start
     save_transducer(
-        pruned.model, call.out, method=call.method, sparsity=call.sparsity, fold=fold, seed=call.seed
+        pruned.model,
+        call.out,
+        method=call.method,
+        sparsity=call.sparsity,
+        fold=fold,
+        seed=call.seed,
     )
     figures = {"seconds": seconds, "sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
     _report(call, figures | _scores(task, pruned.model))
@@ -108,7 +113,10 @@ def transcribe_command(call: argparse.Namespace) -> int:
 
 
 def _scores(task, model) -> dict[str, float]:
-    return {"dev_wer": task.evaluate(model, "dev")["wer"], "test_wer": task.evaluate(model, "test")["wer"]}
+    return {
+        "dev_wer": task.evaluate(model, "dev")["wer"],
+        "test_wer": task.evaluate(model, "test")["wer"],
+    }
 
 
 def _report(call: argparse.Namespace, figures: dict[str, float]) -> None:
@@ -155,8 +163,10 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", doctor, "Examine this machine and this installation.")
 
     sub = add("train", train_command, "Train a dense recogniser on the embedded corpus.")
-    add_run(sub, 2000, "build/dense.safetensors")
-    sub.add_argument("--fold", type=int, default=0, help="0 to 4, the takes tested on (%(default)s)")
+    add_run(sub, 2500, "build/dense.safetensors")
+    sub.add_argument(
+        "--fold", type=int, default=0, help="0 to 4, the takes tested on (%(default)s)"
+    )
 
     sub = add("prune", prune_command, "Prune a trained recogniser.")
     add_run(sub, 600, "build/pruned.safetensors")

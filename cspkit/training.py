@@ -41,9 +41,11 @@ use_threads(int(os.environ.get("CSPKIT_THREADS", "1")))
 
 @runtime_checkable
 class Task(Protocol):
-    """What the loop must know of a learning task. A method may be missing where the text says so.
+    """What the loop must know of a learning task.
 
-    A task with no `divergence` can be trained and pruned with mu = 0 only.
+    Two more methods may be there. `divergence(reference_outputs, outputs, batch)` is the scalar
+    D; a task without it is trained and pruned with mu = 0 only. `outputs(model, batch)` returns
+    what `loss` returns second; it saves the reference model the cost of a loss.
     """
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Any]:
@@ -141,6 +143,7 @@ def train(
     optimizer = torch.optim.Adam(parameters, lr=rate)
     model.train()
     log: list[dict[str, float]] = []
+    outputs_of = getattr(task, "outputs", lambda model, batch: task.loss(model, batch)[1])
     batches = task.batches("train", rng)
     for step in progress(range(steps), "pruning" if pruner else "training"):
         batch = next(batches)
@@ -151,7 +154,7 @@ def train(
         divergence = torch.zeros(())
         if mu > 0:
             with torch.no_grad():
-                _, reference_outputs = task.loss(reference, batch)
+                reference_outputs = outputs_of(reference, batch)
             divergence = task.divergence(reference_outputs, outputs, batch)
         objective = loss + mu * divergence
         if not torch.isfinite(objective):

@@ -16,7 +16,9 @@ class Blobs:
 
     def new_model(self, seed=0):
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(10, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 5))
+        return nn.Sequential(
+            nn.Linear(10, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 5)
+        )
 
     def batches(self, split, rng):
         while split == "train":
@@ -30,7 +32,10 @@ class Blobs:
 
     def divergence(self, reference_outputs, outputs, batch):
         return nn.functional.kl_div(
-            outputs.log_softmax(1), reference_outputs.log_softmax(1), reduction="batchmean", log_target=True
+            outputs.log_softmax(1),
+            reference_outputs.log_softmax(1),
+            reduction="batchmean",
+            log_target=True,
         )
 
     def evaluate(self, model, split):

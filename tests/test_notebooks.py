@@ -65,7 +65,14 @@ def test_objectives_timing_and_title(path, notebook):
 
 def test_no_absolute_paths(path):
     text = path.read_text()
-    for pattern in (r"/home/\w", r"/Users/\w", r"/root/", r"/tmp/\w", r"[A-Z]:\\\\Users", r"/work/"):
+    for pattern in (
+        r"/home/\w",
+        r"/Users/\w",
+        r"/root/",
+        r"/tmp/\w",
+        r"[A-Z]:\\\\Users",
+        r"/work/",
+    ):
         assert not re.search(pattern, text), pattern
 
 

@@ -74,5 +74,7 @@ def test_public_docstrings_are_numpydoc(name):
     # PR10 no space before the colon, RT03 return value not described
     report = numpydoc.validate.validate(name)
     serious = {"GL08", "SS01", "PR02", "PR10"}
-    errors = [e for e in report["errors"] if e[0] in serious or (e[0] == "PR01" and "=" not in e[1])]
+    errors = [
+        e for e in report["errors"] if e[0] in serious or (e[0] == "PR01" and "=" not in e[1])
+    ]
     assert not errors, errors

@@ -41,7 +41,9 @@ def test_the_reference_pulls_and_is_not_changed(task):
     distances = []
     for mu in (0.0, 100.0):
         model = task.new_model(seed=1)
-        log = train(model, task, 100, reference=reference, mu=mu, rng=np.random.default_rng(1), rate=1e-2)
+        log = train(
+            model, task, 100, reference=reference, mu=mu, rng=np.random.default_rng(1), rate=1e-2
+        )
         batch = next(task.batches("dev", np.random.default_rng(0)))
         _, outputs = task.loss(model, batch)
         _, reference_outputs = task.loss(reference, batch)
@@ -133,5 +135,7 @@ def test_a_task_without_divergence_needs_mu_zero(task):
     model = task.new_model()
     assert isinstance(Plain(), Task)
     with pytest.raises(ValueError, match="has no divergence"):
-        train(model, Plain(), 1, reference=copy.deepcopy(model), mu=1.0, rng=np.random.default_rng(0))
+        train(
+            model, Plain(), 1, reference=copy.deepcopy(model), mu=1.0, rng=np.random.default_rng(0)
+        )
     train(model, Plain(), 1, rng=np.random.default_rng(0))

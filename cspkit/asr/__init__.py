@@ -1,5 +1,6 @@
 """A compact RNN-Transducer on real speech: corpus, features, model, loss, decoding, scoring."""
 
+from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transducer
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
 from cspkit.asr.decoding import greedy, transcribe
@@ -10,6 +11,7 @@ from cspkit.asr.task import DigitTask
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 __all__ = [
+    "Augmentation",
     "Corpus",
     "DigitTask",
     "Transducer",

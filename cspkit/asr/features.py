@@ -47,7 +47,9 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     try:
         samples, sample_rate = soundfile.read(path, dtype="float64", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} is no audio file that can be read: {error.error_string}") from None
+        raise ValueError(
+            f"{path} is no audio file that can be read: {error.error_string}"
+        ) from None
     if len(samples) == 0:
         raise ValueError(f"{path} holds no samples")
     return samples.mean(axis=1), sample_rate

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.scoring import word_error_rate
 from cspkit.asr.transducer import Transducer, TransducerConfig
+
+AUGMENTATION = Augmentation()
 
 
 @dataclass(frozen=True)
@@ -60,29 +63,6 @@ def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
     )
 
 
-def bucketed_logits(model: Transducer, batch: Batch, size: int = 8) -> Tensor:
-    """Logits (N, S, U + 1, K) of a batch, from buckets of similar length.
-
-    Most cells of a padded batch are padding. A bucket of `size` utterances is computed at its own
-    longest length, and only its logits are padded to those of the batch.
-    """
-    most_frames = int(batch.feature_lengths.max()) // model.config.stack
-    most_labels = int(batch.target_lengths.max())
-    padded = []
-    for features, n_frames, targets, n_labels in zip(
-        batch.features.split(size),
-        batch.feature_lengths.split(size),
-        batch.targets.split(size),
-        batch.target_lengths.split(size),
-        strict=True,
-    ):
-        logits = model(features[:, : int(n_frames.max())], targets[:, : int(n_labels.max())])
-        S, U1 = logits.shape[1:3]
-        padding = (0, 0, 0, most_labels + 1 - U1, 0, most_frames - S)
-        padded.append(torch.nn.functional.pad(logits, padding))
-    return torch.cat(padded)
-
-
 class DigitTask:
     """Strings of spoken digits: a `cspkit.training.Task`.
 
@@ -99,6 +79,8 @@ class DigitTask:
     curriculum : int
         Length in steps of the curriculum of training from scratch: single digits for the first
         tenth, up to three until three tenths, up to seven after. 0 starts with up to seven.
+    augmentation : Augmentation, optional
+        Variation of the training strings; None trains on the features as they are.
     """
 
     def __init__(
@@ -109,23 +91,26 @@ class DigitTask:
         config: TransducerConfig | None = None,
         batch_size: int = 32,
         curriculum: int = 0,
+        augmentation: Augmentation | None = AUGMENTATION,
     ) -> None:
         self.corpus = corpus or load_spoken_digits()
         self.fold = fold
         self.config = config or TransducerConfig()
         self.batch_size = batch_size
         self.curriculum = curriculum
+        self.augmentation = augmentation
         self._by_speaker: dict[str, list[Utterance]] = {}
         for recording in self.corpus.split("train", fold):
             self._by_speaker.setdefault(recording.speaker, []).append(recording)
+        frames = np.concatenate([r.features for r in self.corpus.split("train", fold)])
+        self._mean, self._std = frames.mean(axis=0), frames.std(axis=0)
 
     def new_model(self, seed: int) -> Transducer:
         """Return an untrained model, normalised by the training part of this fold."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = Transducer(self.config)
-        frames = [r.features for r in self.corpus.split("train", self.fold)]
-        model.set_normalisation(torch.from_numpy(np.concatenate(frames)))
+        model.set_normalisation(torch.from_numpy(self._mean), torch.from_numpy(self._std))
         return model
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
@@ -151,11 +136,36 @@ class DigitTask:
         speakers = list(self._by_speaker)
         recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
         n_digits = rng.integers(1, longest + 1)
-        return joined([recordings[i] for i in rng.integers(len(recordings), size=n_digits)])
+        string = joined([recordings[i] for i in rng.integers(len(recordings), size=n_digits)])
+        if self.augmentation is None:
+            return string
+        return replace(string, features=self.augmentation(string.features, self._std, rng))
+
+    def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor:
+        """Logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
+
+        Most cells of a padded batch are padding. A bucket of utterances is computed at its own
+        longest length, and only its logits are padded to those of the batch.
+        """
+        most_frames = int(batch.feature_lengths.max()) // model.config.stack
+        most_labels = int(batch.target_lengths.max())
+        padded = []
+        for features, n_frames, targets, n_labels in zip(
+            batch.features.split(bucket),
+            batch.feature_lengths.split(bucket),
+            batch.targets.split(bucket),
+            batch.target_lengths.split(bucket),
+            strict=True,
+        ):
+            logits = model(features[:, : int(n_frames.max())], targets[:, : int(n_labels.max())])
+            S, U1 = logits.shape[1:3]
+            padding = (0, 0, 0, most_labels + 1 - U1, 0, most_frames - S)
+            padded.append(torch.nn.functional.pad(logits, padding))
+        return torch.cat(padded)
 
     def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over utterances of cost / target length, and the logits (N, S, U + 1, K)."""
-        logits = bucketed_logits(model, batch)
+        logits = self.outputs(model, batch)
         costs = rnnt_loss(
             logits,
             batch.targets,

@@ -100,10 +100,10 @@ class Transducer(nn.Module):
             if weight.dim() == 2 and not name.startswith(("embedding.", "output."))
         ]
 
-    def set_normalisation(self, features: Tensor) -> None:
-        """Take mean and standard deviation of each coefficient from features (n, n_features)."""
-        self.feature_mean.copy_(features.mean(dim=0))
-        self.feature_std.copy_(features.std(dim=0))
+    def set_normalisation(self, mean: Tensor, std: Tensor) -> None:
+        """Take the mean and standard deviation (n_features,) of the training part."""
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
 
     def forward(self, features: Tensor, targets: Tensor) -> Tensor:
         """Logits of all cells of the lattices.
@@ -129,7 +129,7 @@ class Transducer(nn.Module):
         """
         N, T, C = features.shape
         S = T // self.config.stack
-        if C != self.config.n_features or S == 0:
+        if self.config.n_features != C or S == 0:
             raise ValueError(
                 f"features have shape {tuple(features.shape)}: expected "
                 f"(N, T, {self.config.n_features}) with T >= {self.config.stack}"

@@ -60,7 +60,10 @@ def test_stereo_and_other_rates_are_mixed_down_and_resampled(tmp_path):
     soundfile.write(tmp_path / "stereo.wav", np.stack([tone, tone], axis=1), 44100)
     at_8k = 0.3 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
     soundfile.write(tmp_path / "mono.flac", at_8k, 8000)
-    high, low = mfcc(*load_audio(tmp_path / "stereo.wav")), mfcc(*load_audio(tmp_path / "mono.flac"))
+    high, low = (
+        mfcc(*load_audio(tmp_path / "stereo.wav")),
+        mfcc(*load_audio(tmp_path / "mono.flac")),
+    )
     assert high.shape == low.shape
     # The loudest band, c0 and the shape of the spectrum agree; the floor under it may not.
     assert np.abs(high[5:-5, 0] - low[5:-5, 0]).max() < 0.15 * np.abs(low[:, 0]).max()

@@ -16,7 +16,7 @@ from cspkit.asr import (
 )
 from cspkit.asr.checkpoint import checkpoint_facts
 from cspkit.asr.decoding import MAX_SYMBOLS
-from cspkit.asr.task import bucketed_logits, collate
+from cspkit.asr.task import collate
 from cspkit.pruning import prunable_weights
 
 
@@ -54,7 +54,7 @@ def test_logits_are_one_cell_per_stacked_frame_and_label(model):
 def test_buckets_change_nothing_but_the_time(task, model):
     batch = next(task.batches("train", np.random.default_rng(0)))
     whole = model(batch.features, batch.targets)
-    bucketed = bucketed_logits(model, batch)
+    bucketed = task.outputs(model, batch)
     assert whole.shape == bucketed.shape
     for n in range(len(whole)):
         S, U = batch.feature_lengths[n] // 3, batch.target_lengths[n]

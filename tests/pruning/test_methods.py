@@ -76,7 +76,9 @@ def test_sparsity_is_exact_and_the_dense_model_untouched(task, dense, method, sp
 @pytest.mark.parametrize("method", sorted(PRUNERS))
 def test_a_classifier_survives_pruning(task, dense, method):
     pruned = prune(dense, task, method, 0.9, steps=300)
-    assert task.evaluate(pruned.model, "dev")["error"] <= task.evaluate(dense, "dev")["error"] + 0.05
+    assert (
+        task.evaluate(pruned.model, "dev")["error"] <= task.evaluate(dense, "dev")["error"] + 0.05
+    )
 
 
 @pytest.mark.parametrize("method", sorted(PRUNERS))

@@ -1,0 +1,7 @@
+"""What the notebooks need beside the method: figures, exercise checks, student copies, the site."""
+
+from cspkit.teach import checks  # registers them
+from cspkit.teach.check import check, exercises, verdict
+from cspkit.teach.plots import style
+
+__all__ = ["check", "checks", "exercises", "style", "verdict"]

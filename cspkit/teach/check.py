@@ -1,0 +1,52 @@
+"""Exercise checks: tell at once whether an answer is right, and if not, what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Verdict = str | None  # what is wrong, or None where nothing is
+_CHECKS: dict[str, Callable[[object], Verdict]] = {}
+
+
+def exercise(name: str) -> Callable[[Callable[[object], Verdict]], Callable[[object], Verdict]]:
+    """Register a function as the check of an exercise.
+
+    The function takes the answer and returns a sentence that says what is wrong with it, or None.
+    """
+
+    def register(function: Callable[[object], Verdict]) -> Callable[[object], Verdict]:
+        _CHECKS[name] = function
+        return function
+
+    return register
+
+
+def check(name: str, answer: object) -> None:
+    """Print whether an answer is right; never raise.
+
+    Parameters
+    ----------
+    name : str
+        Of the exercise, such as "01.hard_threshold".
+    answer : object
+        The function or value that the exercise asks for.
+    """
+    print(verdict(name, answer))
+
+
+def verdict(name: str, answer: object) -> str:
+    """Return the sentence that `check` prints; it starts "right", "not yet" or "not solved"."""
+    if name not in _CHECKS:
+        return f"not yet: there is no exercise {name!r}; known are {', '.join(sorted(_CHECKS))}"
+    try:
+        wrong = _CHECKS[name](answer)
+    except NotImplementedError:
+        return f"not solved: {name} still raises NotImplementedError"
+    except Exception as error:  # a student's code may fail in any way, and is told in which
+        return f"not yet: {name} fails with {type(error).__name__}: {error}"
+    return f"right: {name}" if wrong is None else f"not yet: {name}: {wrong}"
+
+
+def exercises() -> list[str]:
+    """Names of all exercises that have a check."""
+    return sorted(_CHECKS)

@@ -1,0 +1,128 @@
+"""The main job, live: train the dense recogniser, prune it, and print what that does.
+
+    python -m cspkit.teach.headline --out build/headline.csv
+    python -m cspkit.teach.headline --out data/results/headline.csv --folds 0 1 2
+
+Seed i trains and prunes on fold i. A row is written as soon as it is measured; rows that are
+there already are kept, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cspkit import __version__
+from cspkit.asr import DigitTask, load_transducer, save_transducer
+from cspkit.pruning import prunable_weights, prune
+from cspkit.training import train
+
+SPARSITY = 0.95
+DENSE_STEPS = 2500
+PRUNING_STEPS = 600
+METHODS = ("dense", "dense+", "gmp", "csp")
+
+
+def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
+    """Make one model and measure it.
+
+    Parameters
+    ----------
+    method : {"dense", "dense+", "gmp", "csp"}
+        "dense" trains from scratch and writes `checkpoint`; the others start from it, see the
+        same batches, and take the same number of steps.
+    fold : int
+        Fold and seed.
+    checkpoint : Path
+
+    Returns
+    -------
+    dict
+        A row: WER as a fraction, seconds of training.
+    """
+    rng = np.random.default_rng(fold)
+    start = time.perf_counter()
+    if method == "dense":
+        task = DigitTask(fold=fold, curriculum=DENSE_STEPS)
+        model = task.new_model(fold)
+        train(model, task, DENSE_STEPS, rng=rng)
+        seconds = time.perf_counter() - start
+        save_transducer(model, checkpoint, fold=fold, seed=fold)
+    else:
+        task, dense = DigitTask(fold=fold), load_transducer(checkpoint)
+        if method == "dense+":
+            model = copy.deepcopy(dense)
+            train(model, task, PRUNING_STEPS, rng=rng, schedule="cosine")
+        else:
+            model = prune(dense, task, method, SPARSITY, steps=PRUNING_STEPS, rng=rng).model
+        seconds = time.perf_counter() - start
+    weights = prunable_weights(model).values()
+    nonzeros = sum(int((w != 0).sum()) for w in weights)
+    return {
+        "method": method,
+        "fold": fold,
+        "seed": fold,
+        "steps": DENSE_STEPS if method == "dense" else PRUNING_STEPS,
+        "sparsity": 1 - nonzeros / sum(w.numel() for w in weights),
+        "nonzeros": nonzeros,
+        "dev_wer": task.evaluate(model, "dev")["wer"],
+        "test_wer": task.evaluate(model, "test")["wer"],
+        "seconds": round(seconds, 1),
+        "version": __version__,
+    }
+
+
+def measure_all(folds: list[int], out: Path) -> pd.DataFrame:
+    """Measure all methods on some folds, going on from what `out` holds; return the rows."""
+    rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
+    done = {(row["method"], row["fold"]) for row in rows}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for fold in folds:
+        checkpoint = Path("build") / f"headline_fold{fold}.safetensors"
+        for method in METHODS:
+            if (method, fold) in done and (method != "dense" or checkpoint.is_file()):
+                continue
+            rows = [r for r in rows if (r["method"], r["fold"]) != (method, fold)]
+            rows.append(measure(method, fold, checkpoint))
+            beside = out.with_name(out.name + ".part")
+            pd.DataFrame(rows).to_csv(beside, index=False)
+            beside.replace(out)
+    return pd.DataFrame(rows)
+
+
+def table(rows: pd.DataFrame) -> str:
+    """The table that people read: a line per method, means over folds, WER in per cent."""
+    lines = [f"{'':8}{'test WER':>10}{'sparsity':>10}{'nonzeros':>10}{'seconds':>9}"]
+    for method in METHODS:
+        of_method = rows[rows["method"] == method]
+        if len(of_method) == 0:
+            continue
+        mean = of_method[["test_wer", "sparsity", "nonzeros", "seconds"]].mean()
+        wer, sparsity = f"{100 * mean['test_wer']:.2f} %", f"{100 * mean['sparsity']:.2f} %"
+        lines.append(
+            f"{method:8}{wer:>10}{sparsity:>10}{mean['nonzeros']:>10,.0f}{mean['seconds']:>9.0f}"
+        )
+    folds = sorted(set(rows["fold"]))
+    lines.append(f"seed i on fold i, folds {', '.join(map(str, folds))}; training from `dense` on")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="CSV file with a row per run")
+    parser.add_argument("--folds", type=int, nargs="+", default=[0], help="0 to 4 (%(default)s)")
+    parser.add_argument("--show", action="store_true", help="print what is there, run nothing")
+    call = parser.parse_args()
+    rows = pd.read_csv(call.out) if call.show else measure_all(call.folds, call.out)
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Execute notebooks in place, so that what is committed is what the code does.
+
+python -m cspkit.teach.notebooks            all of them
+python -m cspkit.teach.notebooks 01 10      those whose names start so
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+SECONDS_PER_CELL = 240
+
+
+def all_notebooks() -> list[Path]:
+    """The solved notebooks, in order."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+
+
+def execute(notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
+    """Run a notebook from a fresh kernel, in the folder of the notebooks; return it, changed.
+
+    Metadata that differs from run to run or from machine to machine is dropped.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+    **options
+        For nbclient.NotebookClient.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell fails.
+    """
+    os.environ.setdefault("CSPKIT_PROGRESS", "0")
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS_PER_CELL,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
+        record_timing=False,
+        **options,
+    )
+    client.execute()
+    return normalise(notebook)
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Keep only the metadata that every machine agrees on; return the notebook, changed."""
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+    return notebook
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook beside its place, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    nbformat.write(notebook, beside)
+    beside.replace(path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("prefixes", nargs="*", help="numbers of notebooks; all if none is given")
+    prefixes = tuple(parser.parse_args().prefixes) or ("",)
+    for path in all_notebooks():
+        if path.name.startswith(prefixes):
+            print(path.name, flush=True)
+            write(execute(nbformat.read(path, as_version=4)), path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""One look for all figures of the workbook."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; methods keep their colour.
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def style() -> None:
+    """Set matplotlib's defaults: palette, font sizes, light grid, no box around the data."""
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, GREY]),
+            "axes.grid": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 11,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 90,
+            "figure.figsize": (7.0, 3.2),
+            "font.size": 10,
+            "grid.alpha": 0.3,
+            "legend.frameon": False,
+            "lines.linewidth": 1.6,
+        }
+    )
+
+
+def reference_line(axes: plt.Axes, value: float, label: str) -> None:
+    """Draw a dashed horizontal line, as every figure shows theory or the dense model."""
+    axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2, label=label)

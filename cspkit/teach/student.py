@@ -1,0 +1,67 @@
+"""Write the student copies: the notebooks without solutions and without outputs.
+
+    python -m cspkit.teach.student
+
+What stands between `### BEGIN SOLUTION` and `### END SOLUTION` (nbgrader's marks) becomes a line
+that raises NotImplementedError; everything else stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+from cspkit.teach.notebooks import FOLDER, all_notebooks, normalise, write
+
+SOLUTION = re.compile(
+    r"^(?P<indent>[ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[ \t]*$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def without_solutions(source: str) -> str:
+    """Replace every solution of a cell by a stub.
+
+    Raises
+    ------
+    ValueError
+        If the marks do not come in pairs.
+    """
+    stubbed = SOLUTION.sub(
+        r"\g<indent># Write your solution here, in place of the next line.\n"
+        r'\g<indent>raise NotImplementedError("exercise not solved yet")',
+        source,
+    )
+    if "### BEGIN SOLUTION" in stubbed or "### END SOLUTION" in stubbed:
+        raise ValueError(f"a BEGIN SOLUTION without its END, or the reverse, in:\n{source}")
+    return stubbed
+
+
+def student_copy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a notebook's student copy; the notebook is not changed."""
+    copy = normalise(nbformat.from_dict(notebook))
+    for cell in copy.cells:
+        if cell.cell_type == "code":
+            cell.source = without_solutions(cell.source)
+            cell.outputs, cell.execution_count = [], None
+    return copy
+
+
+def write_all(folder: Path = FOLDER / "exercises") -> list[Path]:
+    """Write the student copies of all notebooks that have exercises; return their paths."""
+    written = []
+    for path in all_notebooks():
+        notebook = nbformat.read(path, as_version=4)
+        if any("### BEGIN SOLUTION" in cell.source for cell in notebook.cells):
+            written.append(folder / path.name)
+            write(student_copy(notebook), written[-1])
+    return written
+
+
+if __name__ == "__main__":
+    for written in write_all():
+        print(written.relative_to(FOLDER.parent))
+    sys.exit(0)
