@@ -100,4 +100,4 @@ def test_every_exercise_has_a_check_and_its_solution_is_right(path, notebook):
 
 def test_the_folder_holds_nothing_else():
     others = {p.name for p in FOLDER.iterdir()} - {p.name for p in NOTEBOOKS}
-    assert others <= {"exercises", ".ipynb_checkpoints", "README.md"}
+    assert others <= {"exercises", "conftest.py", ".ipynb_checkpoints", "__pycache__"}

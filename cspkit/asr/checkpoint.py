@@ -43,6 +43,10 @@ def save_transducer(model: Transducer, path: str | Path, **facts: object) -> Non
 def load_transducer(path: str | Path) -> Transducer:
     """Read a model that `save_transducer` wrote.
 
+    Parameters
+    ----------
+    path : str or Path
+
     Returns
     -------
     Transducer
@@ -64,7 +68,21 @@ def load_transducer(path: str | Path) -> Transducer:
 
 
 def checkpoint_facts(path: str | Path) -> dict[str, object]:
-    """Facts about how a checkpoint was made; raises as `load_transducer` does."""
+    """Read the facts about how a checkpoint was made.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_transducer` does.
+    """
     return _read(path)[1]
 
 

@@ -24,7 +24,7 @@ class CSP(GradualPruner):
 
     Parameters
     ----------
-    **settings
+    weights, sparsity, steps, exponent, end, every, budget
         See `GradualPruner`.
 
     Notes

@@ -16,7 +16,7 @@ class GMP(GradualPruner):
 
     Parameters
     ----------
-    **settings
+    weights, sparsity, steps, exponent, end, every, budget
         See `GradualPruner`. The masks are chosen anew in every step, which is the stronger
         baseline in short runs; the original does so every hundred steps or more.
 
