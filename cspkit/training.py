@@ -120,7 +120,7 @@ def train(
     rate : float
         Peak learning rate of Adam.
     schedule : {"one-cycle", "cosine"}
-        Rise over the first 30 % and fall to zero (from scratch), or fall from the peak to zero.
+        For training from scratch, and for going on from a trained model, see `rate_factor`.
     clip : float
         Bound on the norm of the gradient.
     on_step : callable, optional
@@ -190,8 +190,10 @@ def train(
 def rate_factor(schedule: str, step: int, steps: int) -> float:
     """Learning rate of a step as a fraction of its peak.
 
-    "cosine" is (1 + cos(pi t)) / 2 with t = step / steps. "one-cycle" rises along a cosine from
-    1/25 to 1 over the first 30 % of the steps and falls along a cosine to zero.
+    With t = step / steps, "one-cycle" rises along a cosine from 1/25 to 1 until t = 0.3 and falls
+    along a cosine to zero. "cosine" is (1 + cos(pi t)) / 2, with a linear warm-up until t = 0.2:
+    Adam's first updates have the size of the rate, however small the gradient, and would throw a
+    trained model far off.
 
     References
     ----------
@@ -199,7 +201,7 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     """
     t = step / steps
     if schedule == "cosine":
-        return (1 + math.cos(math.pi * t)) / 2
+        return min(1.0, (step + 1) / (0.2 * steps)) * (1 + math.cos(math.pi * t)) / 2
     if t < 0.3:
         return 1 - (1 - 1 / 25) * (1 + math.cos(math.pi * t / 0.3)) / 2
     return (1 + math.cos(math.pi * (t - 0.3) / 0.7)) / 2

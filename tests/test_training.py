@@ -85,7 +85,8 @@ def test_the_hooks_come_in_order(task):
 
 def test_schedules():
     cosine = [rate_factor("cosine", t, 100) for t in range(100)]
-    assert cosine[0] == 1
+    assert cosine[0] == 1 / 20
+    assert np.all(np.diff(cosine[:19]) > 0)
     assert cosine[50] == pytest.approx(0.5)
     assert cosine[-1] < 1e-3
     cycle = [rate_factor("one-cycle", t, 100) for t in range(100)]

@@ -118,7 +118,7 @@ def prune(
     steps : int
         Training steps, schedule and debiasing together.
     rate : float
-        Peak learning rate; it falls to zero along a cosine.
+        Peak learning rate; it warms up over the first fifth and falls to zero along a cosine.
     mu : float, optional
         Weight of the compression-error term; the method's own default where it is not given.
     layers : sequence of str, optional

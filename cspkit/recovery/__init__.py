@@ -1,0 +1,84 @@
+"""Sparse recovery: find a sparse x from fewer measurements y = A x + e than unknowns.
+
+The convention, everywhere: A is (m, n), y is (m,), x is (n,) with k nonzeros, and the lasso is
+
+    1/2 ||y - A x||_2^2 + lam ||x||_1,
+
+so that scikit-learn's alpha is lam / m. Every solver returns a `RecoveryResult`. Its `gap`, where
+the method has one, is a certificate: the objective is at most gap * 1/2 ||y||_2^2 above the
+smallest one. A solver that did not converge says so, in the result and in a
+`ConvergenceWarning`. Bad arguments raise a ValueError that names them.
+"""
+
+from .basis_pursuit import basis_pursuit, bpdn
+from .bregman import linearized_bregman
+from .duality import lasso_gap, relative_gap
+from .greedy import cosamp, omp
+from .lasso import lam_max_of, lasso, lasso_path, reweighted_lasso
+from .message_passing import amp, state_evolution
+from .proximal import (
+    block_soft_threshold,
+    hard_threshold,
+    l0_threshold,
+    project_l2_ball,
+    project_linf_ball,
+    soft_threshold,
+)
+from .proximal_gradient import fista, group_lasso, ista
+from .result import ConvergenceWarning, RecoveryResult
+from .risk import LassoRisk, lasso_risk, soft_threshold_risk
+from .sensing import gaussian, partial_dct, rademacher, sparse_signal, toeplitz
+from .theory import (
+    coherence,
+    exact_recovery_coefficient,
+    irrepresentability,
+    minimax_threshold,
+    phase_transition,
+    rip_lower_bound,
+    welch_bound,
+)
+from .thresholding import htp, iht
+
+__all__ = [
+    "ConvergenceWarning",
+    "LassoRisk",
+    "RecoveryResult",
+    "amp",
+    "basis_pursuit",
+    "block_soft_threshold",
+    "bpdn",
+    "coherence",
+    "cosamp",
+    "exact_recovery_coefficient",
+    "fista",
+    "gaussian",
+    "group_lasso",
+    "hard_threshold",
+    "htp",
+    "iht",
+    "irrepresentability",
+    "ista",
+    "l0_threshold",
+    "lam_max_of",
+    "lasso",
+    "lasso_gap",
+    "lasso_path",
+    "lasso_risk",
+    "linearized_bregman",
+    "minimax_threshold",
+    "omp",
+    "partial_dct",
+    "phase_transition",
+    "project_l2_ball",
+    "project_linf_ball",
+    "rademacher",
+    "relative_gap",
+    "reweighted_lasso",
+    "rip_lower_bound",
+    "soft_threshold",
+    "soft_threshold_risk",
+    "sparse_signal",
+    "state_evolution",
+    "toeplitz",
+    "welch_bound",
+]

@@ -1,0 +1,95 @@
+"""What every solver hands back, and the warning when it did not finish."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class ConvergenceWarning(UserWarning):
+    """An iterative solver stopped before it met its own criterion."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RecoveryResult:
+    """A recovered signal and the evidence for it.
+
+    For one signal the fields are those below. For ``r`` signals at once, ``y`` of shape
+    (m, r), every field becomes an array over columns: ``x`` (n, r), ``support`` an object
+    array of r index arrays, ``n_iter``, ``converged`` and ``gap`` of shape (r,), and
+    ``history`` (iterations, r), nan after a signal has stopped.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n,)
+        The recovered signal.
+    support : ndarray of int, shape (number of nonzeros,)
+        Positions of the nonzeros of ``x``, increasing.
+    n_iter : int
+        Iterations that were run.
+    converged : bool
+        Whether the method met its own stopping criterion.
+    gap : float
+        Relative duality gap: the objective of ``x`` is at most ``gap * 1/2 ||y||^2`` above
+        the smallest possible one. nan where the method has no such certificate.
+    history : ndarray, shape (iterations,)
+        The relative duality gap after each iteration, or, where the method has none, the
+        relative residual ``||y - A x|| / ||y||``.
+    """
+
+    x: np.ndarray
+    support: np.ndarray
+    n_iter: int | np.ndarray
+    converged: bool | np.ndarray
+    gap: float | np.ndarray
+    history: np.ndarray
+
+    def __repr__(self):
+        if self.x.ndim == 1:
+            return (
+                f"RecoveryResult({self.support.size} of {self.x.size} nonzero, "
+                f"n_iter={self.n_iter}, converged={self.converged}, gap={self.gap:.2g})"
+            )
+        return (
+            f"RecoveryResult({self.x.shape[1]} signals of {self.x.shape[0]} entries, "
+            f"{np.count_nonzero(self.converged)} converged, largest gap={np.max(self.gap):.2g})"
+        )
+
+
+def make_result(x, n_iter, converged, gap, history, *, method):
+    """Build a result, find the support, and warn when a signal did not converge.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n,) or (n, r)
+        Recovered signal or signals.
+    n_iter, converged, gap : scalar, or ndarray of shape (r,)
+        As in `RecoveryResult`.
+    history : array_like, shape (iterations,) or (iterations, r)
+        As in `RecoveryResult`.
+    method : str
+        Name of the solver, for the warning.
+
+    Returns
+    -------
+    RecoveryResult
+        The fields, with scalars as plain Python numbers.
+    """
+    if x.ndim == 1:
+        support = np.flatnonzero(x)
+        n_iter, converged, gap = int(n_iter), bool(converged), float(gap)
+    else:
+        support = np.empty(x.shape[1], dtype=object)
+        support[:] = [np.flatnonzero(column) for column in x.T]
+        n_iter, converged, gap = (
+            np.broadcast_to(field, x.shape[1:]).copy() for field in (n_iter, converged, gap)
+        )
+    if not np.all(converged):
+        worst = np.max(gap)
+        certificate = "" if np.isnan(worst) else f"; relative duality gap {worst:.2g}"
+        warnings.warn(
+            f"{method} stopped after {np.max(n_iter)} iterations before it converged{certificate}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return RecoveryResult(x, support, n_iter, converged, gap, np.asarray(history, dtype=float))
