@@ -11,6 +11,8 @@ import ctypes
 import math
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.progress import progress
+from cspkit.resume import generator_state, load_state, save_state
 
 
 def use_threads(count: int) -> None:
@@ -91,7 +94,9 @@ def train(
     rate: float = 3e-3,
     schedule: str = "one-cycle",
     clip: float = 5.0,
-    on_step: Callable[[dict[str, float]], None] | None = None,
+    on_step: Callable[[dict[str, float]], bool | None] | None = None,
+    state_file: str | Path | None = None,
+    state_every: int = 200,
 ) -> list[dict[str, float]]:
     """Train a model in place, dense or while it is pruned.
 
@@ -124,7 +129,14 @@ def train(
     clip : float
         Bound on the norm of the gradient.
     on_step : callable, optional
-        Called after every step with its row of the log, for live plots and records.
+        Called after every step with its row of the log, for live plots and records. If it
+        returns True the run ends there.
+    state_file : str or Path, optional
+        Where the state of the run is kept, so that a run that was killed goes on where it was,
+        to the bit; deleted when the run ends. Call again with the same arguments and a model and
+        a generator in the same state.
+    state_every : int
+        Steps between two writes of that file.
 
     Returns
     -------
@@ -134,7 +146,7 @@ def train(
     Raises
     ------
     ValueError
-        If the arguments do not fit one another.
+        If the arguments do not fit one another, or `state_file` belongs to another run.
     FloatingPointError
         If the loss is not finite; the message names the step.
     """
@@ -144,8 +156,13 @@ def train(
     model.train()
     log: list[dict[str, float]] = []
     outputs_of = getattr(task, "outputs", lambda model, batch: task.loss(model, batch)[1])
+    run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
+    run["generator"] = generator_state(rng)
     batches = task.batches("train", rng)
-    for step in progress(range(steps), "pruning" if pruner else "training"):
+    if state_file is not None and Path(state_file).is_file():
+        log = load_state(Path(state_file), model, optimizer, pruner, run)
+        next(islice(batches, len(log) - 1, None), None)  # those that it has seen
+    for step in progress(range(len(log), steps), "pruning" if pruner else "training"):
         batch = next(batches)
         if pruner is not None:
             pruner.before_forward(step)
@@ -179,8 +196,12 @@ def train(
             "sparsity": pruner.sparsity if pruner is not None else 0.0,
         }
         log.append(row)
-        if on_step is not None:
-            on_step(row)
+        if state_file is not None and (step + 1) % state_every == 0:
+            save_state(Path(state_file), model, optimizer, pruner, log, run)
+        if on_step is not None and on_step(row):
+            break
+    if state_file is not None:
+        Path(state_file).unlink(missing_ok=True)
     if pruner is not None:
         pruner.finish()
     model.eval()

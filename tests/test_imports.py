@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "cspkit"
 MAY_IMPORT = {
     "recovery": set(),
     "progress": set(),
-    "training": {"progress"},
+    "resume": set(),
+    "training": {"progress", "resume"},
     "asr": {"training", "progress"},
     "pruning": {"recovery", "training", "progress"},
 }

@@ -68,6 +68,14 @@ class GradualPruner:
         kept = sum(int(m.sum()) for m in self.masks.values())
         return 1.0 - kept / sum(m.numel() for m in self.masks.values())
 
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs beside the weights."""
+        return dict(self.masks)
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.masks = dict(state)
+
     def debiasing(self, step: int) -> bool:
         """Whether the support is frozen at this step."""
         return step >= self.end

@@ -10,13 +10,13 @@ smallest one. A solver that did not converge says so, in the result and in a
 `ConvergenceWarning`. Bad arguments raise a ValueError that names them.
 """
 
-from .basis_pursuit import basis_pursuit, bpdn
-from .bregman import linearized_bregman
-from .duality import lasso_gap, relative_gap
-from .greedy import cosamp, omp
-from .lasso import lam_max_of, lasso, lasso_path, reweighted_lasso
-from .message_passing import amp, state_evolution
-from .proximal import (
+from cspkit.recovery.basis_pursuit import basis_pursuit, bpdn
+from cspkit.recovery.bregman import linearized_bregman
+from cspkit.recovery.duality import lasso_gap, relative_gap
+from cspkit.recovery.greedy import cosamp, omp
+from cspkit.recovery.lasso import lam_max_of, lasso, lasso_path, reweighted_lasso
+from cspkit.recovery.message_passing import amp, state_evolution
+from cspkit.recovery.proximal import (
     block_soft_threshold,
     hard_threshold,
     l0_threshold,
@@ -24,11 +24,11 @@ from .proximal import (
     project_linf_ball,
     soft_threshold,
 )
-from .proximal_gradient import fista, group_lasso, ista
-from .result import ConvergenceWarning, RecoveryResult
-from .risk import LassoRisk, lasso_risk, soft_threshold_risk
-from .sensing import gaussian, partial_dct, rademacher, sparse_signal, toeplitz
-from .theory import (
+from cspkit.recovery.proximal_gradient import fista, group_lasso, ista
+from cspkit.recovery.result import ConvergenceWarning, RecoveryResult
+from cspkit.recovery.risk import LassoRisk, lasso_risk, soft_threshold_risk
+from cspkit.recovery.sensing import gaussian, partial_dct, rademacher, sparse_signal, toeplitz
+from cspkit.recovery.theory import (
     coherence,
     exact_recovery_coefficient,
     irrepresentability,
@@ -37,7 +37,7 @@ from .theory import (
     rip_lower_bound,
     welch_bound,
 )
-from .thresholding import htp, iht
+from cspkit.recovery.thresholding import htp, iht
 
 __all__ = [
     "ConvergenceWarning",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .lasso import lam_max_of
-from .operators import Matrix
-from .result import RecoveryResult, make_result
-from .validation import check_count, check_number, check_system
-from .working_set import WorkingSet, solve_in_rounds
+from cspkit.recovery.lasso import lam_max_of
+from cspkit.recovery.operators import Matrix
+from cspkit.recovery.result import RecoveryResult, make_result
+from cspkit.recovery.validation import check_count, check_number, check_system
+from cspkit.recovery.working_set import WorkingSet, solve_in_rounds
 
 LASSO_TOL = 1e-13  # as exact as float64 allows: the lasso answers here are only a way to others
 LASSO_ROUNDS = 200

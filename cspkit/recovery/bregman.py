@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .operators import Matrix, largest_singular_value
-from .proximal import soft_threshold
-from .result import RecoveryResult, make_result
-from .validation import check_count, check_number, check_system, check_tolerance
+from cspkit.recovery.operators import Matrix, largest_singular_value
+from cspkit.recovery.proximal import soft_threshold
+from cspkit.recovery.result import RecoveryResult, make_result
+from cspkit.recovery.validation import check_count, check_number, check_system, check_tolerance
 
 
 def linearized_bregman(

@@ -7,10 +7,10 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from .operators import Matrix, columns, least_squares
-from .proximal import hard_threshold
-from .result import RecoveryResult, make_result
-from .validation import check_count, check_sparsity, check_system, check_tolerance
+from cspkit.recovery.operators import Matrix, columns, least_squares
+from cspkit.recovery.proximal import hard_threshold
+from cspkit.recovery.result import RecoveryResult, make_result
+from cspkit.recovery.validation import check_count, check_sparsity, check_system, check_tolerance
 
 
 def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .operators import Matrix
-from .result import RecoveryResult, make_result
-from .validation import check_count, check_number, check_system, check_weights
-from .working_set import WorkingSet, solve_in_rounds
+from cspkit.recovery.operators import Matrix
+from cspkit.recovery.result import RecoveryResult, make_result
+from cspkit.recovery.validation import check_count, check_number, check_system, check_weights
+from cspkit.recovery.working_set import WorkingSet, solve_in_rounds
 
 
 def lasso(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .operators import Matrix
-from .proximal import soft_threshold
-from .result import RecoveryResult, make_result
-from .risk import prior_risk
-from .theory import minimax_threshold
-from .validation import check_count, check_number, check_system, check_tolerance
+from cspkit.recovery.operators import Matrix
+from cspkit.recovery.proximal import soft_threshold
+from cspkit.recovery.result import RecoveryResult, make_result
+from cspkit.recovery.risk import prior_risk
+from cspkit.recovery.theory import minimax_threshold
+from cspkit.recovery.validation import check_count, check_number, check_system, check_tolerance
 
 
 def amp(

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .duality import lasso_gap, relative_gap
-from .operators import Matrix, largest_singular_value
-from .proximal import block_soft_threshold, soft_threshold
-from .result import RecoveryResult, make_result
-from .validation import check_count, check_groups, check_number, check_system, check_weights
+from cspkit.recovery.duality import lasso_gap, relative_gap
+from cspkit.recovery.operators import Matrix, largest_singular_value
+from cspkit.recovery.proximal import block_soft_threshold, soft_threshold
+from cspkit.recovery.result import RecoveryResult, make_result
+from cspkit.recovery.validation import (
+    check_count,
+    check_groups,
+    check_number,
+    check_system,
+    check_weights,
+)
 
 
 def ista(

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from .validation import check_number
+from cspkit.recovery.validation import check_number
 
 
 def soft_threshold_risk(mu: float | np.ndarray, t: float | np.ndarray) -> float | np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.fft import dct
 from scipy.linalg import toeplitz as toeplitz_matrix
 
-from .validation import check_count
+from cspkit.recovery.validation import check_count
 
 
 def sparse_signal(

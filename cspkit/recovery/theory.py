@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from .validation import check_count, check_matrix, check_sparsity
+from cspkit.recovery.validation import check_count, check_matrix, check_sparsity
 
 
 def coherence(A: ArrayLike) -> float:

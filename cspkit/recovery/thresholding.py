@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .operators import Matrix, least_squares
-from .proximal import hard_threshold
-from .result import RecoveryResult, make_result
-from .validation import check_count, check_sparsity, check_system, check_tolerance
+from cspkit.recovery.operators import Matrix, least_squares
+from cspkit.recovery.proximal import hard_threshold
+from cspkit.recovery.result import RecoveryResult, make_result
+from cspkit.recovery.validation import check_count, check_sparsity, check_system, check_tolerance
 
 
 def iht(

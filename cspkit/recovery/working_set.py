@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .active_set import minimise_on_columns
-from .duality import lasso_gap
-from .operators import columns
+from cspkit.recovery.active_set import minimise_on_columns
+from cspkit.recovery.duality import lasso_gap
+from cspkit.recovery.operators import columns
 
 
 class WorkingSet:

@@ -30,7 +30,7 @@ nav, footer { font: 15px/1.5 system-ui, sans-serif; color: var(--soft); }
 nav { display: flex; justify-content: space-between; padding: .7rem 1.2rem;
       border-bottom: 1px solid var(--rule); }
 a { color: #0072b2; }
-main { max-width: 50rem; margin: 1.5rem auto 4rem; padding: 0 1.2rem; }
+main { max-width: 56rem; margin: 1.5rem auto 4rem; padding: 0 1.2rem; }
 h1, h2, h3 { font-family: system-ui, sans-serif; line-height: 1.25; margin: 2rem 0 .6rem; }
 h1 { font-size: 1.9rem; } h2 { font-size: 1.35rem; } h3 { font-size: 1.1rem; }
 pre { background: var(--code); padding: .7rem .9rem; border-radius: 4px; overflow-x: auto;
@@ -58,12 +58,13 @@ class _MathMLRenderer(IPythonRenderer):
 
 
 def to_html(notebook: nbformat.NotebookNode) -> str:
-    """Body of the page of an executed notebook."""
+    """Body of the page of an executed notebook; links to notebooks lead to their pages."""
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True)
     exporter.exclude_output_prompt = True
     renderer = _MathMLRenderer(escape=False)
     exporter.register_filter("markdown2html", lambda text: MarkdownWithMath(renderer).render(text))
-    return exporter.from_notebook_node(notebook)[0]
+    body = exporter.from_notebook_node(notebook)[0]
+    return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)
 
 
 def page(title: str, body: str, before: str = "", after: str = "") -> str:

@@ -46,6 +46,7 @@ def execute(notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode
         kernel_name="python3",
         resources={"metadata": {"path": str(FOLDER)}},
         record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # errors only, on the terminal
         **options,
     )
     client.execute()

@@ -26,6 +26,11 @@ def test_code_outputs_and_folded_answers_are_shown():
     assert "<summary>Why?</summary>" in body
 
 
+def test_links_to_notebooks_lead_to_pages():
+    body = book.to_html(notebook(new_markdown_cell("[next](01_sparse_signals.ipynb)")))
+    assert 'href="01_sparse_signals.html"' in body
+
+
 def test_title_and_topic():
     cell = new_markdown_cell("# 07 The transducer\n\nA lattice, drawn.\n")
     assert book.title_and_topic(notebook(cell)) == ("07 The transducer", "A lattice, drawn.")

@@ -1,0 +1,106 @@
+"""The state of a training run on disk, so that a run that was killed goes on to the bit.
+
+One safetensors file holds the model, the moments of Adam, what the pruner remembers, and the log.
+The batches need no storing: a resumed run draws those it has seen again from the same generator.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FORMAT = "cspkit.training/1"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def save_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Adam,
+    pruner: object | None,
+    log: list[dict[str, float]],
+    run: dict[str, object],
+) -> None:
+    """Write the state after the last step of `log`; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    model : nn.Module
+    optimizer : torch.optim.Adam
+    pruner : Pruner or None
+        Its `state` is stored where it has one.
+    log : list of dict
+    run : dict
+        What makes this run what it is; `load_state` compares it.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{i}.{name}": moments[name] for name in MOMENTS}
+    tensors |= {f"pruner.{name}": tensor for name, tensor in _pruner_state(pruner).items()}
+    metadata = {"format": FORMAT, "log": json.dumps(log), "run": json.dumps(run)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    save_file({n: t.contiguous() for n, t in tensors.items()}, beside, metadata=metadata)
+    beside.replace(path)
+
+
+def load_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Adam,
+    pruner: object | None,
+    run: dict[str, object],
+) -> list[dict[str, float]]:
+    """Put a stored state back into model, optimizer and pruner; return the log.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or belongs to another run: other steps, rate, generator, ...
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} holds no training state: its format is {metadata.get('format')!r}"
+        )
+    stored = json.loads(metadata["run"])
+    for name, value in json.loads(json.dumps(run)).items():
+        if stored.get(name) != value:
+            raise ValueError(
+                f"{path} belongs to another run: its {name} is {stored.get(name)!r}, "
+                f"this one's is {value!r}"
+            )
+    model.load_state_dict(_part(tensors, "model."))
+    state = optimizer.state_dict()
+    for name, tensor in _part(tensors, "adam.").items():
+        i, moment = name.split(".")
+        state["state"].setdefault(int(i), {})[moment] = tensor
+    optimizer.load_state_dict(state)
+    if pruner is not None and hasattr(pruner, "load_state"):
+        pruner.load_state(_part(tensors, "pruner."))
+    return json.loads(metadata["log"])
+
+
+def generator_state(rng: np.random.Generator) -> str:
+    """Fingerprint of a generator's state, to tell one run from another."""
+    return json.dumps(rng.bit_generator.state, default=lambda array: array.tolist())
+
+
+def _pruner_state(pruner: object | None) -> dict[str, Tensor]:
+    return pruner.state() if hasattr(pruner, "state") else {}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

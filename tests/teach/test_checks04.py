@@ -1,0 +1,192 @@
+"""The checks of notebook 04 accept the right answer and name each typical mistake."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from cspkit.recovery import phase_transition, soft_threshold
+from cspkit.teach.check import verdict
+
+Z = np.linspace(0.01, 8, 4000)
+
+
+def promise(normalise=True, size=np.abs, diagonal=True, last=lambda b: np.ceil(b - 1e-9) - 1):
+    def answer(A):
+        unit = A / np.linalg.norm(A, axis=0) if normalise else A
+        cosines = size(unit.T @ unit)
+        if diagonal:
+            np.fill_diagonal(cosines, -1)
+        return int(last((1 + 1 / cosines.max()) / 2))
+
+    return answer
+
+
+def overwrites_A(A):
+    k = promise()(A)
+    A /= np.linalg.norm(A, axis=0)
+    return k
+
+
+def coherence_only(A):
+    unit = A / np.linalg.norm(A, axis=0)
+    return np.max(np.abs(unit.T @ unit) - np.eye(A.shape[1]))
+
+
+def line(best=np.max, M=lambda z: (1 + z**2) * norm.cdf(-z) - z * norm.pdf(z), c=2, denominator=2):
+    def answer(delta, z=Z):
+        return best((1 - c / delta * M(z)) / (1 + z**2 - denominator * M(z)))
+
+    return answer
+
+
+def times_delta(delta, z=Z):
+    M = (1 + z**2) * norm.cdf(-z) - z * norm.pdf(z)
+    return np.max((1 - 2 * delta * M) / (1 + z**2 - 2 * M))
+
+
+def step(
+    error=lambda tau, X, G, alpha: soft_threshold(X + tau * G, alpha * tau) - X,
+    combine=lambda mse, delta, sigma: np.sqrt(sigma**2 + mse / delta),
+    mean=np.mean,
+):
+    def answer(tau, X, G, delta, sigma, alpha):
+        return combine(mean(error(tau, X, G, alpha) ** 2), delta, sigma)
+
+    return answer
+
+
+def overwrites_X(tau, X, G, delta, sigma, alpha):
+    right = step()(tau, X, G, delta, sigma, alpha)
+    X += tau * G
+    return right
+
+
+def needed(enough=lambda n, k, m: k <= m * phase_transition(m / n), more=0):
+    def answer(n, k):
+        m = np.arange(1, n)
+        return int(m[np.argmax(enough(n, k, m))]) + more
+
+    return answer
+
+
+def unsolved(*arguments):
+    raise NotImplementedError("exercise not solved yet")
+
+
+RIGHT = {
+    "04.promised_k": promise(),
+    "04.weak_threshold": line(),
+    "04.next_tau": step(),
+    "04.measurements_needed": needed(),
+}
+
+WRONG = [
+    ("04.promised_k", promise(normalise=False), "normalise them first"),
+    ("04.promised_k", promise(size=lambda c: c.copy()), "use absolute values"),
+    ("04.promised_k", promise(diagonal=False), "is the diagonal"),
+    ("04.promised_k", promise(last=lambda b: np.floor(b + 1e-9)), "strictly less"),
+    ("04.promised_k", promise(last=np.ceil), "rounded up, above the bound 2.77"),
+    ("04.promised_k", promise(last=lambda b: np.ceil(2 * b - 1e-9) - 1), "factor 1/2 is missing"),
+    ("04.promised_k", coherence_only, "this is the coherence"),
+    ("04.promised_k", lambda A: promise()(A) - 0.5, "no integer"),
+    ("04.promised_k", overwrites_A, "in place"),
+    ("04.promised_k", lambda A: promise()(A) + 7, "expected 2"),
+    ("04.weak_threshold", line(best=lambda f: f), "take its maximum"),
+    ("04.weak_threshold", line(best=lambda f: Z[np.argmax(f)]), "this is the z of the maximum"),
+    ("04.weak_threshold", line(best=np.min), "the minimum over z"),
+    ("04.weak_threshold", lambda delta: delta * phase_transition(delta), "this is k/n"),
+    ("04.weak_threshold", line(c=1, denominator=1), "nonnegative signals"),
+    ("04.weak_threshold", line(denominator=0), "of the denominator is missing"),
+    ("04.weak_threshold", times_delta, "must be divided by it"),
+    (
+        "04.weak_threshold",
+        line(M=lambda z: (1 + z**2) * norm.cdf(z) - z * norm.pdf(z)),
+        "not Phi(z)",
+    ),
+    (
+        "04.weak_threshold",
+        line(M=lambda z: (1 + z**2) * norm.cdf(-z) + z * norm.pdf(z)),
+        "not + z phi(z)",
+    ),
+    (
+        "04.weak_threshold",
+        line(M=lambda z: (1 + z**2) * norm.pdf(z) - z * norm.cdf(-z)),
+        "are swapped",
+    ),
+    (
+        "04.weak_threshold",
+        line(M=lambda z: (1 + z) * norm.cdf(-z) - z * norm.pdf(z)),
+        "1 + z**2, not 1 + z",
+    ),
+    ("04.weak_threshold", lambda delta: 0.5, "expected 0.3857"),
+    ("04.weak_threshold", lambda delta: np.nan, "expected a finite number"),
+    ("04.next_tau", step(combine=lambda e, d, s: s**2 + e / d), "square root is missing"),
+    ("04.next_tau", step(combine=lambda e, d, s: e), "mean squared error alone"),
+    ("04.next_tau", step(combine=lambda e, d, s: np.sqrt(s**2 + e)), "division by delta"),
+    ("04.next_tau", step(combine=lambda e, d, s: np.sqrt(s**2 + e * d)), "multiplied by delta"),
+    ("04.next_tau", step(combine=lambda e, d, s: np.sqrt(e / d)), "own noise sigma**2"),
+    ("04.next_tau", step(combine=lambda e, d, s: np.sqrt((s**2 + e) / d)), "divided by delta too"),
+    ("04.next_tau", step(combine=lambda e, d, s: np.sqrt(s + e / d)), "must be squared first"),
+    ("04.next_tau", step(mean=np.sum), "take their mean"),
+    (
+        "04.next_tau",
+        step(lambda t, X, G, a: soft_threshold(X + t * G, a) - X),
+        "threshold is alpha",
+    ),
+    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X + t * G, t) - X), "threshold is tau"),
+    ("04.next_tau", step(lambda t, X, G, a: t * G), "nothing is thresholded"),
+    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X + G, a * t) - X), "the noise is G"),
+    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X, a * t) - X), "tau * G is missing"),
+    (
+        "04.next_tau",
+        step(lambda t, X, G, a: soft_threshold(X + t**2 * G, a * t) - X),
+        "tau is a standard deviation",
+    ),
+    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X + t * G, a * t)), "not subtracted"),
+    ("04.next_tau", overwrites_X, "in place"),
+    ("04.next_tau", lambda *arguments: 0.77, "is expected"),
+    ("04.measurements_needed", needed(more=-1), "one too small"),
+    ("04.measurements_needed", needed(more=1), "one too large"),
+    (
+        "04.measurements_needed",
+        needed(lambda n, k, m: k / n <= phase_transition(m / n)),
+        "nonzeros per measurement",
+    ),
+    ("04.measurements_needed", lambda n, k: needed()(n, k) / n, "this is delta"),
+    ("04.measurements_needed", lambda n, k: n - 1, "the largest m"),
+    ("04.measurements_needed", lambda n, k: 2 * k, "limit of uniqueness"),
+    ("04.measurements_needed", lambda n, k: k, "m = k"),
+    ("04.measurements_needed", lambda n, k: np.ceil(2 * k * np.log(n / k)), "the rule 2 k ln"),
+    ("04.measurements_needed", lambda n, k: needed()(n, k) + 0.25, "no integer"),
+    ("04.measurements_needed", needed(more=5), "it gives"),
+]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_answer_passes(name):
+    assert verdict(name, RIGHT[name]) == f"right: {name}"
+
+
+@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
+def test_typical_mistake_is_named(name, answer, sentence):
+    told = verdict(name, answer)
+    assert told.startswith(f"not yet: {name}: ")
+    assert sentence in told
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_unsolved_exercise_is_called_unsolved(name):
+    assert verdict(name, unsolved).startswith("not solved")
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [(lambda *_: None, "returns None"), (lambda *_: np.zeros(2), "expected one number")],
+)
+def test_answer_that_is_no_number_is_described(name, answer, sentence):
+    assert sentence in verdict(name, answer)
+
+
+def test_the_line_agrees_with_the_package():
+    assert verdict("04.weak_threshold", phase_transition) == "right: 04.weak_threshold"

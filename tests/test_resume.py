@@ -1,0 +1,109 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from blobs import Blobs
+
+from cspkit.pruning import CSP, GMP, prunable_weights
+from cspkit.training import train
+
+STEPS = 90
+
+
+class KilledError(Exception):
+    pass
+
+
+def run(state_file, method=CSP, kill_after=None, seed=0, **change):
+    """Prune a new classifier; return all of its weights. May be killed after a step."""
+    task = Blobs()
+    model = task.new_model()
+    pruner = method(prunable_weights(model), 0.9, STEPS) if method else None
+
+    def on_step(row):
+        if row["step"] == kill_after:
+            raise KilledError
+
+    call = {"steps": STEPS, "state_every": 7, "rate": 1e-2} | change
+    log = train(
+        model, task, pruner=pruner, reference=task.new_model(1), mu=0.5, on_step=on_step,
+        rng=np.random.default_rng(seed), state_file=state_file, **call,
+    )  # fmt: skip
+    return torch.cat([p.detach().flatten() for p in model.parameters()]), log
+
+
+@pytest.mark.parametrize("method", [None, GMP, CSP])
+@pytest.mark.parametrize("kill_after", [0, 6, 20, 59, 60, 75, 89])
+def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, method, kill_after):
+    state = tmp_path / "state.safetensors"
+    unbroken, unbroken_log = run(None, method)
+    with pytest.raises(KilledError):
+        run(state, method, kill_after)
+    resumed, log = run(state, method)
+    assert torch.equal(resumed, unbroken)
+    assert log == unbroken_log
+    assert not list(tmp_path.iterdir())
+
+
+def test_killed_again_and_again(tmp_path):
+    state = tmp_path / "state.safetensors"
+    for kill_after in (10, 30, 31, 70):
+        with pytest.raises(KilledError):
+            run(state, kill_after=kill_after)
+    assert torch.equal(run(state)[0], run(None)[0])
+
+
+def test_a_process_that_is_really_killed(tmp_path):
+    state = tmp_path / "state.safetensors"
+    script = (
+        "import os, signal, sys, test_resume\n"
+        "test_resume.KilledError = None\n"
+        "def die(row):\n"
+        "    row['step'] == 40 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "original = test_resume.train\n"
+        "test_resume.train = lambda *a, **k: original(*a, **(k | {'on_step': die}))\n"
+        "test_resume.run(sys.argv[1])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    dead = subprocess.run([sys.executable, "-c", script, str(state)], env=environment, check=False)
+    assert dead.returncode == -signal.SIGKILL
+    assert state.is_file()
+    assert torch.equal(run(state)[0], run(None)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": 2e-2}, "its rate is 0.01"),
+        ({"seed": 5}, "its generator is"),
+        ({"steps": 80}, "steps"),
+    ],
+)
+def test_the_state_of_another_run_is_refused(tmp_path, change, message):
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KilledError):
+        run(state, kill_after=30)
+    with pytest.raises(ValueError, match=f"belongs to another run.*{message}"):
+        run(state, **change)
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KilledError):
+        run(state, kill_after=30)
+    state.write_bytes(state.read_bytes()[:200])
+    with pytest.raises(ValueError, match="truncated"):
+        run(state)
+
+
+def test_on_step_can_end_a_run():
+    task = Blobs()
+    log = train(
+        task.new_model(), task, 50, rng=np.random.default_rng(0), on_step=lambda r: r["step"] == 9
+    )
+    assert len(log) == 10
