@@ -4,6 +4,9 @@ Recordings are split by take, so that no recording serves in two parts of a spli
 are the dev part of every fold, fold i is tested on takes 9i to 9i + 8 and trained on the other 36.
 A recogniser is trained and scored on strings of one to seven digits joined from recordings of
 one speaker (`joined`).
+
+A second, harder split holds out a speaker: with a speaker's name in place of the fold, the test
+part is what that speaker says, and nothing of it is in the other two parts.
 """
 
 from __future__ import annotations
@@ -76,14 +79,18 @@ class Corpus:
 
     recordings: tuple[Utterance, ...]
 
-    def split(self, part: str, fold: int = 0) -> list[Utterance]:
+    def speakers(self) -> list[str]:
+        """Names of the speakers, sorted."""
+        return sorted({r.speaker for r in self.recordings})
+
+    def split(self, part: str, fold: int | str = 0) -> list[Utterance]:
         """Return the recordings of one part.
 
         Parameters
         ----------
         part : {"train", "dev", "test"}
-        fold : int
-            0 to 4; the dev part is the same in all folds.
+        fold : int or str
+            0 to 4, with the same dev part in all; or the name of the speaker who is held out.
 
         Returns
         -------
@@ -96,8 +103,10 @@ class Corpus:
         """
         if part not in PARTS:
             raise ValueError(f"part is {part!r}: expected one of {', '.join(PARTS)}")
+        if isinstance(fold, str):
+            return self._split_by_speaker(part, fold)
         if fold not in range(N_FOLDS):
-            raise ValueError(f"fold is {fold!r}: expected an integer from 0 to {N_FOLDS - 1}")
+            raise ValueError(f"fold is {fold!r}: expected 0 to {N_FOLDS - 1}, or a speaker's name")
         tested = range(_TAKES_PER_FOLD * fold, _TAKES_PER_FOLD * (fold + 1))
 
         def part_of(recording: Utterance) -> str:
@@ -107,7 +116,19 @@ class Corpus:
 
         return [r for r in self.recordings if part_of(r) == part]
 
-    def strings(self, part: str, fold: int = 0) -> list[Utterance]:
+    def _split_by_speaker(self, part: str, speaker: str) -> list[Utterance]:
+        if speaker not in self.speakers():
+            raise ValueError(f"fold is {speaker!r}: expected one of {', '.join(self.speakers())}")
+
+        def part_of(recording: Utterance) -> str | None:
+            in_dev = recording.take in _DEV_TAKES
+            if recording.speaker == speaker:
+                return None if in_dev else "test"
+            return "dev" if in_dev else "train"
+
+        return [r for r in self.recordings if part_of(r) == part]
+
+    def strings(self, part: str, fold: int | str = 0) -> list[Utterance]:
         """Return the joined utterances that a dev or test part is scored on.
 
         Every recording of the part occurs in exactly three of them. The list is a function of
@@ -116,7 +137,8 @@ class Corpus:
         Parameters
         ----------
         part : {"dev", "test"}
-        fold : int
+        fold : int or str
+            See `split`.
 
         Returns
         -------

@@ -70,8 +70,8 @@ class DigitTask:
     ----------
     corpus : Corpus, optional
         The embedded corpus where it is not given.
-    fold : int
-        0 to 4, which takes are tested on.
+    fold : int or str
+        0 to 4, which takes are tested on, or the name of the speaker who is held out.
     config : TransducerConfig, optional
         Units and frame stacking of the models.
     batch_size : int
@@ -86,7 +86,7 @@ class DigitTask:
     def __init__(
         self,
         corpus: Corpus | None = None,
-        fold: int = 0,
+        fold: int | str = 0,
         *,
         config: TransducerConfig | None = None,
         batch_size: int = 32,

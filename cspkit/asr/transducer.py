@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from cspkit.asr.corpus import DIGITS
 
+# Letters of the ten words, and the space between them
+CHARACTERS = tuple(sorted(set(" ".join(DIGITS))))
 State = tuple[Tensor, Tensor]
 
 
@@ -28,7 +30,8 @@ class TransducerConfig:
     Attributes
     ----------
     units : tuple of str
-        What a label stands for; the blank is the unit after the last.
+        What a label stands for: words, or single characters (`CHARACTERS`), the space among
+        them. The blank is the unit after the last.
     n_features : int
         Coefficients per feature frame.
     stack : int
@@ -50,16 +53,23 @@ class TransducerConfig:
         """Index of the blank unit."""
         return len(self.units)
 
+    @property
+    def writes_characters(self) -> bool:
+        """Whether the units are single characters."""
+        return all(len(unit) == 1 for unit in self.units)
+
     def labels(self, text: str) -> list[int]:
-        """Labels of the words of a text; a word that is no unit raises ValueError."""
-        unknown = [word for word in text.split() if word not in self.units]
+        """Labels of a text; a word or character that is no unit raises ValueError."""
+        pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
+        unknown = [piece for piece in pieces if piece not in self.units]
         if unknown:
             raise ValueError(f"text has the unit {unknown[0]!r}: expected {', '.join(self.units)}")
-        return [self.units.index(word) for word in text.split()]
+        return [self.units.index(piece) for piece in pieces]
 
     def text(self, labels: Sequence[int]) -> str:
-        """Words of a sequence of labels."""
-        return " ".join(self.units[label] for label in labels)
+        """Text of a sequence of labels."""
+        between = "" if self.writes_characters else " "
+        return " ".join(between.join(self.units[label] for label in labels).split())
 
 
 class Transducer(nn.Module):

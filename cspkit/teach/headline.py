@@ -19,12 +19,13 @@ import numpy as np
 import pandas as pd
 
 from cspkit import __version__
-from cspkit.asr import DigitTask, load_transducer, save_transducer
+from cspkit.asr import DigitTask, load_transducer, save_transducer, transcribe, word_error_rate
+from cspkit.asr.scoring import bootstrap_interval
 from cspkit.pruning import prunable_weights, prune
 from cspkit.training import train
 
 SPARSITY = 0.95
-DENSE_STEPS = 2500
+DENSE_STEPS = 4000
 PRUNING_STEPS = 600
 METHODS = ("dense", "dense+", "gmp", "csp")
 
@@ -44,7 +45,7 @@ def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
     Returns
     -------
     dict
-        A row: WER as a fraction, seconds of training.
+        A row: WER as a fraction, with its bootstrap interval over utterances; seconds of training.
     """
     rng = np.random.default_rng(fold)
     start = time.perf_counter()
@@ -64,6 +65,9 @@ def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
         seconds = time.perf_counter() - start
     weights = prunable_weights(model).values()
     nonzeros = sum(int((w != 0).sum()) for w in weights)
+    strings = task.corpus.strings("test", fold)
+    spoken, heard = [s.text for s in strings], transcribe(model, [s.features for s in strings])
+    low, high = bootstrap_interval(spoken, heard, np.random.default_rng(0))
     return {
         "method": method,
         "fold": fold,
@@ -72,7 +76,9 @@ def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
         "sparsity": 1 - nonzeros / sum(w.numel() for w in weights),
         "nonzeros": nonzeros,
         "dev_wer": task.evaluate(model, "dev")["wer"],
-        "test_wer": task.evaluate(model, "test")["wer"],
+        "test_wer": word_error_rate(spoken, heard),
+        "test_low": low,
+        "test_high": high,
         "seconds": round(seconds, 1),
         "version": __version__,
     }
@@ -98,18 +104,24 @@ def measure_all(folds: list[int], out: Path) -> pd.DataFrame:
 
 def table(rows: pd.DataFrame) -> str:
     """The table that people read: a line per method, means over folds, WER in per cent."""
-    lines = [f"{'':8}{'test WER':>10}{'sparsity':>10}{'nonzeros':>10}{'seconds':>9}"]
+    folds = sorted(set(rows["fold"]))
+    lines = [f"{'':8}{'test WER':>10}{'':16}{'sparsity':>10}{'nonzeros':>10}{'seconds':>9}"]
     for method in METHODS:
         of_method = rows[rows["method"] == method]
         if len(of_method) == 0:
             continue
         mean = of_method[["test_wer", "sparsity", "nonzeros", "seconds"]].mean()
+        low, high = of_method[["test_low", "test_high"]].mean()
+        if len(folds) > 1:
+            low, high = of_method["test_wer"].min(), of_method["test_wer"].max()
         wer, sparsity = f"{100 * mean['test_wer']:.2f} %", f"{100 * mean['sparsity']:.2f} %"
+        interval = f"({100 * low:.2f} - {100 * high:.2f})"
         lines.append(
-            f"{method:8}{wer:>10}{sparsity:>10}{mean['nonzeros']:>10,.0f}{mean['seconds']:>9.0f}"
+            f"{method:8}{wer:>10}{interval:>16}{sparsity:>10}"
+            f"{mean['nonzeros']:>10,.0f}{mean['seconds']:>9.0f}"
         )
-    folds = sorted(set(rows["fold"]))
-    lines.append(f"seed i on fold i, folds {', '.join(map(str, folds))}; training from `dense` on")
+    what = "95 % interval over utterances" if len(folds) == 1 else "lowest and highest fold"
+    lines.append(f"seed i on fold i, folds {', '.join(map(str, folds))}; in brackets: {what}")
     return "\n".join(lines)
 
 

@@ -37,6 +37,19 @@ def test_folds_test_every_recording_once_and_never_the_dev_part(corpus):
     assert not dev & set(tested)
 
 
+def test_a_speaker_held_out_is_in_the_test_part_alone(corpus):
+    assert len(corpus.speakers()) == 6
+    for speaker in corpus.speakers():
+        parts = {part: corpus.split(part, speaker) for part in PARTS}
+        assert [len(recordings) for recordings in parts.values()] == [2250, 250, 450]
+        assert {r.speaker for r in parts["test"]} == {speaker}
+        assert speaker not in {r.speaker for r in parts["train"] + parts["dev"]}
+        ids = [r.id for recordings in parts.values() for r in recordings]
+        assert len(set(ids)) == len(ids)
+    with pytest.raises(ValueError, match=r"fold is 'nobody': expected one of george"):
+        corpus.split("dev", "nobody")
+
+
 @pytest.mark.parametrize("part", ["dev", "test"])
 def test_every_recording_is_in_exactly_three_strings(corpus, part):
     strings = corpus.strings(part, fold=3)

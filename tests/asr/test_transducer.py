@@ -17,6 +17,7 @@ from cspkit.asr import (
 from cspkit.asr.checkpoint import checkpoint_facts
 from cspkit.asr.decoding import MAX_SYMBOLS
 from cspkit.asr.task import collate
+from cspkit.asr.transducer import CHARACTERS
 from cspkit.pruning import prunable_weights
 
 
@@ -191,6 +192,23 @@ def test_impossible_utterances_are_named(task):
 def test_transcribe_refuses_bad_features(model, features, message):
     with pytest.raises(ValueError, match=message):
         transcribe(model, features)
+
+
+def test_units_may_be_characters():
+    config = TransducerConfig(units=CHARACTERS)
+    assert " " in config.units
+    assert config.blank == len(CHARACTERS)
+    labels = config.labels("three one")
+    assert len(labels) == 9
+    assert config.text(labels) == "three one"
+    assert config.text(config.labels("one") + config.labels(" ")) == "one"
+    with pytest.raises(ValueError, match="'q'"):
+        config.labels("quit")
+    task = DigitTask(config=TransducerConfig(units=CHARACTERS, stack=2), batch_size=4)
+    model = task.new_model(0)
+    loss, logits = task.loss(model, next(task.batches("train", np.random.default_rng(0))))
+    assert logits.shape[-1] == len(CHARACTERS) + 1
+    assert torch.isfinite(loss)
 
 
 def test_config_maps_words_to_labels_and_back():

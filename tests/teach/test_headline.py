@@ -6,7 +6,8 @@ from cspkit.teach import headline
 
 def row(method, fold, wer):
     return {"method": method, "fold": fold, "seed": fold, "steps": 1, "sparsity": 0.95,
-            "nonzeros": 16563, "dev_wer": wer, "test_wer": wer, "seconds": 1.0}  # fmt: skip
+            "nonzeros": 16563, "dev_wer": wer, "test_wer": wer, "seconds": 1.0,
+            "test_low": wer - 0.005, "test_high": wer + 0.005}  # fmt: skip
 
 
 @pytest.fixture
@@ -49,4 +50,8 @@ def test_the_table_has_means_in_per_cent():
     assert "1.50 %" in text
     assert "95.00 %" in text
     assert "16,563" in text
-    assert "folds 0, 1" in text
+    assert "(1.00 - 2.00)" in text
+    assert "folds 0, 1; in brackets: lowest and highest fold" in text
+    text = headline.table(pd.DataFrame([row("csp", 0, 0.01)]))
+    assert "(0.50 - 1.50)" in text
+    assert "95 % interval" in text
