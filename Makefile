@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find cspkit data notebooks -type f -not -name '*.pyc' -not -path '*checkpoints*')
+PACKAGE := $(shell find cspkit data/digits -type f -not -name '*.pyc')
+BOOK := $(PACKAGE) $(shell find data/models data/results -type f) $(wildcard notebooks/*.ipynb)
 # Two processes at a time use two cores; each keeps to one thread.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
@@ -27,7 +28,8 @@ test: install
 
 lab: install
 	@mkdir -p work
-	@cp -n notebooks/exercises/*.ipynb work/ 2>/dev/null || true
+	@for copy in notebooks/exercises/*.ipynb; do \
+	    test -e work/$$(basename $$copy) || cp $$copy work/ || exit 1; done
 	$(BIN)/jupyter lab --notebook-dir=work
 
 install: $(VENV)/installed
@@ -39,12 +41,13 @@ $(VENV)/installed: requirements.lock pyproject.toml .ci/preflight.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-build/book/index.html: $(SOURCES) $(VENV)/installed
+build/book/index.html: $(BOOK) $(VENV)/installed
 	@CSPKIT_PROGRESS=0 $(BIN)/python -m cspkit.teach.book build/book
 
-build/headline.csv: $(SOURCES) $(VENV)/installed
-	@rm -f $@
-	@$(BIN)/python -m cspkit.teach.headline --out $@ > /dev/null
+# Rows are kept as they are measured, so a run that was stopped goes on where it was.
+build/headline.csv: $(PACKAGE) $(VENV)/installed
+	@$(BIN)/python -m cspkit.teach.headline --out build/headline.partial.csv > /dev/null
+	@mv build/headline.partial.csv $@
 
 # Executes the notebooks in place and writes the student copies: before a commit that changes them.
 notebooks: install

@@ -1,5 +1,6 @@
 """Before anything is installed: is Python new enough, is there room? Runs on any Python 3."""
 
+import os
 import shutil
 import sys
 
@@ -8,6 +9,8 @@ if sys.version_info < (3, 11):
         "cspkit needs Python 3.11 or later, this is %d.%d: call `make PYTHON=python3.11 ...`"
         % sys.version_info[:2]
     )
+# On Linux the torch that pip finds may be the build for GPUs, which is large.
+needed = 8 if sys.platform == "linux" else 3
 free = shutil.disk_usage(".").free / 1e9
-if free < 3:
-    sys.exit("cspkit needs 3 GB of disk to install, %.1f GB are free here" % free)
+if free < needed and not os.path.isdir(".venv"):
+    sys.exit("cspkit needs %d GB of disk to install, %.1f GB are free here" % (needed, free))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def doctor(call: argparse.Namespace) -> int:
-    from cspkit.teach.doctor import examine
+    from cspkit.doctor import examine
 
     findings = examine()
     if call.json:
@@ -50,7 +51,8 @@ def train_command(call: argparse.Namespace) -> int:
     task = DigitTask(fold=call.fold, curriculum=call.steps)
     model = task.new_model(call.seed)
     start = time.perf_counter()
-    train(model, task, call.steps, rng=np.random.default_rng(call.seed))
+    state_file = call.out.with_name(call.out.name + ".state")
+    train(model, task, call.steps, rng=np.random.default_rng(call.seed), state_file=state_file)
     seconds = time.perf_counter() - start
     command = f"python -m cspkit train --fold {call.fold} --seed {call.seed} --steps {call.steps}"
     save_transducer(model, call.out, command=command, fold=call.fold, seed=call.seed)
@@ -66,8 +68,9 @@ def prune_command(call: argparse.Namespace) -> int:
     from cspkit.pruning import prune
 
     _writable(call.out)
-    dense = load_transducer(call.model)
-    fold = call.fold if call.fold is not None else int(checkpoint_facts(call.model).get("fold", 0))
+    path = call.model or default_model()
+    dense = load_transducer(path)
+    fold = call.fold if call.fold is not None else int(checkpoint_facts(path).get("fold", 0))
     task = DigitTask(fold=fold, config=dense.config)
     start = time.perf_counter()
     pruned = prune(
@@ -78,6 +81,7 @@ def prune_command(call: argparse.Namespace) -> int:
         steps=call.steps,
         mu=call.mu,
         rng=np.random.default_rng(call.seed),
+        state_file=call.out.with_name(call.out.name + ".state"),
     )
     seconds = time.perf_counter() - start
     save_transducer(
@@ -96,7 +100,7 @@ def prune_command(call: argparse.Namespace) -> int:
 def transcribe_command(call: argparse.Namespace) -> int:
     from cspkit.asr import load_audio, load_transducer, mfcc, transcribe
 
-    model = load_transducer(call.model)
+    model = load_transducer(call.model or default_model())
     heard = []
     for file in call.files:
         waveform, sample_rate = load_audio(file)
@@ -136,10 +140,20 @@ def _writable(out: Path) -> None:
     """Refuse an impossible output before minutes are spent on what would go into it."""
     if out.is_dir():
         raise IsADirectoryError(f"--out is {out}, a folder: expected a file name")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"--out is {out}, but {folder} cannot be written to")
 
 
-def _default_model() -> Path:
+def _natural(text: str) -> int:
+    """An integer >= 0; argparse names the argument where it is none."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer >= 0")
+    return int(text)
+
+
+def default_model() -> Path:
+    """The dense checkpoint that comes with the project."""
     from cspkit.asr.corpus import data_folder
 
     return data_folder() / "models" / "dense_fold0.safetensors"
@@ -157,13 +171,15 @@ def _parser() -> argparse.ArgumentParser:
 
     def add_run(sub: argparse.ArgumentParser, steps: int, out: str) -> None:
         sub.add_argument("--steps", type=int, default=steps, help="training steps (%(default)s)")
-        sub.add_argument("--seed", type=int, default=0, help="of weights and batches (%(default)s)")
+        sub.add_argument(
+            "--seed", type=_natural, default=0, help="of weights and batches (%(default)s)"
+        )
         sub.add_argument("--out", type=Path, default=Path(out), help="file to write (%(default)s)")
 
     add("doctor", doctor, "Examine this machine and this installation.")
 
     sub = add("train", train_command, "Train a dense recogniser on the embedded corpus.")
-    add_run(sub, 4000, "build/dense.safetensors")
+    add_run(sub, 2500, "build/dense.safetensors")
     sub.add_argument(
         "--fold", type=int, default=0, help="0 to 4, the takes tested on (%(default)s)"
     )
@@ -174,11 +190,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
     sub.add_argument("--mu", type=float, help="weight of D (the method's own)")
     sub.add_argument("--fold", type=int, help="0 to 4 (that of the model)")
-    sub.add_argument("--model", type=Path, default=_default_model(), help="dense checkpoint")
+    sub.add_argument("--model", type=Path, help="dense checkpoint (the project's own)")
 
     sub = add("transcribe", transcribe_command, "Print the digits spoken in audio files.")
     sub.add_argument("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
-    sub.add_argument("--model", type=Path, default=_default_model(), help="checkpoint to use")
+    sub.add_argument("--model", type=Path, help="checkpoint to use (the project's own)")
     return parser
 
 

@@ -6,6 +6,7 @@ The batches need no storing: a resumed run draws those it has seen again from th
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def save_state(
     model : nn.Module
     optimizer : torch.optim.Adam
     pruner : Pruner or None
-        Its `state` is stored where it has one.
+        Its `state` is stored.
     log : list of dict
     run : dict
         What makes this run what it is; `load_state` compares it.
@@ -43,7 +44,9 @@ def save_state(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{name}": moments[name] for name in MOMENTS}
-    tensors |= {f"pruner.{name}": tensor for name, tensor in _pruner_state(pruner).items()}
+    if pruner is not None:
+        tensors |= {f"pruner.{name}": tensor for name, tensor in pruner.state().items()}
+    tensors["torch_generator"] = torch.get_rng_state()  # dropout draws from it
     metadata = {"format": FORMAT, "log": json.dumps(log), "run": json.dumps(run)}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
@@ -88,18 +91,33 @@ def load_state(
         i, moment = name.split(".")
         state["state"].setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict(state)
-    if pruner is not None and hasattr(pruner, "load_state"):
+    torch.set_rng_state(tensors["torch_generator"])
+    if pruner is not None:
         pruner.load_state(_part(tensors, "pruner."))
     return json.loads(metadata["log"])
 
 
-def generator_state(rng: np.random.Generator) -> str:
-    """Fingerprint of a generator's state, to tell one run from another."""
-    return json.dumps(rng.bit_generator.state, default=lambda array: array.tolist())
+def fingerprint(model: nn.Module, pruner: object | None, rng: np.random.Generator) -> dict:
+    """What tells one run from another: first weights, method and settings, generator.
 
-
-def _pruner_state(pruner: object | None) -> dict[str, Tensor]:
-    return pruner.state() if hasattr(pruner, "state") else {}
+    Raises
+    ------
+    ValueError
+        If the pruner cannot say what it remembers, so that no resumed run could be right.
+    """
+    if pruner is not None and not all(hasattr(pruner, n) for n in ("state", "settings")):
+        raise ValueError(
+            f"pruner is a {type(pruner).__name__} without `state` and `settings`: "
+            "expected both where state_file is given"
+        )
+    weights = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return {
+        "weights": weights.hexdigest(),
+        "method": None if pruner is None else [type(pruner).__name__, pruner.settings],
+        "generator": json.dumps(rng.bit_generator.state, default=lambda array: array.tolist()),
+    }
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

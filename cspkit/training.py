@@ -6,10 +6,7 @@ the compression-error term mu * D(reference || model) is an argument, so open to
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import math
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,27 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import cspkit.threads  # noqa: F401
 from cspkit.progress import progress
-from cspkit.resume import generator_state, load_state, save_state
-
-
-def use_threads(count: int) -> None:
-    """Set the number of torch threads, and keep freed memory in the process.
-
-    On small recurrent networks two threads gain nothing over one, and thread pools that fight
-    each other cost much more than they give: the parallelism here is processes over runs. The
-    default C library on Linux returns the large blocks of every step to the system and takes
-    them back, page by page, in the next; thresholds beyond their size stop that.
-    """
-    torch.set_num_threads(count)
-    with contextlib.suppress(OSError, AttributeError):
-        mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(mmap_threshold, 1 << 30)
-        mallopt(trim_threshold, (1 << 31) - 1)
-
-
-use_threads(int(os.environ.get("CSPKIT_THREADS", "1")))
+from cspkit.resume import fingerprint, load_state, save_state
 
 
 @runtime_checkable
@@ -63,7 +42,12 @@ class Task(Protocol):
 
 @runtime_checkable
 class Pruner(Protocol):
-    """What a pruning method does at the four moments of a training step."""
+    """What a pruning method does at the four moments of a training step.
+
+    `cspkit.pruning.prune` asks for two attributes more, `masks` and `mu` (the method's default
+    weight of D); a run that can be resumed asks for `state`, which returns tensors by name that
+    tell all that the pruner remembers between steps, `load_state`, and `settings`, a dict.
+    """
 
     def before_forward(self, step: int) -> None:
         """Put the weights into the model that the loss is taken at."""
@@ -157,7 +141,8 @@ def train(
     log: list[dict[str, float]] = []
     outputs_of = getattr(task, "outputs", lambda model, batch: task.loss(model, batch)[1])
     run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
-    run["generator"] = generator_state(rng)
+    if state_file is not None:
+        run |= fingerprint(model, pruner, rng)
     batches = task.batches("train", rng)
     if state_file is not None and Path(state_file).is_file():
         log = load_state(Path(state_file), model, optimizer, pruner, run)
@@ -229,7 +214,7 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
 
 
 def _validate(task, steps, reference, mu, rate, schedule) -> None:
-    if int(steps) != steps or steps < 1:
+    if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps is {steps!r}: expected a positive integer")
     if not (math.isfinite(mu) and mu >= 0):
         raise ValueError(f"mu is {mu!r}: expected a finite number >= 0")

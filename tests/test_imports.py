@@ -10,8 +10,9 @@ MAY_IMPORT = {
     "recovery": set(),
     "progress": set(),
     "resume": set(),
-    "training": {"progress", "resume"},
-    "asr": {"training", "progress"},
+    "threads": set(),
+    "training": {"progress", "resume", "threads"},
+    "asr": {"training", "progress", "threads"},
     "pruning": {"recovery", "training", "progress"},
 }
 
@@ -25,6 +26,8 @@ def imported_parts(file):
             names = [node.module or ""] if node.level == 0 else [f"cspkit.{part}"]
         else:
             continue
+        if isinstance(node, ast.ImportFrom) and node.module == "cspkit":
+            names = [f"cspkit.{alias.name}" for alias in node.names]
         for name in names:
             if name.startswith("cspkit."):
                 yield name.split(".")[1]

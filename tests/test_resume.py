@@ -19,11 +19,11 @@ class KilledError(Exception):
     pass
 
 
-def run(state_file, method=CSP, kill_after=None, seed=0, **change):
+def run(state_file, method=CSP, kill_after=None, seed=0, weights=0, sparsity=0.9, **change):
     """Prune a new classifier; return all of its weights. May be killed after a step."""
     task = Blobs()
-    model = task.new_model()
-    pruner = method(prunable_weights(model), 0.9, STEPS) if method else None
+    model = task.new_model(weights)
+    pruner = method(prunable_weights(model), sparsity, STEPS) if method else None
 
     def on_step(row):
         if row["step"] == kill_after:
@@ -82,6 +82,10 @@ def test_a_process_that_is_really_killed(tmp_path):
         ({"rate": 2e-2}, "its rate is 0.01"),
         ({"seed": 5}, "its generator is"),
         ({"steps": 80}, "steps"),
+        ({"method": GMP}, "method is"),
+        ({"method": None}, "method is"),
+        ({"sparsity": 0.8}, "method is"),
+        ({"weights": 1}, "weights is"),
     ],
 )
 def test_the_state_of_another_run_is_refused(tmp_path, change, message):
@@ -99,6 +103,35 @@ def test_a_damaged_state_is_refused(tmp_path):
     state.write_bytes(state.read_bytes()[:200])
     with pytest.raises(ValueError, match="truncated"):
         run(state)
+
+
+def test_a_pruner_that_cannot_be_resumed_is_refused(tmp_path):
+    class Forgetful(CSP):
+        state = property(lambda self: getattr(self, "missing"))  # noqa: B009
+
+    with pytest.raises(ValueError, match="Forgetful without `state`"):
+        run(tmp_path / "state.safetensors", Forgetful)
+
+
+def test_dropout_goes_on_where_it_was(tmp_path):
+    task, ends = Blobs(), []
+    for kill_after in (None, 20):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(task.new_model(), torch.nn.Dropout(0.5))
+
+        def on_step(row, kill_after=kill_after):
+            if row["step"] == kill_after:
+                raise KilledError
+
+        call = {"state_file": tmp_path / "state", "state_every": 7}
+        if kill_after is not None:
+            fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            with pytest.raises(KilledError):
+                train(model, task, 40, rng=np.random.default_rng(0), on_step=on_step, **call)
+            model.load_state_dict(fresh)
+        train(model, task, 40, rng=np.random.default_rng(0), **call)
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*ends)
 
 
 def test_on_step_can_end_a_run():

@@ -114,6 +114,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(task):
     [
         ({"steps": 0}, "steps is 0"),
         ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": 5.0}, "steps is 5.0"),
         ({"mu": -1.0}, "mu is -1.0"),
         ({"mu": 1.0}, "reference is None"),
         ({"rate": 0.0}, "rate is 0.0"),

@@ -1,12 +1,24 @@
 """A compact RNN-Transducer on real speech: corpus, features, model, loss, decoding, scoring."""
 
-from cspkit.asr.augmentation import Augmentation
+import cspkit.threads  # noqa: F401
+from cspkit.asr.alignment import Lattice, align, lattice_posteriors
+from cspkit.asr.augmentation import Augmentation, add_noise
 from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transducer
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
-from cspkit.asr.decoding import greedy, transcribe
-from cspkit.asr.features import load_audio, mfcc
+from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, transcribe
+from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
-from cspkit.asr.scoring import word_error_rate
+from cspkit.asr.scoring import (
+    Score,
+    bootstrap_interval,
+    confusions,
+    relative_degradation,
+    score,
+    scores_by_group,
+    scores_by_word,
+    word_error_rate,
+)
+from cspkit.asr.streaming import StreamingMFCC, StreamingRecogniser
 from cspkit.asr.task import DigitTask
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
@@ -14,17 +26,35 @@ __all__ = [
     "Augmentation",
     "Corpus",
     "DigitTask",
+    "Emission",
+    "Lattice",
+    "Score",
+    "StreamingMFCC",
+    "StreamingRecogniser",
     "Transducer",
     "TransducerConfig",
     "Utterance",
+    "add_noise",
+    "align",
+    "beam_search",
+    "bootstrap_interval",
     "checkpoint_facts",
+    "confusions",
+    "deltas",
+    "emissions",
     "greedy",
+    "lattice_posteriors",
     "load_audio",
     "load_spoken_digits",
     "load_transducer",
+    "log_mel",
     "mfcc",
+    "relative_degradation",
     "rnnt_loss",
     "save_transducer",
+    "score",
+    "scores_by_group",
+    "scores_by_word",
     "transcribe",
     "word_error_rate",
 ]

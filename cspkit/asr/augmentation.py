@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cspkit.asr.features import N_FFT, N_MELS, SAMPLE_RATE, cepstra, mel_filters, smoothed_bands
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """Random variation of MFCC features.
+
+    Noise at a signal-to-noise ratio and frequency masks need bands: the coefficients go back
+    through the inverse DCT to a log mel spectrum, smooth since most coefficients are cut off,
+    and forth again.
 
     Attributes
     ----------
@@ -21,11 +27,51 @@ class Augmentation:
     noise : float
         Standard deviation of independent noise on every coefficient of every frame, in the same
         units.
+    gain : float
+        The utterance is made -gain to +gain dB louder: g dB are g sqrt(128) on the first
+        coefficient, and nothing on the others.
+    snr : tuple of float, optional
+        Lowest and highest signal-to-noise ratio in dB of steady noise, whose spectrum falls by
+        0 to 3 dB per octave (white to pink).
+    frequency_masks : tuple of int
+        Number of masks, and the most of the 128 mel bands that one covers; the bands keep their
+        mean over the utterance.
+    time_masks : tuple of int
+        Number of masks, and the most frames that one covers; the frames get the mean of the
+        utterance.
+
+    Raises
+    ------
+    ValueError
+        If an attribute is out of range.
+
+    References
+    ----------
+    Park et al., "SpecAugment: a simple data augmentation method for automatic speech
+    recognition", Interspeech 2019, arXiv:1904.08779 (masks).
     """
 
     speed: float = 0.15
     channel: float = 0.2
     noise: float = 0.2
+    gain: float = 0.0
+    snr: tuple[float, float] | None = None
+    frequency_masks: tuple[int, int] = (0, 0)
+    time_masks: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.speed < 1:
+            raise ValueError(f"speed is {self.speed!r}: expected a number in [0, 1)")
+        for name in ("channel", "noise", "gain"):
+            value = getattr(self, name)
+            if not 0 <= value < np.inf:
+                raise ValueError(f"{name} is {value!r}: expected a number from 0")
+        if self.snr is not None and not -np.inf < self.snr[0] <= self.snr[1] < np.inf:
+            raise ValueError(f"snr is {self.snr!r}: expected (lowest, highest) in dB")
+        for name in ("frequency_masks", "time_masks"):
+            count, width = getattr(self, name)
+            if count < 0 or width < 0:
+                raise ValueError(f"{name} is {(count, width)!r}: expected (number, width) from 0")
 
     def __call__(
         self, features: np.ndarray, scale: np.ndarray, rng: np.random.Generator
@@ -45,9 +91,98 @@ class Augmentation:
             float32.
         """
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed))
+        # What is off draws nothing, so that it leaves the numbers of the rest as they are.
+        if self.snr is not None or self.frequency_masks[0]:
+            varied = self._varied_bands(varied, rng)
+        if self.gain:
+            varied[:, 0] += rng.uniform(-self.gain, self.gain) * np.sqrt(N_MELS)
         offset = self.channel * rng.standard_normal(varied.shape[1], dtype=np.float32)
         noise = self.noise * rng.standard_normal(varied.shape, dtype=np.float32)
-        return varied + (offset + noise) * scale
+        return masked(varied + (offset + noise) * scale, *self.time_masks, rng)
+
+    def _varied_bands(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        bands = smoothed_bands(features)
+        if self.snr is not None:
+            bands = noisy_bands(bands, rng.uniform(*self.snr), rng.uniform(0.0, 1.0), rng)
+        bands = masked(bands.T, *self.frequency_masks, rng, along=1).T
+        return cepstra(bands, features.shape[1])
+
+
+def masked(
+    rows: np.ndarray, count: int, width: int, rng: np.random.Generator, along: int = 0
+) -> np.ndarray:
+    """Put `count` masks of up to `width` rows over a copy of `rows`.
+
+    What is masked becomes the mean along axis `along`.
+    """
+    hidden = np.zeros((len(rows), 1), dtype=bool)
+    for _ in range(count):
+        length = int(rng.integers(0, min(width, len(rows)) + 1))
+        first = int(rng.integers(0, len(rows) - length + 1))
+        hidden[first : first + length] = True
+    return np.where(hidden, rows.mean(axis=along, keepdims=True), rows)
+
+
+def noisy_bands(
+    bands: np.ndarray, snr_db: float, colour: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Mel bands in dB (T, 128) of a sound to which steady noise was added.
+
+    The filters share the spectrum out among them, so the power of all bands is that of the
+    sound. The noise has a spectrum f^(-colour); its power in a band and frame is exponentially
+    distributed, as that of a bin of a Gaussian signal is, with a mean of e^0.577: its mean in dB
+    is then 0, since bands that were smoothed in dB show the mean of dB of their sound, too.
+    """
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+    shape = mel_filters()[:, 1:] @ bins[1:] ** -colour
+    power = 10.0 ** (bands / 10.0)
+    level = power.sum(axis=1).mean() * 10.0 ** (-snr_db / 10.0) / shape.sum()
+    noise = np.exp(np.euler_gamma) * rng.standard_exponential(bands.shape)
+    return 10.0 * np.log10(power + level * shape * noise)
+
+
+def add_noise(
+    waveform: np.ndarray, noise: np.ndarray, snr_db: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Add noise to audio at a signal-to-noise ratio.
+
+        x + a n,  a^2 = mean(x^2) / mean(n^2) 10^(-snr_db / 10)
+
+    Parameters
+    ----------
+    waveform : ndarray, shape (n_samples,)
+    noise : ndarray, shape (n_noise,)
+        Of the same sample rate. A part of it, which starts anywhere, is used; a short one is
+        repeated.
+    snr_db : float
+        Signal-to-noise ratio, in dB.
+    rng : np.random.Generator
+
+    Returns
+    -------
+    ndarray, shape (n_samples,)
+        float64; it may leave [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If `waveform` or `noise` is no finite vector or has no power, or `snr_db` is not finite.
+    """
+    waveform, noise = np.asarray(waveform, np.float64), np.asarray(noise, np.float64)
+    for name, samples in (("waveform", waveform), ("noise", noise)):
+        if samples.ndim != 1 or len(samples) == 0:
+            raise ValueError(f"{name} has shape {samples.shape}: expected one channel, (n,)")
+        if not np.isfinite(samples).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+    if not np.isfinite(snr_db):
+        raise ValueError(f"snr_db is {snr_db!r}: expected a finite number")
+    first = int(rng.integers(len(noise)))
+    part = np.take(noise, np.arange(first, first + len(waveform)), mode="wrap")
+    for name, samples in (("waveform", waveform), ("noise", part)):
+        if not samples.any():
+            raise ValueError(f"{name} is silent: expected some power, to which snr_db refers")
+    ratio = np.mean(waveform**2) / np.mean(part**2) * 10.0 ** (-snr_db / 10.0)
+    return waveform + np.sqrt(ratio) * part
 
 
 def resampled(features: np.ndarray, speed: float) -> np.ndarray:

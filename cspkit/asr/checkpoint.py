@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from cspkit.asr.corpus import data_folder, verify_checksums
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 FORMAT = "cspkit.transducer/1"
@@ -88,6 +89,8 @@ def checkpoint_facts(path: str | Path) -> dict[str, object]:
 
 def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Tensor]]:
     path = Path(path)
+    if (path.parent / "SHA256SUMS").is_file() and path.parent == data_folder() / "models":
+        verify_checksums(path.parent)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
@@ -101,6 +104,9 @@ def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Ten
             f"{path} is no checkpoint of this program: its format is "
             f"{metadata.get('format')!r}, expected {FORMAT!r}"
         )
-    config = json.loads(metadata["config"])
-    config["units"] = tuple(config["units"])
-    return TransducerConfig(**config), json.loads(metadata["facts"]), tensors
+    try:
+        config = json.loads(metadata["config"])
+        config["units"] = tuple(config["units"])
+        return TransducerConfig(**config), json.loads(metadata["facts"]), tensors
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its metadata is damaged: {error!r}") from None

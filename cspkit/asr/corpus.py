@@ -1,9 +1,9 @@
 """The embedded corpus: 3,000 recorded digits of six speakers, as MFCC features.
 
-Recordings are split by take, so that no recording serves in two parts of a split: takes 45-49
-are the dev part of every fold, fold i is tested on takes 9i to 9i + 8 and trained on the other 36.
-A recogniser is trained and scored on strings of one to seven digits joined from recordings of
-one speaker (`joined`).
+The split is by take, the number of the session in which a speaker said all ten digits: a
+recording is in one part only. Every fold has the same dev part, takes 45-49; fold i tests on the
+nine takes from 9i on and trains on the rest. What is recognised are strings of one to seven
+digits, joined from recordings of one speaker (`joined`).
 
 A second, harder split holds out a speaker: with a speaker's name in place of the fold, the test
 part is what that speaker says, and nothing of it is in the other two parts.

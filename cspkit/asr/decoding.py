@@ -1,21 +1,46 @@
-"""Greedy decoding of a Transducer."""
+"""Decoding of a Transducer: greedy and beam search, and when each unit is emitted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cspkit.asr.features import HOP, SAMPLE_RATE
+from cspkit.asr.search import MAX_SYMBOLS, Path, beam_paths, greedy_paths
 from cspkit.asr.transducer import Transducer
 
-MAX_SYMBOLS = 3  # labels that one stacked frame may emit: a bound on a model gone astray
+__all__ = ["MAX_SYMBOLS", "Emission", "beam_search", "emissions", "greedy", "transcribe"]
+
+
+class Emission(NamedTuple):
+    """A unit that was recognised, and when.
+
+    Attributes
+    ----------
+    label : int
+    unit : str
+        What the label stands for.
+    time : float
+        Seconds from the start of the utterance to the end of the stacked frame that emits the
+        unit: before then no recogniser can have it.
+    """
+
+    label: int
+    unit: str
+    time: float
 
 
 def transcribe(
-    model: Transducer, features: np.ndarray | Sequence[np.ndarray], batch_size: int = 128
+    model: Transducer,
+    features: np.ndarray | Sequence[np.ndarray],
+    batch_size: int = 128,
+    *,
+    beam: int = 1,
 ) -> str | list[str]:
     """Recognise one utterance, or many.
 
@@ -26,6 +51,8 @@ def transcribe(
         Raw features.
     batch_size : int
         Utterances that are decoded together.
+    beam : int
+        Width of the beam search; 1 is greedy decoding.
 
     Returns
     -------
@@ -35,26 +62,57 @@ def transcribe(
     Raises
     ------
     ValueError
-        If features contain NaN or infinity, have another shape, or fill no stacked frame.
+        If features contain NaN or infinity, have another shape, or fill no stacked frame; or if
+        `beam` is not a positive integer.
     """
     if isinstance(features, np.ndarray) and features.ndim == 2:
-        return transcribe(model, [features])[0]
-    tensors = [_checked(model, f) for f in features]
-    by_length = sorted(range(len(tensors)), key=lambda i: len(tensors[i]))
-    texts = [""] * len(tensors)
-    for first in range(0, len(by_length), batch_size):
-        chosen = by_length[first : first + batch_size]
-        labels = greedy(
-            model,
-            pad_sequence([tensors[i] for i in chosen], batch_first=True),
-            torch.tensor([len(tensors[i]) for i in chosen]),
-        )
-        for i, sequence in zip(chosen, labels, strict=True):
-            texts[i] = model.config.text(sequence)
-    return texts
+        return transcribe(model, [features], beam=beam)[0]
+    paths = _decode(model, features, batch_size, beam)
+    return [model.config.text(_labels(path)) for path in paths]
 
 
-@torch.no_grad()
+def emissions(
+    model: Transducer,
+    features: np.ndarray | Sequence[np.ndarray],
+    batch_size: int = 128,
+    *,
+    beam: int = 1,
+) -> list[Emission] | list[list[Emission]]:
+    """Recognise one utterance, or many, and tell when each unit was emitted.
+
+    The stacked frame s is complete at the time (s + 1) * stack * 25 ms. The latency of a word is
+    this time less the time at which the word ends in the sound.
+
+    Parameters
+    ----------
+    model : Transducer
+    features : ndarray, shape (T, n_features), or a sequence of such
+        Raw features.
+    batch_size : int
+        Utterances that are decoded together.
+    beam : int
+        Width of the beam search; 1 is greedy decoding. A unit of the best hypothesis of a beam
+        search has the time of its most probable alignment among those that were merged.
+
+    Returns
+    -------
+    list of Emission
+        In the order of time; a list of such lists for a sequence of utterances.
+
+    Raises
+    ------
+    ValueError
+        As `transcribe` does.
+    """
+    if isinstance(features, np.ndarray) and features.ndim == 2:
+        return emissions(model, [features], beam=beam)[0]
+    seconds = model.config.stack * HOP / SAMPLE_RATE
+    return [
+        [Emission(label, model.config.units[label], (s + 1) * seconds) for label, s in path]
+        for path in _decode(model, features, batch_size, beam)
+    ]
+
+
 def greedy(model: Transducer, features: Tensor, lengths: Tensor) -> list[list[int]]:
     """Greedy time-synchronous decoding: the best unit of each cell, until it is the blank.
 
@@ -70,29 +128,80 @@ def greedy(model: Transducer, features: Tensor, lengths: Tensor) -> list[list[in
     list of list of int
         Labels of each utterance.
     """
-    blank, N = model.config.blank, len(features)
-    frames, _ = model.encode(features)
-    lengths = lengths // model.config.stack
-    predicted, state = model.predict(torch.full((N, 1), blank))
-    sequences: list[list[int]] = [[] for _ in range(N)]
-    for s in range(frames.shape[1]):
-        active = s < lengths
-        for _ in range(MAX_SYMBOLS):
-            best = model.join(frames[:, s : s + 1], predicted)[:, 0, 0].argmax(dim=-1)
-            active = active & (best != blank)
-            emitting = active.nonzero().squeeze(1)
-            if len(emitting) == 0:
-                break
-            for n in emitting.tolist():
-                sequences[n].append(int(best[n]))
-            old = tuple(part[:, emitting] for part in state)
-            predicted[emitting], new = model.predict(best[emitting, None], old)
-            for part, new_part in zip(state, new, strict=True):
-                part[:, emitting] = new_part
-    return sequences
+    return [_labels(path) for path in greedy_paths(model, features, lengths)]
 
 
-def _checked(model: Transducer, features: np.ndarray) -> Tensor:
+def beam_search(
+    model: Transducer, features: Tensor, lengths: Tensor, width: int = 5
+) -> list[list[int]]:
+    """Time-synchronous beam search: the most probable labels, summed over their alignments.
+
+    After each stacked frame the `width` most probable label sequences are kept, with
+
+        P(y, s) = sum over alignments of y to frames 0..s of  prod over arcs of  p(arc)
+
+    restricted to alignments that emit at most MAX_SYMBOLS labels a frame and that the search did
+    not give up: labels that bring a hypothesis 8 nats under the best one are not tried.
+    Hypotheses with equal labels are merged, their probabilities added.
+
+    Parameters
+    ----------
+    model : Transducer
+    features : Tensor, shape (N, T, n_features)
+    lengths : Tensor, shape (N,)
+        Feature frames of each utterance.
+    width : int
+        Hypotheses that are kept for each utterance.
+
+    Returns
+    -------
+    list of list of int
+        Labels of each utterance.
+
+    Raises
+    ------
+    ValueError
+        If `width` is not a positive integer.
+
+    References
+    ----------
+    Graves, "Sequence transduction with recurrent neural networks", arXiv:1211.3711, section 2.5.
+    """
+    _check_width("width", width)
+    return [_labels(path) for path in beam_paths(model, features, lengths, width)[0]]
+
+
+def _decode(
+    model: Transducer, features: Sequence[np.ndarray], batch_size: int, beam: int
+) -> list[Path]:
+    _check_width("beam", beam)
+    tensors = [checked_features(model, f) for f in features]
+    by_length = sorted(range(len(tensors)), key=lambda i: len(tensors[i]))
+    paths: list[Path] = [[] for _ in tensors]
+    for first in range(0, len(by_length), batch_size):
+        chosen = by_length[first : first + batch_size]
+        padded = pad_sequence([tensors[i] for i in chosen], batch_first=True)
+        lengths = torch.tensor([len(tensors[i]) for i in chosen])
+        if beam == 1:
+            found = greedy_paths(model, padded, lengths)
+        else:
+            found, _ = beam_paths(model, padded, lengths, beam)
+        for i, path in zip(chosen, found, strict=True):
+            paths[i] = path
+    return paths
+
+
+def _labels(path: Path) -> list[int]:
+    return [label for label, _ in path]
+
+
+def _check_width(name: str, width: int) -> None:
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"{name} is {width!r}: expected a positive integer")
+
+
+def checked_features(model: Transducer, features: np.ndarray) -> Tensor:
+    """Features of one utterance as a tensor (T, n_features); ValueError if they are none."""
     features = np.asarray(features, dtype=np.float32)
     C, stack = model.config.n_features, model.config.stack
     if features.ndim != 2 or features.shape[1] != C or len(features) < stack:

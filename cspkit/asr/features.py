@@ -1,4 +1,4 @@
-"""Sound to features: audio files, and the MFCC recipe of the embedded corpus."""
+"""Sound to features: audio files, log mel bands, and the MFCC recipe of the embedded corpus."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     return samples.mean(axis=1), sample_rate
 
 
-def mfcc(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def mfcc(
+    waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, *, n_mfcc: int = N_MFCC
+) -> np.ndarray:
     """Mel-frequency cepstral coefficients, as the embedded corpus has them.
 
     A 400-sample periodic Hann window every 200 samples (50 ms and 25 ms at 8 kHz), centred with
@@ -69,42 +71,134 @@ def mfcc(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         In [-1, 1].
     sample_rate : int
         In Hz.
+    n_mfcc : int
+        Coefficients that are kept, 1 to 128.
 
     Returns
     -------
-    ndarray, shape (T, 13)
+    ndarray, shape (T, n_mfcc)
         float32; T = 1 + n_samples // 200 at 8 kHz.
 
     Raises
     ------
     ValueError
-        If `waveform` is not a finite vector of more than 200 samples (at 8 kHz).
+        If `waveform` is not a finite vector of more than 200 samples (at 8 kHz), or `n_mfcc` is
+        out of range.
 
     References
     ----------
     Davis and Mermelstein, "Comparison of parametric representations for monosyllabic word
     recognition", IEEE Trans. ASSP 28(4), 1980, doi:10.1109/TASSP.1980.1163420.
     """
+    if not 1 <= n_mfcc <= N_MELS:
+        raise ValueError(f"n_mfcc is {n_mfcc!r}: expected 1 to {N_MELS}")
+    return cepstra(_log_mel(waveform, sample_rate), n_mfcc)
+
+
+def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Log mel spectrogram: what `mfcc` is the cosine transform of.
+
+    Parameters
+    ----------
+    waveform : ndarray, shape (n_samples,)
+        In [-1, 1].
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    ndarray, shape (T, 128)
+        float32, in dB, floored 80 dB under the loudest value of the recording.
+
+    Raises
+    ------
+    ValueError
+        As `mfcc` does.
+    """
+    return _log_mel(waveform, sample_rate).astype(np.float32)
+
+
+def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
+    """Slopes of features over time, by least squares over 2 width + 1 frames.
+
+        d_t = sum_{n=1}^{width} n (c_{t+n} - c_{t-n}) / (2 sum_{n=1}^{width} n^2)
+
+    with the first and the last frame repeated at the edges. Deltas of deltas are accelerations.
+
+    Parameters
+    ----------
+    features : ndarray, shape (T, n_features)
+    width : int
+        Frames on either side.
+
+    Returns
+    -------
+    ndarray, shape (T, n_features)
+        Change per frame; of the dtype of `features`.
+
+    Raises
+    ------
+    ValueError
+        If `features` is no matrix with at least one frame, or `width` is not a positive integer.
+
+    References
+    ----------
+    Furui, "Speaker-independent isolated word recognition using dynamic features of speech
+    spectrum", IEEE Trans. ASSP 34(1), 1986, doi:10.1109/TASSP.1986.1164788.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or len(features) == 0:
+        raise ValueError(f"features have shape {features.shape}: expected (T, n_features), T >= 1")
+    if int(width) != width or width < 1:
+        raise ValueError(f"width is {width!r}: expected a positive integer")
+    T = len(features)
+    padded = np.pad(features, ((width, width), (0, 0)), mode="edge")
+    slopes = sum(
+        n * (padded[width + n : width + n + T] - padded[width - n : width - n + T])
+        for n in range(1, width + 1)
+    )
+    return slopes / (2 * sum(n * n for n in range(1, width + 1)))
+
+
+def decibels(frames: np.ndarray) -> np.ndarray:
+    """Mel bands in dB, shape (T, 128), of windows of samples (T, 400); not floored yet."""
+    window = scipy.signal.get_window("hann", N_FFT)
+    power = np.abs(scipy.fft.rfft(frames * window, axis=1)) ** 2
+    return 10.0 * np.log10(np.maximum(power @ mel_filters().T, 1e-10))
+
+
+def cepstra(bands: np.ndarray, n_mfcc: int = N_MFCC) -> np.ndarray:
+    """First coefficients of the orthonormal DCT-II of bands (T, 128), float32."""
+    return scipy.fft.dct(bands, type=2, norm="ortho", axis=1)[:, :n_mfcc].astype(np.float32)
+
+
+def smoothed_bands(coefficients: np.ndarray) -> np.ndarray:
+    """Bands in dB (T, 128) that the first coefficients (T, n_mfcc) describe: `cepstra` undone."""
+    return scipy.fft.idct(coefficients, n=N_MELS, type=2, norm="ortho", axis=1)
+
+
+def _log_mel(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     waveform = np.asarray(waveform, dtype=np.float64)
     if waveform.ndim != 1:
         raise ValueError(f"waveform has shape {waveform.shape}: expected one channel, (n_samples,)")
     if not np.isfinite(waveform).all():
         raise ValueError("waveform contains NaN or infinity")
-    if int(sample_rate) != sample_rate or sample_rate <= 0:
-        raise ValueError(f"sample_rate is {sample_rate!r}: expected a positive integer, in Hz")
-    waveform = resample(waveform, int(sample_rate))
+    waveform = resample(waveform, checked_rate(sample_rate))
     if len(waveform) <= N_FFT // 2:
         raise ValueError(
             f"waveform has {len(waveform)} samples at {SAMPLE_RATE} Hz: "
             f"expected more than {N_FFT // 2}"
         )
     padded = np.pad(waveform, N_FFT // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
-    window = scipy.signal.get_window("hann", N_FFT)
-    power = np.abs(scipy.fft.rfft(frames * window, axis=1)) ** 2
-    decibels = 10.0 * np.log10(np.maximum(power @ mel_filters().T, 1e-10))
-    decibels = np.maximum(decibels, decibels.max() - DYNAMIC_RANGE_DB)
-    return scipy.fft.dct(decibels, type=2, norm="ortho", axis=1)[:, :N_MFCC].astype(np.float32)
+    bands = decibels(np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP])
+    return np.maximum(bands, bands.max() - DYNAMIC_RANGE_DB)
+
+
+def checked_rate(sample_rate: int) -> int:
+    """Return a sample rate in Hz as an int; ValueError if it is not a positive integer."""
+    if int(sample_rate) != sample_rate or sample_rate <= 0:
+        raise ValueError(f"sample_rate is {sample_rate!r}: expected a positive integer, in Hz")
+    return int(sample_rate)
 
 
 def resample(waveform: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def rnnt_loss(
     blank : int
         Index of the blank unit; negative counts from the end.
     clamp : float
-        If positive, the gradient is clamped to [-clamp, clamp].
+        If positive, the gradient of each utterance's cost is clamped to [-clamp, clamp].
     reduction : {"mean", "sum", "none"}
         "mean" is over utterances.
     fused_log_softmax : bool
@@ -75,7 +75,7 @@ def rnnt_loss(
     Bagby et al., "Efficient implementation of recurrent neural network transducer in
     TensorFlow", SLT 2018, doi:10.1109/SLT.2018.8639690 (anti-diagonals).
     """
-    blank = _validate(logits, targets, logit_lengths, target_lengths, blank, reduction)
+    blank = validate(logits, targets, logit_lengths, target_lengths, blank, reduction)
     costs = _TransducerCost.apply(
         logits,
         targets.long(),
@@ -93,18 +93,12 @@ def rnnt_loss(
 class _TransducerCost(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, logit_lengths, target_lengths, blank, clamp, fused):
-        N, T, U1, _ = logits.shape
         # lse is the only thing that softmax needs beside the logits: they are not copied to keep.
-        lse = torch.logsumexp(logits, dim=-1) if fused else logits.new_zeros(N, T, U1)
-        log_blank = (logits[..., blank] - lse).double()
-        labels = targets[:, None, :, None].expand(N, T, U1 - 1, 1)
-        log_label = logits[:, :, : U1 - 1].gather(-1, labels).squeeze(-1)
-        log_label = F.pad((log_label - lse[..., : U1 - 1]).double(), (0, 1), value=NEVER)
+        lse = torch.logsumexp(logits, dim=-1) if fused else logits.new_zeros(logits.shape[:-1])
+        log_blank, log_label = arc_scores(logits, lse, targets, blank)
+        alpha = forward_scores(log_blank, log_label)
 
-        log_blank, log_label = _skew(log_blank), _skew(log_label)  # (D, N, U + 1)
-        alpha = _forward_scores(log_blank, log_label)
-
-        utterance = torch.arange(N, device=logits.device)
+        utterance = torch.arange(len(logits), device=logits.device)
         last = logit_lengths - 1 + target_lengths
         end = alpha[last, utterance, target_lengths] + log_blank[last, utterance, target_lengths]
         ctx.save_for_backward(
@@ -119,8 +113,10 @@ class _TransducerCost(torch.autograd.Function):
         xi_blank, xi_label = arc_posteriors(*lattice, logit_lengths, target_lengths)
         T, U1 = logits.shape[1:3]
         scale = grad_costs[:, None, None].double()
-        xi_blank = (_unskew(xi_blank, T) * scale).to(logits.dtype)
-        xi_label = (_unskew(xi_label, T) * scale).to(logits.dtype)
+        # The clamp is on the gradient of each cost, before what the costs are reduced to.
+        arc_scale = 1.0 if ctx.clamp > 0 else scale
+        xi_blank = (unskew(xi_blank, T) * arc_scale).to(logits.dtype)
+        xi_label = (unskew(xi_label, T) * arc_scale).to(logits.dtype)
 
         if ctx.fused:
             grad = (logits - lse[..., None]).exp_()
@@ -131,11 +127,21 @@ class _TransducerCost(torch.autograd.Function):
         labels = targets[:, None, :, None].expand(-1, T, -1, -1)
         grad[:, :, : U1 - 1].scatter_add_(-1, labels, -xi_label[:, :, : U1 - 1, None])
         if ctx.clamp > 0:
-            grad.clamp_(-ctx.clamp, ctx.clamp)
+            grad.clamp_(-ctx.clamp, ctx.clamp).mul_(scale[..., None].to(grad.dtype))
         return grad, None, None, None, None, None, None
 
 
-def _forward_scores(log_blank: Tensor, log_label: Tensor) -> Tensor:
+def arc_scores(logits: Tensor, lse: Tensor, targets: Tensor, blank: int) -> tuple[Tensor, Tensor]:
+    """Log probabilities of the two arcs out of each cell, float64, skewed to (D, N, U + 1)."""
+    T, U1 = logits.shape[1:3]
+    log_blank = (logits[..., blank] - lse).double()
+    labels = targets[:, None, :, None].expand(-1, T, -1, -1)
+    log_label = logits[:, :, : U1 - 1].gather(-1, labels).squeeze(-1)
+    log_label = F.pad((log_label - lse[..., : U1 - 1]).double(), (0, 1), value=NEVER)
+    return _skew(log_blank), _skew(log_label)
+
+
+def forward_scores(log_blank: Tensor, log_label: Tensor) -> Tensor:
     """Alpha of all cells, by anti-diagonals; shapes (D, N, U + 1)."""
     alpha = torch.full_like(log_blank, NEVER)
     alpha[0, :, 0] = 0.0
@@ -193,14 +199,14 @@ def _skew(cells: Tensor) -> Tensor:
     return rows[:, : U1 * D].view(N, U1, D).permute(2, 0, 1).contiguous()
 
 
-def _unskew(diagonals: Tensor, T: int) -> Tensor:
+def unskew(diagonals: Tensor, T: int) -> Tensor:
     """(D, N, U + 1) back to (N, T, U + 1)."""
     D, N, U1 = diagonals.shape
     rows = F.pad(diagonals.permute(1, 2, 0).reshape(N, -1), (0, U1))
     return rows.view(N, U1, D + 1)[:, :, :T].transpose(1, 2)
 
 
-def _validate(logits, targets, logit_lengths, target_lengths, blank, reduction) -> int:
+def validate(logits, targets, logit_lengths, target_lengths, blank, reduction) -> int:
     """Check the arguments of `rnnt_loss`; return the blank index counted from the start."""
     if logits.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"logits are {logits.dtype}: expected float32 or float64")

@@ -15,12 +15,13 @@ class CSP(GradualPruner):
                                            = H_k(V), the k largest entries
         (E) compression-error reduction  V <- V - eta grad_Z [ L(Z) + mu D(reference || Z) ]
 
-    The gradient is taken at Z and applied to all of V. V is never cut and so remembers: a weight
-    that was cut gathers gradients and can come back. *When* is the schedule of k, *which* is the
-    support of Z. After the schedule the support is frozen and the survivors are trained alone.
+    The loss is evaluated where the recogniser will compute, at Z, and what it asks for is added
+    to V, zeros of Z included. So V goes on collecting evidence for a weight that is cut, until
+    (S) takes it back. The schedule of k answers *when*, the support of Z *which*. When the
+    schedule is over, that support stays and its weights are trained alone.
 
-    D is the compression error in what the model computes; it comes from the training loop, which
-    takes `reference` and `mu`. Without it this setting is DPF, its nearest relative.
+    D measures the compression error by what comes out of the model; the training loop computes
+    it, given `reference` and `mu`. Without D this setting is DPF, the nearest relative.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +70,13 @@ class GradualPruner:
         kept = sum(int(m.sum()) for m in self.masks.values())
         return 1.0 - kept / sum(m.numel() for m in self.masks.values())
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """What tells this run from one with other settings."""
+        sizes = {name: list(weight.shape) for name, weight in self.weights.items()}
+        names = ("target", "end", "exponent", "every", "budget")
+        return {name: getattr(self, name) for name in names} | {"weights": sizes}
+
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs beside the weights."""
         return dict(self.masks)
@@ -110,7 +119,7 @@ class GradualPruner:
 def _validate(weights, sparsity, exponent, end, every, budget) -> None:
     if not weights:
         raise ValueError("weights is empty: expected at least one prunable weight")
-    if not 0 <= sparsity < 1:
+    if not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is {sparsity!r}: expected a number in [0, 1)")
     if not exponent > 0:
         raise ValueError(f"exponent is {exponent!r}: expected a number > 0")

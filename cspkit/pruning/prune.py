@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
@@ -59,7 +60,8 @@ def prunable_weights(
     layers : sequence of str, optional
         Names of weights, or patterns such as "encoder.*"; biases never count. Where it is not
         given: what the model names in an attribute `prunable`, else every matrix or kernel of
-        its Linear, LSTM, GRU, RNN and Conv1d layers.
+        its Linear, LSTM, GRU, RNN and Conv1d layers. A weight that layers share counts once,
+        under its first name.
 
     Returns
     -------
@@ -80,6 +82,8 @@ def prunable_weights(
         for name, weight in module.named_parameters(recurse=False)
         if weight.dim() >= 2
     }
+    shared = {id(weight): name for name, weight in reversed(owned.items())}
+    owned = {name: weight for name, weight in owned.items() if shared[id(weight)] == name}
     if layers is not None:
         unmatched = [p for p in layers if not any(fnmatchcase(name, p) for name in owned)]
         if unmatched:
@@ -101,7 +105,8 @@ def prune(
     mu: float | None = None,
     layers: Sequence[str] | None = None,
     rng: np.random.Generator | None = None,
-    on_step: Callable[[dict[str, float]], None] | None = None,
+    on_step: Callable[[dict[str, float]], bool | None] | None = None,
+    state_file: str | Path | None = None,
     **settings,
 ) -> Pruned:
     """Prune a copy of a trained model, and train it while that happens.
@@ -127,6 +132,9 @@ def prune(
         Source of the batches; seed 0 where it is not given.
     on_step : callable, optional
         Called after every step with its row of the log.
+    state_file : str or Path, optional
+        Where the state of the run is kept, so that it goes on after a kill, see
+        `cspkit.training.train`.
     **settings
         Of the method, see its class.
 
@@ -141,6 +149,8 @@ def prune(
     """
     if method not in PRUNERS:
         raise ValueError(f"method is {method!r}: expected one of {', '.join(PRUNERS)}")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps is {steps!r}: expected a positive integer")
     pruned = copy.deepcopy(model)
     pruner = PRUNERS[method](prunable_weights(pruned, layers), sparsity, steps, **settings)
     log = train(
@@ -154,5 +164,6 @@ def prune(
         rate=rate,
         schedule="cosine",
         on_step=on_step,
+        state_file=state_file,
     )
     return Pruned(pruned, pruner.masks, log)

@@ -56,6 +56,10 @@ class _MathMLRenderer(IPythonRenderer):
     def block_math(self, body: str) -> str:
         return to_mathml(body, display="block")
 
+    def block_html(self, html: str) -> str:
+        # Folded hints and answers are HTML to the parser, which leaves formulas in them alone.
+        return re.sub(r"\$([^$\n]+)\$", lambda math: to_mathml(math[1]), html)
+
 
 def to_html(notebook: nbformat.NotebookNode) -> str:
     """Body of the page of an executed notebook; links to notebooks lead to their pages."""

@@ -42,7 +42,7 @@ def verdict(name: str, answer: object) -> str:
         wrong = _CHECKS[name](answer)
     except NotImplementedError:
         return f"not solved: {name} still raises NotImplementedError"
-    except Exception as error:  # a student's code may fail in any way, and is told in which
+    except (Exception, SystemExit) as error:  # a student's code may fail in any way
         return f"not yet: {name} fails with {type(error).__name__}: {error}"
     return f"right: {name}" if wrong is None else f"not yet: {name}: {wrong}"
 

@@ -25,12 +25,12 @@ from cspkit.pruning import prunable_weights, prune
 from cspkit.training import train
 
 SPARSITY = 0.95
-DENSE_STEPS = 4000
+DENSE_STEPS = 2500
 PRUNING_STEPS = 600
 METHODS = ("dense", "dense+", "gmp", "csp")
 
 
-def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
+def measure(method: str, fold: int, checkpoint: Path, dense_steps: int) -> dict[str, object]:
     """Make one model and measure it.
 
     Parameters
@@ -41,6 +41,8 @@ def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
     fold : int
         Fold and seed.
     checkpoint : Path
+    dense_steps : int
+        Steps of the dense training.
 
     Returns
     -------
@@ -50,9 +52,9 @@ def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
     rng = np.random.default_rng(fold)
     start = time.perf_counter()
     if method == "dense":
-        task = DigitTask(fold=fold, curriculum=DENSE_STEPS)
+        task = DigitTask(fold=fold, curriculum=dense_steps)
         model = task.new_model(fold)
-        train(model, task, DENSE_STEPS, rng=rng)
+        train(model, task, dense_steps, rng=rng)
         seconds = time.perf_counter() - start
         save_transducer(model, checkpoint, fold=fold, seed=fold)
     else:
@@ -72,7 +74,7 @@ def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
         "method": method,
         "fold": fold,
         "seed": fold,
-        "steps": DENSE_STEPS if method == "dense" else PRUNING_STEPS,
+        "steps": dense_steps if method == "dense" else PRUNING_STEPS,
         "sparsity": 1 - nonzeros / sum(w.numel() for w in weights),
         "nonzeros": nonzeros,
         "dev_wer": task.evaluate(model, "dev")["wer"],
@@ -84,18 +86,18 @@ def measure(method: str, fold: int, checkpoint: Path) -> dict[str, object]:
     }
 
 
-def measure_all(folds: list[int], out: Path) -> pd.DataFrame:
+def measure_all(folds: list[int], out: Path, dense_steps: int = DENSE_STEPS) -> pd.DataFrame:
     """Measure all methods on some folds, going on from what `out` holds; return the rows."""
     rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
     done = {(row["method"], row["fold"]) for row in rows}
     out.parent.mkdir(parents=True, exist_ok=True)
     for fold in folds:
-        checkpoint = Path("build") / f"headline_fold{fold}.safetensors"
+        checkpoint = Path("build") / f"headline_{dense_steps}_fold{fold}.safetensors"
         for method in METHODS:
             if (method, fold) in done and (method != "dense" or checkpoint.is_file()):
                 continue
             rows = [r for r in rows if (r["method"], r["fold"]) != (method, fold)]
-            rows.append(measure(method, fold, checkpoint))
+            rows.append(measure(method, fold, checkpoint, dense_steps))
             beside = out.with_name(out.name + ".part")
             pd.DataFrame(rows).to_csv(beside, index=False)
             beside.replace(out)
@@ -129,9 +131,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="CSV file with a row per run")
     parser.add_argument("--folds", type=int, nargs="+", default=[0], help="0 to 4 (%(default)s)")
+    parser.add_argument(
+        "--dense-steps", type=int, default=DENSE_STEPS, help="of the dense training (%(default)s)"
+    )
     parser.add_argument("--show", action="store_true", help="print what is there, run nothing")
     call = parser.parse_args()
-    rows = pd.read_csv(call.out) if call.show else measure_all(call.folds, call.out)
+    rows = (
+        pd.read_csv(call.out) if call.show else measure_all(call.folds, call.out, call.dense_steps)
+    )
     print(table(rows))
     return 0
 

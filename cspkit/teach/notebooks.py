@@ -23,14 +23,18 @@ def all_notebooks() -> list[Path]:
     return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
-def execute(notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
-    """Run a notebook from a fresh kernel, in the folder of the notebooks; return it, changed.
+def execute(
+    notebook: nbformat.NotebookNode, folder: Path = FOLDER, **options
+) -> nbformat.NotebookNode:
+    """Run a notebook from a fresh kernel; return it, changed.
 
     Metadata that differs from run to run or from machine to machine is dropped.
 
     Parameters
     ----------
     notebook : nbformat.NotebookNode
+    folder : Path
+        Where it runs.
     **options
         For nbclient.NotebookClient.
 
@@ -44,7 +48,7 @@ def execute(notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode
         notebook,
         timeout=SECONDS_PER_CELL,
         kernel_name="python3",
-        resources={"metadata": {"path": str(FOLDER)}},
+        resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors only, on the terminal
         **options,

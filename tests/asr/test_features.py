@@ -3,9 +3,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.fft
 import soundfile
 
-from cspkit.asr import load_audio, load_spoken_digits, load_transducer, mfcc, transcribe
+from cspkit.asr import (
+    deltas,
+    load_audio,
+    load_spoken_digits,
+    load_transducer,
+    log_mel,
+    mfcc,
+    transcribe,
+)
 from cspkit.asr.corpus import data_folder
 from cspkit.asr.features import mel_filters
 
@@ -33,7 +42,7 @@ def test_wav_and_embedded_features_give_the_same_words():
     assert transcribe(model, from_wav) == transcribe(model, [r.features for r in recordings])
 
 
-def test_a_tone_lights_up_its_mel_filter():
+def test_mel_filters_rise_and_reach_one():
     # The filter bank by itself: each filter peaks at 1 or less, and centres rise.
     filters = mel_filters()
     assert filters.shape == (128, 201)
@@ -52,6 +61,70 @@ def test_gain_moves_the_first_coefficient_only():
 def test_frames_come_every_25_ms():
     assert mfcc(np.ones(8000) * 0.1).shape == (41, 13)
     assert mfcc(np.ones(8000) * 0.1).dtype == np.float32
+
+
+def test_log_mel_is_what_mfcc_transforms():
+    waveform = np.random.default_rng(0).standard_normal(4000) * np.linspace(0, 0.1, 4000)
+    bands = log_mel(waveform)
+    assert bands.shape == (21, 128) and bands.dtype == np.float32
+    assert bands.min() >= bands.max() - 80 - 1e-4
+    np.testing.assert_allclose(
+        scipy.fft.dct(bands, norm="ortho", axis=1)[:, :13], mfcc(waveform), atol=1e-3
+    )
+    np.testing.assert_array_equal(mfcc(waveform, n_mfcc=40)[:, :13], mfcc(waveform))
+    assert mfcc(waveform, n_mfcc=40).shape == (21, 40)
+
+
+def test_the_floor_is_80_db_under_the_loudest_value():
+    waveform = np.zeros(4000)
+    waveform[2000] = 1.0
+    bands = log_mel(waveform)
+    assert bands.min() == pytest.approx(bands.max() - 80, abs=1e-4)
+    np.testing.assert_allclose(log_mel(10 * waveform) - bands, 20, atol=1e-4)
+
+
+def test_a_tone_is_loudest_in_the_band_around_it():
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    loudest = log_mel(tone)[5:-5].mean(axis=0).argmax()
+    assert mel_filters()[loudest].argmax() == 50  # bin 50 of 20 Hz each
+
+
+def test_deltas_are_least_squares_slopes():
+    features = np.random.default_rng(0).standard_normal((30, 4))
+    slopes = deltas(features, width=3)
+    t = np.arange(-3, 4)
+    for frame in (3, 11, 26):
+        fitted = np.polyfit(t, features[frame - 3 : frame + 4], deg=1)[0]
+        np.testing.assert_allclose(slopes[frame], fitted, atol=1e-12)
+
+
+def test_deltas_of_a_line_are_its_slope_and_of_a_constant_nothing():
+    line = np.outer(np.arange(20), [1.0, -2.0]).astype(np.float32)
+    np.testing.assert_allclose(deltas(line)[2:-2], np.tile([1, -2], (16, 1)), atol=1e-6)
+    assert np.abs(deltas(line)[0]).max() < 2  # the first frame is repeated
+    assert deltas(line).dtype == np.float32
+    assert not deltas(np.ones((1, 3)), width=5).any()
+    assert deltas(np.arange(20)[:, None])[10, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: deltas(np.zeros(9)), r"shape \(9,\)"),
+        (lambda: deltas(np.zeros((0, 3))), r"shape \(0, 3\)"),
+        (lambda: deltas(np.zeros((9, 3)), 0), "width is 0"),
+        (lambda: mfcc(np.ones(8000), n_mfcc=0), "n_mfcc is 0: expected 1 to 128"),
+        (lambda: log_mel(np.zeros(200)), "200 samples"),
+    ],
+)
+def test_options_are_checked(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_silence_alone_is_its_floor():
+    assert (log_mel(np.zeros(4000)) == -100).all()
+    assert np.isfinite(mfcc(np.zeros(4000))).all()
 
 
 def test_stereo_and_other_rates_are_mixed_down_and_resampled(tmp_path):

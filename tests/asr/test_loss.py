@@ -110,6 +110,9 @@ def test_reductions_and_clamp():
     logits.requires_grad_()
     rnnt_loss(logits, targets, *lengths, reduction="sum", clamp=0.01).backward()
     assert logits.grad.abs().max() == 0.01
+    logits.grad = None
+    rnnt_loss(logits, targets, *lengths, reduction="mean", clamp=0.01).backward()
+    assert logits.grad.abs().max().item() == pytest.approx(0.01 / 3)
 
 
 def test_a_second_backward_gives_the_same_gradient():

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from cspkit.asr import (
     word_error_rate,
 )
 from cspkit.asr.checkpoint import checkpoint_facts
+from cspkit.asr.corpus import data_folder
 from cspkit.asr.decoding import MAX_SYMBOLS
 from cspkit.asr.task import collate
 from cspkit.asr.transducer import CHARACTERS
@@ -117,6 +120,24 @@ def test_truncated_and_foreign_checkpoints_are_refused(tmp_path, model):
         load_transducer(path)
     with pytest.raises(FileNotFoundError, match="none"):
         load_transducer(tmp_path / "none.safetensors")
+    save_file({}, path, metadata={"format": "cspkit.transducer/1"})
+    with pytest.raises(ValueError, match="metadata is damaged"):
+        load_transducer(path)
+
+
+def test_a_damaged_checkpoint_of_the_project_is_noticed(tmp_path, monkeypatch):
+    shutil.copytree(data_folder() / "models", tmp_path / "models")
+    monkeypatch.setenv("CSPKIT_DATA", str(tmp_path))
+    path = tmp_path / "models" / "dense_fold0.safetensors"
+    load_transducer(path)
+    with path.open("r+b") as file:
+        file.seek(-1000, 2)
+        file.write(b"\0\0\0\0")
+    with pytest.raises(ValueError, match="git checkout -- data"):
+        load_transducer(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="git checkout -- data"):
+        load_transducer(path)
 
 
 def test_the_curriculum_goes_from_single_digits_to_strings():

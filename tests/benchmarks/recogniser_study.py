@@ -1,7 +1,7 @@
 """The dense recogniser, measured: over folds, without a speaker, by width, by unit.
 
     python tests/benchmarks/recogniser_study.py folds        seed i on fold i, 4,000 steps
-    python tests/benchmarks/recogniser_study.py speakers     leave one out, with and without augmentation
+    python tests/benchmarks/recogniser_study.py speakers     leave one out, augmented or not
     python tests/benchmarks/recogniser_study.py widths       fold 0, 32 to 192 units a layer
     python tests/benchmarks/recogniser_study.py characters   character units, folds 0 to 2
 

@@ -198,12 +198,23 @@ def test_layers_can_be_named(task, dense):
         ({"exponent": 0}, "exponent is 0"),
         ({"end": 1.5}, "end is 1.5"),
         ({"every": 0}, "every is 0"),
+        ({"steps": "a"}, "steps is 'a'"),
+        ({"steps": 5.0}, "steps is 5.0"),
+        ({"sparsity": "x"}, "sparsity is 'x'"),
     ],
 )
 def test_bad_arguments_are_named(task, dense, change, message):
     call = {"method": "csp", "sparsity": 0.5, "steps": 10} | change
     with pytest.raises(ValueError, match=message):
         prune(dense, task, **call)
+
+
+def test_a_shared_weight_counts_once(task):
+    model = task.new_model()
+    model[4] = torch.nn.Linear(40, 40, bias=False)
+    model[4].weight = model[2].weight
+    weights = prunable_weights(model)
+    assert list(weights) == ["0.weight", "2.weight"]
 
 
 def test_a_model_with_nothing_to_prune_is_named(task):

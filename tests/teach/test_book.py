@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -24,6 +26,21 @@ def test_code_outputs_and_folded_answers_are_shown():
     assert "print" in body
     assert ">2\n" in body
     assert "<summary>Why?</summary>" in body
+
+
+def test_formulas_in_folded_answers_are_formulas():
+    folded = "<details><summary>Hint</summary>Take $x_1$.</details>"
+    assert "<msub>" in book.to_html(notebook(new_markdown_cell(folded)))
+
+
+@pytest.mark.parametrize("path", book.all_notebooks(), ids=lambda path: path.stem)
+def test_every_formula_of_the_workbook_is_understood(path):
+    nb = book.nbformat.read(path, as_version=4)
+    nb.cells = [cell for cell in nb.cells if cell.cell_type == "markdown"]
+    body = re.sub(r"<(code|pre).*?</\1>", "", book.to_html(nb), flags=re.DOTALL)
+    assert "$" not in body
+    for formula in re.findall(r"<math.*?</math>", body, flags=re.DOTALL):
+        assert "\\" not in formula, formula
 
 
 def test_links_to_notebooks_lead_to_pages():

@@ -15,7 +15,7 @@ def measured(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     calls = []
 
-    def measure(method, fold, checkpoint):
+    def measure(method, fold, checkpoint, dense_steps):
         calls.append((method, fold))
         if method == "dense":
             checkpoint.parent.mkdir(exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 
 from cspkit.teach.check import Verdict, exercise
@@ -13,7 +15,7 @@ def kept(answer) -> Verdict:
     end = answer(400, 400, 0.95, 6, total)
     if end == round(0.95 * total):
         return "this is the number of zeros; the weights that are left are asked for"
-    if not isinstance(end, int):
+    if not isinstance(end, Integral):
         return f"a number of weights is an int, but this is a {type(end).__name__}"
     if answer(0, 400, 0.95, 6, total) != total:
         return "at step 0 nothing is cut yet, all weights are kept"

@@ -24,7 +24,7 @@ class Finding(NamedTuple):
 
 def examine() -> list[Finding]:
     """Check Python, packages, threads, memory, disk, corpus and kernel; change nothing."""
-    return [_python(), *_packages(), _threads(), _memory(), _disk(), _corpus(), _model(), _kernel()]
+    return [_python(), *_packages(), _threads(), _memory(), _disk(), *_data(), _kernel()]
 
 
 def _python() -> Finding:
@@ -70,29 +70,25 @@ def _disk() -> Finding:
     return Finding(f"disk, at least {DISK_GB:g} GB free here", free >= DISK_GB, f"{free:.1f} GB")
 
 
-def _corpus() -> Finding:
-    from cspkit.asr.corpus import data_folder, verify_checksums
+def _data() -> list[Finding]:
+    return [_checksums("corpus checksum", "digits"), _checksums("dense checkpoint", "models")]
 
+
+def _checksums(requirement: str, folder: str) -> Finding:
     try:
-        verify_checksums(data_folder() / "digits")
-    except (OSError, ValueError) as error:
-        return Finding("corpus checksum", False, str(error))
-    return Finding("corpus checksum", True, "as recorded")
+        from cspkit.asr.corpus import data_folder, verify_checksums
 
-
-def _model() -> Finding:
-    from cspkit.asr.corpus import data_folder, verify_checksums
-
-    try:
-        verify_checksums(data_folder() / "models")
-    except (OSError, ValueError) as error:
-        return Finding("dense checkpoint", False, str(error))
-    return Finding("dense checkpoint", True, "as recorded")
+        verify_checksums(data_folder() / folder)
+    except (ImportError, OSError, ValueError) as error:
+        return Finding(requirement, False, str(error))
+    return Finding(requirement, True, "as recorded")
 
 
 def _kernel() -> Finding:
-    from jupyter_client.kernelspec import KernelSpecManager
-
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+    except ImportError as error:
+        return Finding("Jupyter kernel python3", False, str(error))
     names = KernelSpecManager().find_kernel_specs()
     found = ", ".join(sorted(names)) or "none; run `make install`"
     return Finding("Jupyter kernel python3", "python3" in names, found)

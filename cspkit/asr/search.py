@@ -1,0 +1,170 @@
+"""The searches under decoding: labels of a batch of utterances, and the frames that emit them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cspkit.asr.transducer import Transducer
+
+MAX_SYMBOLS = 3  # labels that one stacked frame may emit: a bound on a model gone astray
+MARGIN = 8.0  # nats under the best hypothesis at which beam search gives another up
+_MULTIPLIER = 6364136223846793005  # of the rolling hash of labels, modulo 2^64
+
+Path = list[tuple[int, int]]  # labels, each with the stacked frame that emits it
+
+
+@torch.no_grad()
+def greedy_paths(model: Transducer, features: Tensor, lengths: Tensor) -> list[Path]:
+    """Follow the best unit of each cell until it is the blank; see `cspkit.asr.greedy`."""
+    blank, N = model.config.blank, len(features)
+    frames, _ = model.encode(features)
+    lengths = lengths // model.config.stack
+    predicted, state = model.predict(torch.full((N, 1), blank))
+    paths: list[Path] = [[] for _ in range(N)]
+    for s in range(frames.shape[1]):
+        active = s < lengths
+        for _ in range(MAX_SYMBOLS):
+            best = model.join(frames[:, s : s + 1], predicted)[:, 0, 0].argmax(dim=-1)
+            active = active & (best != blank)
+            emitting = active.nonzero().squeeze(1)
+            if len(emitting) == 0:
+                break
+            for n in emitting.tolist():
+                paths[n].append((int(best[n]), s))
+            old = tuple(part[:, emitting] for part in state)
+            predicted[emitting], new = model.predict(best[emitting, None], old)
+            for part, new_part in zip(state, new, strict=True):
+                part[:, emitting] = new_part
+    return paths
+
+
+class _Beam(NamedTuple):
+    """Hypotheses of N utterances; tensors of shape (N, W)."""
+
+    score: Tensor  # log probability, float64; -inf where there is no hypothesis
+    key: Tensor  # hash of the labels
+    node: Tensor  # of the last label, in the tree of all labels that were emitted
+    row: Tensor  # where the predictor's output and state after the last label stand
+
+
+class _Tree:
+    """All labels that were emitted, each with its frame and the node before it."""
+
+    def __init__(self) -> None:
+        self.size = 1  # node 0 is the root, before any label
+        self._added: list[tuple[Tensor, Tensor, int]] = []
+
+    def add(self, parents: Tensor, labels: Tensor, frame: int) -> Tensor:
+        """Add nodes and return their numbers."""
+        self._added.append((parents, labels, frame))
+        self.size += len(parents)
+        return torch.arange(self.size - len(parents), self.size)
+
+    def paths(self, nodes: list[int]) -> list[Path]:
+        """Labels and frames from the root to each of `nodes`."""
+        before, label, frame = [0], [0], [0]
+        for parents, labels, s in self._added:
+            before += parents.tolist()
+            label += labels.tolist()
+            frame += [s] * len(labels)
+        paths = []
+        for node in nodes:
+            path = []
+            while node:
+                path.append((label[node], frame[node]))
+                node = before[node]
+            paths.append(path[::-1])
+        return paths
+
+
+@torch.no_grad()
+def beam_paths(
+    model: Transducer, features: Tensor, lengths: Tensor, width: int
+) -> tuple[list[Path], Tensor]:
+    """Find the most probable labels; see `cspkit.asr.beam_search`.
+
+    Returns
+    -------
+    paths : list of Path
+        The best hypothesis of each utterance.
+    log_p : Tensor, shape (N,)
+        Its log probability, float64.
+    """
+    N, blank = len(features), model.config.blank
+    # The longest first: the utterances that still run are the first rows of every tensor.
+    lengths, order = (lengths // model.config.stack).sort(descending=True, stable=True)
+    frames, _ = model.encode(features[order])
+    predicted, state = model.predict(torch.full((1, 1), blank))
+    beam = _Beam(
+        torch.full((N, width), -torch.inf, dtype=torch.float64),
+        *torch.zeros(3, N, width, dtype=torch.long),
+    )
+    beam.score[:, 0] = 0.0
+    tree = _Tree()
+    ended: list[_Beam] = []
+
+    for s in range(int(lengths[0])):
+        running = int((lengths > s).sum())
+        ended.append(_Beam(*(part[running:] for part in beam)))
+        beam = entering = _Beam(*(part[:running] for part in beam))
+        n_rows = len(predicted)
+        for level in range(MAX_SYMBOLS + 1):
+            logits = model.join(frames[:running, s : s + 1], predicted[entering.row, 0])[:, 0]
+            log_p = logits.log_softmax(dim=-1).double()
+            leaving = entering._replace(score=entering.score + log_p[..., blank])
+            beam = leaving if level == 0 else _merged(beam, leaving)
+            if level == MAX_SYMBOLS:
+                break
+
+            # A label costs probability: what is behind the beam already will not enter it.
+            longer = (entering.score[..., None] + log_p[..., :blank]).flatten(1)
+            score, place = longer.topk(width)
+            best, least = beam.score.amax(1, keepdim=True), beam.score.amin(1, keepdim=True)
+            worth = score > torch.maximum(least, best - MARGIN)
+            if not worth.any():
+                break
+            parent, label = place // blank, place % blank
+            rows, labels = entering.row.gather(1, parent)[worth], label[worth]
+            nodes = tree.add(entering.node.gather(1, parent)[worth], labels, s)
+            more = model.predict(labels[:, None], tuple(part[:, rows] for part in state))
+            new_rows = torch.arange(len(predicted), len(predicted) + len(rows))
+            predicted = torch.cat([predicted, more[0]])
+            state = tuple(torch.cat(pair, dim=1) for pair in zip(state, more[1], strict=True))
+            entering = _Beam(
+                score.masked_fill(~worth, -torch.inf),
+                entering.key.gather(1, parent) * _MULTIPLIER + label + 1,
+                torch.zeros_like(place).masked_scatter(worth, nodes),
+                torch.zeros_like(place).masked_scatter(worth, new_rows),
+            )
+        if len(predicted) > n_rows:  # forget the predictor's outputs that left the beam
+            kept, row = beam.row.unique(return_inverse=True)
+            beam = beam._replace(row=row)
+            predicted, state = predicted[kept], tuple(part[:, kept] for part in state)
+
+    whole = _Beam(*(torch.cat(parts) for parts in zip(beam, *reversed(ended), strict=True)))
+    log_p, best = whole.score.max(dim=1)
+    found = tree.paths(whole.node.gather(1, best[:, None])[:, 0].tolist())
+    back = order.argsort()
+    return [found[i] for i in back.tolist()], log_p[back]
+
+
+def _merged(beam: _Beam, others: _Beam) -> _Beam:
+    """The best hypotheses of two beams, those with the same labels made one.
+
+    Within either beam no two hypotheses have the same labels.
+    """
+    never = -torch.inf
+    twins = (beam.key[:, :, None] == others.key[:, None, :]) & (
+        (beam.score[:, :, None] > never) & (others.score[:, None, :] > never)
+    )
+    score, twin = others.score[:, None, :].masked_fill(~twins, never).max(dim=2)
+    # Of the alignments of a merged hypothesis, the more probable one gives its emission times.
+    node = torch.where(score > beam.score, others.node.gather(1, twin), beam.node)
+    beam = beam._replace(score=torch.logaddexp(beam.score, score), node=node)
+    others = others._replace(score=others.score.masked_fill(twins.any(dim=1), never))
+    score, place = torch.cat([beam.score, others.score], dim=1).topk(beam.score.shape[1])
+    rest = (torch.cat(pair, 1).gather(1, place) for pair in zip(beam[1:], others[1:], strict=True))
+    return _Beam(score, *rest)
