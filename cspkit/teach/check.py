@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 Verdict = str | None  # what is wrong, or None where nothing is
 _CHECKS: dict[str, Callable[[object], Verdict]] = {}
 
@@ -45,6 +47,22 @@ def verdict(name: str, answer: object) -> str:
     except (Exception, SystemExit) as error:  # a student's code may fail in any way
         return f"not yet: {name} fails with {type(error).__name__}: {error}"
     return f"right: {name}" if wrong is None else f"not yet: {name}: {wrong}"
+
+
+def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None, Verdict]:
+    """Turn an answer into an array of a shape, or say why it is none."""
+    if answer is None:
+        return None, "the function returns None; does it end with a return line?"
+    expected = f"one array of shape {shape}" if shape else "one number"
+    try:
+        array = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError):
+        return None, f"the function returns a {type(answer).__name__}, expected {expected}"
+    if array.shape != shape:
+        return None, f"the answer has shape {array.shape}, expected {shape or 'one number'}"
+    if not np.all(np.isfinite(array)):
+        return None, "the answer contains nan or inf"
+    return array, None
 
 
 def exercises() -> list[str]:

@@ -200,7 +200,7 @@ WRONG = [
     ),
     ("02.certified_gap", lambda *a: 0.5, "at the minimum the gap is 0.5"),
     ("02.certified_gap", lambda *a: 0.0, "at x = 0 the relative gap is 0"),
-    ("02.certified_gap", lambda A, y, lam, x: y, "shape (20,), expected ()"),
+    ("02.certified_gap", lambda A, y, lam, x: y, "shape (20,), expected one number"),
     ("02.certified_gap", overwrites(certified_gap), "in place"),
     ("02.exact_values", exact_with(lambda G, z, lam, s: np.linalg.solve(G, z)), "debiasing"),
     (

@@ -146,7 +146,7 @@ WRONG = [
     ("03.best_step", lambda A, g, S: best_step(A, g, S) / 2, "a factor 2 too small"),
     ("03.best_step", lambda A, g, S: 1 / np.linalg.norm(A, 2) ** 2, "this is 1/L"),
     ("03.best_step", lambda A, g, S: 3.3 * best_step(A, g, S), "times as large as it could be"),
-    ("03.best_step", lambda A, g, S: g[S], "shape (4,), expected ()"),
+    ("03.best_step", lambda A, g, S: g[S], "shape (4,), expected one number"),
     ("03.best_step", overwrites_g, "in place"),
     (
         "03.htp_step",

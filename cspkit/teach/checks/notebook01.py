@@ -6,25 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import Verdict, as_array, exercise
 
 Vector = np.ndarray
-
-
-def _array(answer: object, shape: tuple[int, ...]) -> tuple[Vector | None, Verdict]:
-    """Turn an answer into an array of a shape, or say why it is none."""
-    if answer is None:
-        return None, "the function returns None; does it end with a return line?"
-    try:
-        array = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        kind = type(answer).__name__
-        return None, f"the function returns a {kind}, expected one array of shape {shape}"
-    if array.shape != shape:
-        return None, f"the answer has shape {array.shape}, expected {shape}"
-    if not np.all(np.isfinite(array)):
-        return None, "the answer contains nan or inf"
-    return array, None
 
 
 @exercise("01.smallest_l1")
@@ -33,7 +17,7 @@ def smallest_l1(function: Callable[[Vector, float], Vector]) -> Verdict:
     for a, y in (([3.0, 4.0], 2.0), ([1.0, -2.0], 3.0), ([-0.5, 1.0, 0.2, -4.0, 2.0], -6.0)):
         a = np.array(a)
         kept = a.copy()
-        x, wrong = _array(function(a, y), a.shape)
+        x, wrong = as_array(function(a, y), a.shape)
         if wrong:
             return wrong
         if not np.array_equal(a, kept):
@@ -70,7 +54,7 @@ def soft_threshold(function: Callable[[Vector, float], Vector]) -> Verdict:
     """Check soft thresholding of a vector, and of an array with two axes."""
     v, t = np.array([-3.0, -1.5, -1.0, -0.25, 0.0, 0.5, 1.0, 2.0, 4.0]), 1.0
     given = v.copy()
-    x, wrong = _array(function(given, t), v.shape)
+    x, wrong = as_array(function(given, t), v.shape)
     if wrong:
         return wrong
     if not np.array_equal(given, v):
@@ -79,7 +63,7 @@ def soft_threshold(function: Callable[[Vector, float], Vector]) -> Verdict:
         return _wrong_threshold(x, v, t)
     for t in (0.0, 0.5, 2.5):
         for shape in ((9,), (3, 3)):
-            x, wrong = _array(function(v.reshape(shape).copy(), t), shape)
+            x, wrong = as_array(function(v.reshape(shape).copy(), t), shape)
             if wrong:
                 return wrong
             if not np.allclose(x, _soft(v, t).reshape(shape)):
@@ -139,7 +123,7 @@ def debias(function: Callable[[Vector, Vector, Vector], Vector]) -> Verdict:
             f"only the values on the support are returned, shape {answer.shape}; "
             "write them into a vector of n zeros"
         )
-    x, wrong = _array(answer, (20,))
+    x, wrong = as_array(answer, (20,))
     if wrong:
         return wrong
     if not all(map(np.array_equal, given, (A, y, support))):
@@ -148,7 +132,7 @@ def debias(function: Callable[[Vector, Vector, Vector], Vector]) -> Verdict:
     right[support] = values
     if not np.allclose(x, right):
         return _wrong_fit(x, A, y, support, values)
-    x, wrong = _array(function(A, y, support[:0]), (20,))
+    x, wrong = as_array(function(A, y, support[:0]), (20,))
     if wrong:
         return f"for an empty support {wrong}"
     return "an empty support must give all zeros" if np.any(x) else None
@@ -188,14 +172,14 @@ def omp_until(function: Callable[[Vector, Vector, float], Vector]) -> Verdict:
     y = A @ signal + 0.05 * rng.standard_normal(30)
     for eps in (0.3, 2.0):
         given = A.copy(), y.copy()
-        x, wrong = _array(function(*given, eps), (60,))
+        x, wrong = as_array(function(*given, eps), (60,))
         if wrong:
             return wrong
         if not all(map(np.array_equal, given, (A, y))):
             return "an input was modified in place; work on new arrays"
         if not np.allclose(x, _pursuit(A, y, eps)):
             return _wrong_pursuit(x, A, y, eps)
-    x, wrong = _array(function(A, np.zeros(30), eps), (60,))
+    x, wrong = as_array(function(A, np.zeros(30), eps), (60,))
     if wrong or np.any(x):
         return f"for y = 0 {wrong or 'the answer must be all zeros: the residual is below eps'}"
     return None

@@ -7,25 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from cspkit.recovery import lasso
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import Verdict, as_array, exercise
 
 Vector = np.ndarray
-
-
-def _array(answer: object, shape: tuple[int, ...]) -> tuple[Vector | None, Verdict]:
-    """Turn an answer into an array of a shape, or say why it is none."""
-    if answer is None:
-        return None, "the function returns None; does it end with a return line?"
-    try:
-        array = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        kind = type(answer).__name__
-        return None, f"the function returns a {kind}, expected one array of shape {shape}"
-    if array.shape != shape:
-        return None, f"the answer has shape {array.shape}, expected {shape}"
-    if not np.all(np.isfinite(array)):
-        return None, "the answer contains nan or inf"
-    return array, None
 
 
 def _changed(given: tuple[Vector, ...], kept: tuple[Vector, ...]) -> bool:
@@ -87,7 +71,7 @@ def kkt_violation(function: Callable[[Vector, Vector, float, Vector], float]) ->
         answer = function(given[0], given[1], lam, given[2])
         if np.shape(answer) == (40,):
             return "one value per column is returned; return the largest of them"
-        value, wrong = _array(answer, ())
+        value, wrong = as_array(answer, ())
         if wrong:
             return wrong
         if _changed(given, (A, y, x)):
@@ -158,7 +142,7 @@ def certified_gap(function: Callable[[Vector, Vector, float, Vector], float]) ->
     told = []
     for y_i, lam_i, x in cases:
         given = A.copy(), y_i.copy(), x.copy()
-        value, wrong = _array(function(given[0], given[1], lam_i, given[2]), ())
+        value, wrong = as_array(function(given[0], given[1], lam_i, given[2]), ())
         if wrong:
             return wrong
         if _changed(given, (A, y_i, x)):
@@ -206,7 +190,7 @@ def exact_values(function: Callable[..., Vector]) -> Verdict:
             f"only the values on the support are returned, shape {answer.shape}; "
             "write them into a vector of n zeros"
         )
-    x, wrong = _array(answer, (40,))
+    x, wrong = as_array(answer, (40,))
     if wrong:
         return wrong
     if _changed(given, (A, y, S, s)):
@@ -293,7 +277,7 @@ def next_knot(function: Callable[..., float]) -> Verdict:
     told = []
     for lam, S, s in cases:
         given = A.copy(), y.copy(), S.copy(), s.copy()
-        value, wrong = _array(function(given[0], given[1], lam, given[2], given[3]), ())
+        value, wrong = as_array(function(given[0], given[1], lam, given[2], given[3]), ())
         if wrong:
             return wrong
         if _changed(given, (A, y, S, s)):

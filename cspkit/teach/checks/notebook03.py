@@ -7,25 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from cspkit.recovery import hard_threshold
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import Verdict, as_array, exercise
 
 Vector = np.ndarray
-
-
-def _array(answer: object, shape: tuple[int, ...]) -> tuple[Vector | None, Verdict]:
-    """Turn an answer into an array of a shape, or say why it is none."""
-    if answer is None:
-        return None, "the function returns None; does it end with a return line?"
-    try:
-        array = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        kind = type(answer).__name__
-        return None, f"the function returns a {kind}, expected one array of shape {shape}"
-    if array.shape != shape:
-        return None, f"the answer has shape {array.shape}, expected {shape}"
-    if not np.all(np.isfinite(array)):
-        return None, "the answer contains nan or inf"
-    return array, None
 
 
 def _changed(given: tuple[Vector, ...], kept: tuple[Vector, ...]) -> bool:
@@ -53,7 +37,7 @@ def best_step(function: Callable[[Vector, Vector, Vector], float]) -> Verdict:
     A, r, S = rng.standard_normal((12, 20)), rng.standard_normal(12), np.array([3, 17, 8, 11])
     g = A.T @ r
     given = A.copy(), g.copy(), S.copy()
-    mu, wrong = _array(function(*given), ())
+    mu, wrong = as_array(function(*given), ())
     if wrong:
         return wrong
     if _changed(given, (A, g, S)):
@@ -86,7 +70,7 @@ def htp_step(function: Callable[[Vector, Vector, Vector, int, float], Vector]) -
     start[[2, 9, 21, 28]] = 1.5, -0.8, 0.6, -1.2
     for x, mu in ((start, 0.7), (np.zeros(30), 1.0), (start, 3.0)):
         given = A.copy(), y.copy(), x.copy()
-        answer, wrong = _array(function(*given, k, mu), (30,))
+        answer, wrong = as_array(function(*given, k, mu), (30,))
         if wrong:
             return wrong
         if _changed(given, (A, y, x)):
@@ -156,10 +140,10 @@ def memory_step(function: Callable[..., tuple[Vector, Vector]]) -> Verdict:
         return "the function returns None; does it end with a return line?"
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         return "the function must return two arrays, z and the next v"
-    z, wrong = _array(answer[0], (12,))
+    z, wrong = as_array(answer[0], (12,))
     if wrong:
         return f"of z: {wrong}"
-    v_new, wrong = _array(answer[1], (12,))
+    v_new, wrong = as_array(answer[1], (12,))
     if wrong:
         return f"of v: {wrong}"
     if _changed(given, (A, y, v)):

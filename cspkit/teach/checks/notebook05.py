@@ -6,25 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import Verdict, as_array, exercise
 
 Matrix = np.ndarray
-
-
-def _array(answer: object, shape: tuple[int, ...]) -> tuple[Matrix | None, Verdict]:
-    """Turn an answer into an array of a shape, or say why it is none."""
-    if answer is None:
-        return None, "the function returns None; does it end with a return line?"
-    expected = f"an array of shape {shape}" if shape else "one number"
-    try:
-        array = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return None, f"the function returns a {type(answer).__name__}, expected {expected}"
-    if array.shape != shape:
-        return None, f"the answer has shape {array.shape}, expected {expected}"
-    if not np.all(np.isfinite(array)):
-        return None, "the answer contains nan or inf"
-    return array, None
 
 
 def _layer(p: int, n: int, seed: int) -> tuple[Matrix, Matrix]:
@@ -46,7 +30,7 @@ def gram_error(function: Callable[[Matrix, Matrix, Matrix], float]) -> Verdict:
         Z = W * (np.random.default_rng(1).random((p, n)) < 0.5)
         for other in (Z, 0.9 * W, W, np.zeros_like(W)):
             given = G.copy(), other.copy(), W.copy()
-            answer, wrong = _array(function(*given), ())
+            answer, wrong = as_array(function(*given), ())
             if wrong:
                 return wrong
             if not _same(given, (G, other, W)):
@@ -100,7 +84,7 @@ def aware_mask(function: Callable[[Matrix, Matrix, int], Matrix]) -> Verdict:
         answer = function(*given, k)
         if np.shape(answer) == (p, k) and k != n:
             return f"the places are returned, shape {(p, k)}; return a mask of shape {(p, n)}"
-        mask, wrong = _array(answer, (p, n))
+        mask, wrong = as_array(answer, (p, n))
         if wrong:
             return wrong
         if not _same(given, (W, G)):
@@ -158,7 +142,7 @@ def refit_row(function: Callable[[Matrix, Matrix, Matrix], Matrix]) -> Verdict:
         answer = function(*given)
         if isinstance(answer, np.ndarray) and answer.shape == S.shape:
             return f"only the values on S are returned, shape {S.shape}; write them into n zeros"
-        z, wrong = _array(answer, (n,))
+        z, wrong = as_array(answer, (n,))
         if wrong:
             return wrong
         if not _same(given, (w, G, S)):
@@ -226,7 +210,7 @@ def bregman_step(function: Callable[..., tuple[Matrix, Matrix]]) -> Verdict:
             return f"the function returns a {type(answer).__name__}, expected the pair V, Z"
         new = []
         for part, name in zip(answer, "VZ", strict=True):
-            array, wrong = _array(part, (p, n))
+            array, wrong = as_array(part, (p, n))
             if wrong:
                 return f"for {name}: {wrong}"
             new.append(array)

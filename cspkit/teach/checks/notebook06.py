@@ -7,25 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import scipy.fft
 
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import Verdict, as_array, exercise
 
 Matrix = np.ndarray
-
-
-def _array(answer: object, shape: tuple[int, ...]) -> tuple[Matrix | None, Verdict]:
-    """Turn an answer into an array of a shape, or say why it is none."""
-    if answer is None:
-        return None, "the function returns None; does it end with a return line?"
-    try:
-        array = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        kind = type(answer).__name__
-        return None, f"the function returns a {kind}, expected an array of shape {shape}"
-    if array.shape != shape:
-        return None, f"the answer has shape {array.shape}, expected {shape}"
-    if not np.all(np.isfinite(array)):
-        return None, "the answer contains nan or inf"
-    return array, None
 
 
 def _frames(x: Matrix, mode: str = "reflect") -> Matrix:
@@ -46,7 +30,7 @@ def cut(function: Callable[[Matrix], Matrix]) -> Verdict:
             told = _wrong_number_of_frames(np.shape(answer), n, T)
             if told:
                 return told
-        frames, wrong = _array(answer, right.shape)
+        frames, wrong = as_array(answer, right.shape)
         if wrong:
             return wrong
         if not np.array_equal(given, x):
@@ -97,7 +81,7 @@ def triangle(function: Callable[[float, float, float, Matrix], Matrix]) -> Verdi
     for left, centre, right, n in ((100.0, 200.0, 400.0, 26), (0.0, 30.0, 40.0, 11)):
         hertz = np.linspace(0, 1.25 * right, n)
         given = hertz.copy()
-        weights, wrong = _array(function(left, centre, right, given), (n,))
+        weights, wrong = as_array(function(left, centre, right, given), (n,))
         if wrong:
             return wrong
         if not np.array_equal(given, hertz):
@@ -158,7 +142,7 @@ def bands_of(function: Callable[[Matrix], Matrix]) -> Verdict:
             return f"only {k} bands come back; fill up with zeros to 128 coefficients (n=128) first"
         if np.shape(answer) == (128, k) != (T, 128):
             return "the transform runs over time; it must run along each row, axis=1"
-        bands, wrong = _array(answer, (T, 128))
+        bands, wrong = as_array(answer, (T, 128))
         if wrong:
             return wrong
         if not np.array_equal(given, c):
@@ -207,7 +191,7 @@ def hiss(function: Callable[[Matrix, float], Matrix]) -> Verdict:
             return "the bands are returned; come forth to the coefficients again"
         if np.shape(answer) == (T, 13) != (T, k):
             return f"c has {k} coefficients, 13 are returned; keep as many as c has"
-        noisy, wrong = _array(answer, (T, k))
+        noisy, wrong = as_array(answer, (T, k))
         if wrong:
             return wrong
         if not np.array_equal(given, c):

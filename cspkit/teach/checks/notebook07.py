@@ -7,25 +7,9 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import Verdict, as_array, exercise
 
 Table = np.ndarray
-
-
-def _array(answer: object, shape: tuple[int, ...]) -> tuple[Table | None, Verdict]:
-    """Turn an answer into an array of a shape, or say why it is none."""
-    if answer is None:
-        return None, "the function returns None; does it end with a return line?"
-    expected = f"an array of shape {shape}" if shape else "one number"
-    try:
-        array = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return None, f"the function returns a {type(answer).__name__}, expected {expected}"
-    if array.shape != shape:
-        return None, f"the answer has shape {array.shape}, expected {expected}"
-    if not np.all(np.isfinite(array)):
-        return None, "the answer contains nan or inf"
-    return array, None
 
 
 def _tables(T: int, U: int, seed: int) -> tuple[Table, Table]:
@@ -61,7 +45,7 @@ def alignment_probability(function: Callable[[Table, Table, list[int]], float]) 
     for T, frames in cases:
         tables = _tables(T, len(frames), seed=T)
         given = tuple(table.copy() for table in tables)
-        answer, wrong = _array(function(*given, list(frames)), ())
+        answer, wrong = as_array(function(*given, list(frames)), ())
         if wrong:
             return wrong
         if not _same(given, tables):
@@ -185,7 +169,7 @@ def backward(function: Callable[[Table, Table], Table]) -> Verdict:
             return "only beta(0, 0) is returned; return the whole table"
         if np.shape(answer) == (U + 1, T) != (T, U + 1):
             return f"the table has shape {(U + 1, T)}: frames go first, expected {(T, U + 1)}"
-        beta, wrong = _array(answer, (T, U + 1))
+        beta, wrong = as_array(answer, (T, U + 1))
         if wrong:
             return wrong
         if not _same(given, tables):
@@ -240,7 +224,7 @@ def cell_gradient(function: Callable[[Table, float, float, int], Table]) -> Verd
     for K, xi_blank, xi_label, label in cases:
         p = np.random.default_rng(K).dirichlet(np.ones(K))
         given = p.copy()
-        gradient, wrong = _array(function(given, xi_blank, xi_label, label), (K,))
+        gradient, wrong = as_array(function(given, xi_blank, xi_label, label), (K,))
         if wrong:
             return wrong
         if not np.array_equal(given, p):
@@ -297,7 +281,7 @@ def best_frames(function: Callable[[Table, Table], Sequence[int]]) -> Verdict:
         tables = tuple(np.log(table) for table in _tables(T, U, seed))
         given = tuple(table.copy() for table in tables)
         answer = function(*given)
-        frames, wrong = _array(answer, (U,))
+        frames, wrong = as_array(answer, (U,))
         if wrong:
             if np.shape(answer) == (T,) or np.shape(answer) == (T + U,):
                 return f"{len(answer)} entries are returned, expected one frame per label, {U}"
