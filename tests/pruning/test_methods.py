@@ -7,7 +7,7 @@ from blobs import Blobs
 
 from cspkit.asr import DigitTask, load_transducer, save_transducer
 from cspkit.pruning import CSP, GMP, PRUNERS, prunable_weights, prune
-from cspkit.pruning.budget import keep_largest, masks_of_largest
+from cspkit.pruning.budget import keep_largest, kth_largest, masks_of_largest
 from cspkit.pruning.schedule import polynomial_sparsity
 from cspkit.training import train
 
@@ -41,6 +41,20 @@ def test_keep_largest_keeps_exactly_k_even_with_ties(k):
     assert int(mask.sum()) == k
     if 0 < k < 12:
         assert values[mask].min() >= values[~mask].max()
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "sorted", "periodic"])
+@pytest.mark.parametrize("k", [1, 40, 3000, 30_001, 59_999, 60_000])
+def test_kth_largest_is_exact(kind, k):
+    torch.manual_seed(0)
+    values = torch.randn(60_000)
+    if kind == "ties":
+        values = values.round(decimals=1)
+    elif kind == "sorted":
+        values = values.sort().values
+    elif kind == "periodic":
+        values = (torch.arange(60_000) % 37).float()
+    assert kth_largest(values, k) == values.sort(descending=True).values[k - 1]
 
 
 @pytest.mark.parametrize("budget", ["global", "uniform"])
