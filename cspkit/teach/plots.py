@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def style() -> None:
