@@ -136,7 +136,7 @@ def train(
     """
     _validate(task, steps, reference, mu, rate, schedule)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=rate)
+    optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
     model.train()
     log: list[dict[str, float]] = []
     outputs_of = getattr(task, "outputs", lambda model, batch: task.loss(model, batch)[1])

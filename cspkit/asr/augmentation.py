@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ class Augmentation:
     def __call__(
         self, features: np.ndarray, scale: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return a variation of features.
+        """Return a variation of one utterance.
 
         Parameters
         ----------
@@ -90,15 +91,41 @@ class Augmentation:
         ndarray, shape (about T, n_features)
             float32.
         """
-        varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed))
+        return self.batch([features], scale, rng)[0]
+
+    def batch(
+        self, features: Sequence[np.ndarray], scale: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Return a variation of each of some utterances, in one sweep over all their frames.
+
+        Parameters
+        ----------
+        features : sequence of ndarray, shape (T, n_features)
+        scale : ndarray, shape (n_features,)
+            Standard deviation of each coefficient over the training part.
+        rng : np.random.Generator
+
+        Returns
+        -------
+        list of ndarray, shape (about T, n_features)
+            float32.
+        """
+        N, C = len(features), features[0].shape[1]
+        varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
         # What is off draws nothing, so that it leaves the numbers of the rest as they are.
         if self.snr is not None or self.frequency_masks[0]:
-            varied = self._varied_bands(varied, rng)
+            varied = [self._varied_bands(v, rng) for v in varied]
+        lengths, frames = [len(v) for v in varied], np.concatenate(varied)
         if self.gain:
-            varied[:, 0] += rng.uniform(-self.gain, self.gain) * np.sqrt(N_MELS)
-        offset = self.channel * rng.standard_normal(varied.shape[1], dtype=np.float32)
-        noise = self.noise * rng.standard_normal(varied.shape, dtype=np.float32)
-        return masked(varied + (offset + noise) * scale, *self.time_masks, rng)
+            louder = rng.uniform(-self.gain, self.gain, size=N).astype(np.float32)
+            frames[:, 0] += np.repeat(louder, lengths) * np.float32(np.sqrt(N_MELS))
+        offset = self.channel * rng.standard_normal((N, C), dtype=np.float32)
+        noise = self.noise * rng.standard_normal(frames.shape, dtype=np.float32)
+        frames += (np.repeat(offset, lengths, axis=0) + noise) * scale
+        varied = np.split(frames, np.cumsum(lengths[:-1]))
+        if self.time_masks[0]:
+            varied = [masked(v, *self.time_masks, rng) for v in varied]
+        return varied
 
     def _varied_bands(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         bands = smoothed_bands(features)
@@ -185,12 +212,16 @@ def add_noise(
     return waveform + np.sqrt(ratio) * part
 
 
-def resampled(features: np.ndarray, speed: float) -> np.ndarray:
-    """Features (T, n_features) played `speed` times as fast, by linear interpolation of frames."""
-    T = len(features)
-    n_frames = max(1, round(T / speed))
-    place = np.linspace(0, T - 1, n_frames, dtype=np.float32)
-    before = place.astype(int)
-    after = np.minimum(before + 1, T - 1)
+def resampled(features: Sequence[np.ndarray], speeds: np.ndarray) -> list[np.ndarray]:
+    """Each (T, n_features) played at its speed, by linear interpolation of frames."""
+    T = np.array([len(f) for f in features])
+    n_frames = np.maximum(1, np.rint(T / speeds)).astype(int)
+    starts, ends = np.cumsum(T) - T, np.cumsum(n_frames)
+    frame = np.arange(ends[-1]) - np.repeat(ends - n_frames, n_frames)
+    place = frame * np.repeat((T - 1) / np.maximum(1, n_frames - 1), n_frames)
+    before = np.minimum(place.astype(int), np.repeat(T - 1, n_frames))
+    after = np.minimum(before + 1, np.repeat(T - 1, n_frames))
     share = (place - before).astype(np.float32)[:, None]
-    return (1 - share) * features[before] + share * features[after]
+    first, frames = np.repeat(starts, n_frames), np.concatenate(features)
+    mixed = (1 - share) * frames[first + before] + share * frames[first + after]
+    return np.split(mixed, ends[:-1])

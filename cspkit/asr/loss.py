@@ -145,11 +145,12 @@ def forward_scores(log_blank: Tensor, log_label: Tensor) -> Tensor:
     """Alpha of all cells, by anti-diagonals; shapes (D, N, U + 1)."""
     alpha = torch.full_like(log_blank, NEVER)
     alpha[0, :, 0] = 0.0
+    # Views of all anti-diagonals are made once: a small operation costs less than a slice.
+    cells, entered, left = alpha.unbind(), alpha[..., 1:].unbind(), alpha[..., :-1].unbind()
+    blanks, labels = log_blank.unbind(), log_label[..., :-1].unbind()
     for d in range(1, len(alpha)):
-        by_blank = alpha[d - 1] + log_blank[d - 1]
-        by_label = alpha[d - 1, :, :-1] + log_label[d - 1, :, :-1]
-        alpha[d, :, 0] = by_blank[:, 0]
-        torch.logaddexp(by_blank[:, 1:], by_label, out=alpha[d, :, 1:])
+        torch.add(cells[d - 1], blanks[d - 1], out=cells[d])
+        torch.logaddexp(entered[d], left[d - 1] + labels[d - 1], out=entered[d])
     return alpha
 
 
@@ -183,10 +184,12 @@ def arc_posteriors(
     xi_blank, xi_label = torch.zeros_like(alpha), torch.zeros_like(alpha)
     utterance = torch.arange(alpha.shape[1], device=alpha.device)
     xi_blank[logit_lengths - 1 + target_lengths, utterance, target_lengths] = 1.0
+    leaves_blank, leaves_label = xi_blank.unbind(), xi_label.unbind()
+    moves, by_blank, by_label = xi_label[..., :-1].unbind(), into_blank.unbind(), into_label.unbind()
     for d in range(len(alpha) - 2, -1, -1):
-        gamma = xi_blank[d + 1] + xi_label[d + 1]
-        xi_blank[d].addcmul_(gamma, into_blank[d])
-        torch.mul(gamma[:, 1:], into_label[d], out=xi_label[d, :, :-1])
+        gamma = leaves_blank[d + 1] + leaves_label[d + 1]
+        leaves_blank[d].addcmul_(gamma, by_blank[d])
+        torch.mul(gamma[:, 1:], by_label[d], out=moves[d])
     return xi_blank, xi_label
 
 

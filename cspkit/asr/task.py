@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cspkit.asr.augmentation import Augmentation
-from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
+from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.scoring import word_error_rate
@@ -118,9 +118,7 @@ class DigitTask:
         if split == "train":
             step = 0
             while True:
-                longest = self.longest(step)
-                strings = [self._draw(longest, rng) for _ in range(self.batch_size)]
-                yield collate(strings, self.config)
+                yield collate(self._draw(self.longest(step), rng), self.config)
                 step += 1
         strings = sorted(self.corpus.strings(split, self.fold), key=lambda u: len(u.features))
         for first in range(0, len(strings), self.batch_size):
@@ -132,14 +130,26 @@ class DigitTask:
             return 1
         return 3 if step < 0.3 * self.curriculum else MAX_DIGITS
 
-    def _draw(self, longest: int, rng: np.random.Generator) -> Utterance:
+    def _draw(self, longest: int, rng: np.random.Generator) -> list[Utterance]:
+        """Strings of one batch, each of one speaker, varied."""
         speakers = list(self._by_speaker)
-        recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
-        n_digits = rng.integers(1, longest + 1)
-        string = joined([recordings[i] for i in rng.integers(len(recordings), size=n_digits)])
-        if self.augmentation is None:
-            return string
-        return replace(string, features=self.augmentation(string.features, self._std, rng))
+        strings = []
+        for _ in range(self.batch_size):
+            recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
+            n_digits = rng.integers(1, longest + 1)
+            strings.append([recordings[i] for i in rng.integers(len(recordings), size=n_digits)])
+        features = [np.concatenate([r.features for r in string]) for string in strings]
+        if self.augmentation is not None:
+            features = self.augmentation.batch(features, self._std, rng)
+        return [
+            Utterance(
+                features=frames,
+                text=" ".join(r.text for r in string),
+                speaker=string[0].speaker,
+                id="+".join(r.id for r in string),
+            )
+            for frames, string in zip(features, strings, strict=True)
+        ]
 
     def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor:
         """Logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
@@ -147,17 +157,19 @@ class DigitTask:
         Most cells of a padded batch are padding. A bucket of utterances is computed at its own
         longest length, and only its logits are padded to those of the batch.
         """
-        most_frames = int(batch.feature_lengths.max()) // model.config.stack
-        most_labels = int(batch.target_lengths.max())
+        lengths = batch.feature_lengths // model.config.stack
+        most_frames, most_labels = int(lengths.max()), int(batch.target_lengths.max())
+        predicted, _ = model.predict(model.start(batch.targets))
         padded = []
-        for features, n_frames, targets, n_labels in zip(
+        for features, n_frames, history, n_labels in zip(
             batch.features.split(bucket),
             batch.feature_lengths.split(bucket),
-            batch.targets.split(bucket),
+            predicted.split(bucket),
             batch.target_lengths.split(bucket),
             strict=True,
         ):
-            logits = model(features[:, : int(n_frames.max())], targets[:, : int(n_labels.max())])
+            encoded, _ = model.encode(features[:, : int(n_frames.max())])
+            logits = model.join(encoded, history[:, : int(n_labels.max()) + 1])
             S, U1 = logits.shape[1:3]
             padding = (0, 0, 0, most_labels + 1 - U1, 0, most_frames - S)
             padded.append(torch.nn.functional.pad(logits, padding))

@@ -159,4 +159,4 @@ class Transducer(nn.Module):
         """Join (N, S, encoder_size) with (N, U, predictor_size) to logits (N, S, U, K)."""
         frames = self.joiner_encoder(encoded)[:, :, None]
         history = self.joiner_predictor(predicted)[:, None]
-        return self.output(torch.tanh(frames + history))
+        return self.output((frames + history).tanh_())

@@ -22,7 +22,7 @@ def test_the_defaults_are_the_recipe_of_the_recorded_checkpoints(digit):
     scale = np.linspace(1, 2, 13).astype(np.float32)
     rng, own = np.random.default_rng(5), np.random.default_rng(5)
     varied = Augmentation()(digit, scale, rng)
-    expected = resampled(digit, own.uniform(0.85, 1.15))
+    expected = resampled([digit], own.uniform(0.85, 1.15, size=1))[0]
     offset = 0.2 * own.standard_normal(13, dtype=np.float32)
     noise = 0.2 * own.standard_normal(expected.shape, dtype=np.float32)
     assert np.array_equal(varied, expected + (offset + noise) * scale)
@@ -173,7 +173,7 @@ def test_options_out_of_range_are_named(option, message):
 def test_resampling_keeps_a_straight_line_straight():
     line = np.linspace(0, 1, 21, dtype=np.float32)[:, None] * np.ones(13, np.float32)
     for speed, n_frames in ((0.5, 42), (1.0, 21), (2.0, 10)):
-        faster = resampled(line, speed)
+        faster = resampled([line], np.array([speed]))[0]
         assert faster.shape == (n_frames, 13)
         np.testing.assert_allclose(faster[:, 0], np.linspace(0, 1, n_frames), atol=1e-6)
 
