@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cspkit.asr.features import N_FFT, N_MELS, SAMPLE_RATE, cepstra, mel_filters, smoothed_bands
+from cspkit.asr.warping import warped
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Augmentation:
     ----------
     speed : float
         The utterance is played 1 - speed to 1 + speed times as fast: frames are interpolated.
+    warp : float
+        The formants of the utterance are moved to 1 - warp to 1 + warp times their frequency, as
+        a shorter or longer vocal tract has them, see `cspkit.asr.warping`; below 0.4.
     channel : float
         Standard deviation of an offset of each coefficient, constant over the utterance, as
         another microphone or voice would make; in units of the coefficient's own deviation.
@@ -50,12 +54,15 @@ class Augmentation:
     ----------
     Park et al., "SpecAugment: a simple data augmentation method for automatic speech
     recognition", Interspeech 2019, arXiv:1904.08779 (masks).
+    Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
+    ICML workshop on deep learning for audio, speech and language processing, 2013 (warp).
     """
 
     speed: float = 0.15
     channel: float = 0.2
     noise: float = 0.2
     gain: float = 0.0
+    warp: float = 0.0
     snr: tuple[float, float] | None = None
     frequency_masks: tuple[int, int] = (0, 0)
     time_masks: tuple[int, int] = (0, 0)
@@ -63,6 +70,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 <= self.speed < 1:
             raise ValueError(f"speed is {self.speed!r}: expected a number in [0, 1)")
+        if not 0 <= self.warp < 0.4:
+            raise ValueError(f"warp is {self.warp!r}: expected a number in [0, 0.4)")
         for name in ("channel", "noise", "gain"):
             value = getattr(self, name)
             if not 0 <= value < np.inf:
@@ -113,6 +122,8 @@ class Augmentation:
         N, C = len(features), features[0].shape[1]
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
         # What is off draws nothing, so that it leaves the numbers of the rest as they are.
+        if self.warp:
+            varied = warped(varied, rng.uniform(1 - self.warp, 1 + self.warp))
         if self.snr is not None or self.frequency_masks[0]:
             varied = [self._varied_bands(v, rng) for v in varied]
         lengths, frames = [len(v) for v in varied], np.concatenate(varied)

@@ -1,0 +1,86 @@
+"""Warping of the frequency axis: what another length of the vocal tract does to features.
+
+The coefficients of a frame are a cosine series over the mel axis, so its smoothed spectrum can be
+read at any frequency, and the coefficients of the warped spectrum are a linear function of them:
+one small matrix for each factor.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from cspkit.asr.features import N_MELS, N_MFCC, SAMPLE_RATE, cepstra
+
+TURN = 0.6  # of half the sample rate: up to there a warp is proportional
+STEP = 0.005  # between the factors that matrices are made for
+
+
+def warped_frequency(frequency: np.ndarray, factor: float) -> np.ndarray:
+    """Where a frequency of one voice lies for a voice with formants `factor` times as high.
+
+    With S the sample rate and the turn b = 0.6 min(factor, 1) S / 2,
+
+        f -> factor f                                            for f <= b / factor,
+        f -> S/2 - (S/2 - b) / (S/2 - b / factor) (S/2 - f)      above:
+
+    continuous, and S/2 stays. The warp by 1 / factor is its inverse. The turn is that of the
+    reference, which has it at 4.8 of 8 kHz.
+
+    Parameters
+    ----------
+    frequency : ndarray
+        In Hz, 0 to S/2.
+    factor : float
+        Over 0.6, under 1 / 0.6.
+
+    Returns
+    -------
+    ndarray
+        In Hz.
+
+    References
+    ----------
+    Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
+    ICML workshop on deep learning for audio, speech and language processing, 2013.
+    """
+    top = SAMPLE_RATE / 2
+    turn = TURN * min(factor, 1.0) * top
+    above = top - (top - turn) / (top - turn / factor) * (top - frequency)
+    return np.where(frequency <= turn / factor, factor * frequency, above)
+
+
+def warped(features: np.ndarray, factor: float) -> np.ndarray:
+    """Features (T, n_mfcc) with formants `factor` times as high; float32.
+
+    The factor is rounded to a multiple of 0.005: the matrices are kept.
+    """
+    return features @ warp_matrix(round(factor / STEP), features.shape[1]).T
+
+
+@lru_cache(maxsize=1024)
+def warp_matrix(steps: int, n_mfcc: int = N_MFCC) -> np.ndarray:
+    """Matrix (n_mfcc, n_mfcc), float32, that warps the coefficients of a frame.
+
+    A band of the warped spectrum has the value of the spectrum at the frequency that the warp
+    takes to its centre.
+
+    Parameters
+    ----------
+    steps : int
+        The factor in units of 0.005: the identity for 200.
+    n_mfcc : int
+    """
+    top = _mel(SAMPLE_RATE / 2)
+    centres = 700.0 * (10.0 ** (np.arange(1, N_MELS + 1) / (N_MELS + 1) * top / 2595.0) - 1.0)
+    sources = warped_frequency(centres, 1.0 / (STEP * steps))
+    bands = _mel(sources) / top * (N_MELS + 1) - 1.0
+    order = np.arange(n_mfcc)[:, None]
+    waves = np.sqrt(2.0 / N_MELS) * np.cos(np.pi * order * (bands + 0.5) / N_MELS)
+    waves[0] = np.sqrt(1.0 / N_MELS)
+    return np.ascontiguousarray(cepstra(waves, n_mfcc).T)
+
+
+def _mel(frequency: np.ndarray | float) -> np.ndarray | float:
+    return 2595.0 * np.log10(1.0 + frequency / 700.0)
