@@ -123,7 +123,8 @@ class Augmentation:
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
         # What is off draws nothing, so that it leaves the numbers of the rest as they are.
         if self.warp:
-            varied = warped(varied, rng.uniform(1 - self.warp, 1 + self.warp))
+            factors = rng.uniform(1 - self.warp, 1 + self.warp, size=N)
+            varied = [warped(v, factor) for v, factor in zip(varied, factors, strict=True)]
         if self.snr is not None or self.frequency_masks[0]:
             varied = [self._varied_bands(v, rng) for v in varied]
         lengths, frames = [len(v) for v in varied], np.concatenate(varied)
