@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], label: str) -> Iterator[T]:
-    """Iterate over items behind a labelled bar."""
+def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over items behind a labelled bar; `total` is their number where they have no len."""
     shown = "ipykernel" in sys.modules or sys.stderr.isatty()
     off = os.environ.get("CSPKIT_PROGRESS") == "0" or not shown
-    return iter(tqdm(items, desc=label, delay=2.0, disable=off))
+    return iter(tqdm(items, desc=label, total=total, delay=2.0, disable=off))

@@ -25,9 +25,10 @@ from cspkit.resume import fingerprint, load_state, save_state
 class Task(Protocol):
     """What the loop must know of a learning task.
 
-    Two more methods may be there. `divergence(reference_outputs, outputs, batch)` is the scalar
+    More methods may be there. `divergence(reference_outputs, outputs, batch)` is the scalar
     D; a task without it is trained and pruned with mu = 0 only. `outputs(model, batch)` returns
-    what `loss` returns second; it saves the reference model the cost of a loss.
+    what `loss` returns second; it saves the reference model the cost of a loss. `errors(model,
+    split)` counts errors and words of each utterance, for intervals in studies.
     """
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Any]:

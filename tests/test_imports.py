@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "training": {"progress", "resume", "threads"},
     "asr": {"training", "progress", "threads"},
     "pruning": {"recovery", "training", "progress"},
+    "study": {"training", "pruning", "progress", "threads", "__version__"},
 }
 
 

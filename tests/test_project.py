@@ -47,6 +47,10 @@ def test_the_lock_file_pins_every_requirement_within_its_range():
         assert requirement.specifier.contains(pin[2:]), name
 
 
+def test_what_a_study_needs_is_there_for_its_tests():
+    assert set(requirements("study")) <= set(requirements("test"))
+
+
 def test_every_direct_pin_has_its_reason():
     direct = set(requirements("test"))
     for line in (ROOT / "requirements.lock").read_text().splitlines():
@@ -59,9 +63,10 @@ def public_names():
     import cspkit.asr
     import cspkit.pruning
     import cspkit.recovery
+    import cspkit.study
     import cspkit.training
 
-    for module in (cspkit.asr, cspkit.pruning, cspkit.recovery):
+    for module in (cspkit.asr, cspkit.pruning, cspkit.recovery, cspkit.study):
         for name in module.__all__:
             value = getattr(module, name)
             if callable(value):

@@ -136,13 +136,45 @@ def bootstrap_interval(
         raise ValueError(f"n is {n!r}: expected at least 1")
     if not 0 < level < 1:
         raise ValueError(f"level is {level!r}: expected a number between 0 and 1")
-    errors = _errors(references, hypotheses)
+    errors = utterance_errors(references, hypotheses)
     if baseline is not None:
-        errors = errors - _errors(references, baseline)
+        errors = errors - utterance_errors(references, baseline)
     words = np.array([len(reference.split()) for reference in references])
     draws = rng.multinomial(len(words), np.full(len(words), 1 / len(words)), size=n)
     low, high = np.quantile(draws @ errors / (draws @ words), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def utterance_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+    """Count the errors of each utterance.
+
+    Parameters
+    ----------
+    references, hypotheses : sequence of str
+        As for `word_error_rate`.
+
+    Returns
+    -------
+    ndarray of int, shape (N,)
+        Their sum over the words of the references is the word error rate.
+
+    Raises
+    ------
+    ValueError
+        As `word_error_rate` does.
+    """
+    _validate(references, hypotheses)
+    counted = jiwer.process_words(list(references), list(hypotheses))
+    return np.array(
+        [
+            sum(
+                max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
+                for c in chunks
+                if c.type != "equal"
+            )
+            for chunks in counted.alignments
+        ]
+    )
 
 
 def relative_degradation(
@@ -287,22 +319,6 @@ def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[tup
             heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
             length = max(len(spoken), len(heard))  # one of them is empty, or both are as long
             yield from zip(spoken or [NOTHING] * length, heard or [NOTHING] * length, strict=True)
-
-
-def _errors(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
-    """Errors of each utterance, shape (N,)."""
-    _validate(references, hypotheses)
-    counted = jiwer.process_words(list(references), list(hypotheses))
-    return np.array(
-        [
-            sum(
-                max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
-                for c in chunks
-                if c.type != "equal"
-            )
-            for chunks in counted.alignments
-        ]
-    )
 
 
 def _validate(references: Sequence[str], hypotheses: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
 from cspkit.asr.loss import rnnt_loss
-from cspkit.asr.scoring import word_error_rate
+from cspkit.asr.scoring import utterance_errors, word_error_rate
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 AUGMENTATION = Augmentation()
@@ -222,3 +222,20 @@ class DigitTask:
             "wer": word_error_rate([u.text for u in strings], hypotheses),
             "loss": costs / words,
         }
+
+    def errors(self, model: Transducer, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return word errors and words of each utterance; sum over sum is the WER.
+
+        Parameters
+        ----------
+        model : Transducer
+        split : {"dev", "test"}
+
+        Returns
+        -------
+        errors, words : ndarray of int, shape (n,)
+        """
+        strings = self.corpus.strings(split, self.fold)
+        texts = [u.text for u in strings]
+        hypotheses = transcribe(model, [u.features for u in strings])
+        return utterance_errors(texts, hypotheses), np.array([len(t.split()) for t in texts])

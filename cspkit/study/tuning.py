@@ -1,0 +1,233 @@
+"""The same number of tuning trials for every method, on the dev part."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from cspkit.study.rows import Rows, read_rows
+from cspkit.study.runs import Bench, Entry, Run, entry, measure, run_all, settings_of
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+KEY = ("task", "method", "sparsity", "steps", "seed", "trial")
+# Where settings of this name are looked for: low, high, and whether on a logarithmic scale.
+INTERVALS = {
+    "exponent": (2.0, 10.0, False),
+    "end": (0.4, 0.8, False),
+    "rho": (1e-4, 1e-1, True),
+    "phases": (2, 10, False),
+    "drop": (0.1, 0.5, False),
+}
+CHOICES = {"budget": ("global", "uniform")}
+RATES = (3e-3, 3e-2, True)
+MUS = (0.3, 3.0, True)
+N_RANDOM = 4  # trials drawn at random, after the defaults, before a model of them is fitted
+
+
+def default_space(one: Entry) -> dict[str, BaseDistribution]:
+    """Search space of an entry: the rate, mu where D is on, and the settings that its class has.
+
+    Parameters
+    ----------
+    one : Entry
+
+    Returns
+    -------
+    dict of optuna distributions
+        Each holds the entry's own value, or the class's default, with which tuning begins.
+    """
+    space = {"rate": _interval(one.rate, *RATES)}
+    if one.mu > 0:
+        space["mu"] = _interval(one.mu, *MUS)
+    for name, default in (settings_of(one.method) | dict(one.settings)).items():
+        if name in INTERVALS:
+            space[name] = _interval(default, *INTERVALS[name])
+        elif name in CHOICES:
+            space[name] = _choice(default, CHOICES[name])
+    return space
+
+
+def _interval(default: float, low: float, high: float, log: bool) -> BaseDistribution:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    kind = IntDistribution if isinstance(default, int) else FloatDistribution
+    return kind(min(low, default), max(high, default), log=log)
+
+
+def _choice(default: Any, choices: Sequence[Any]) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution
+
+    return CategoricalDistribution([default, *(c for c in choices if c != default)])
+
+
+def tune(
+    bench: Bench,
+    methods: Sequence[str | Entry],
+    *,
+    out: str | Path,
+    spaces: Mapping[str, Mapping[str, BaseDistribution]] | None = None,
+    trials: int = 10,
+    steps: int = 600,
+    sparsity: float = 0.95,
+    seed: int = 0,
+    jobs: int | None = None,
+    metric: str = "wer",
+    objective: str = "dev_loss",
+) -> pd.DataFrame:
+    """Look for the settings of each method that are best on the dev part of one seed.
+
+    Trial 0 is the method as it is, with its defaults. The next four are drawn at random, the
+    others from a tree-structured Parzen estimator of those before. A trial depends on the seed,
+    its number and the trials before it alone, so a tuning that was killed goes on where it was;
+    the methods take turns, and are independent of one another.
+
+    Parameters
+    ----------
+    bench : Bench
+    methods : sequence of str or Entry
+        Names as `entry` reads them.
+    out : str or Path
+        CSV file, a row per trial.
+    spaces : mapping, optional
+        By name of an entry, optuna distributions of `rate`, `mu` and settings, in place of
+        `default_space`.
+    trials : int
+        Per method, the same for all.
+    steps, sparsity, seed
+        Of each run.
+    jobs : int, optional
+        As for `compare`.
+    metric : str
+        As for `compare`; recorded.
+    objective : str
+        Column that is made small. A loss ranks settings where a dev part is too small for error
+        rates to do so.
+
+    Returns
+    -------
+    DataFrame
+        The rows of the trials, by method and trial.
+
+    Raises
+    ------
+    ValueError
+        If an argument is wrong, or recorded trials come from another space.
+
+    References
+    ----------
+    Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
+    """
+    if not isinstance(trials, int) or trials < 1:
+        raise ValueError(f"trials is {trials!r}: expected a positive integer")
+    entries = {e.name: e for e in (m if isinstance(m, Entry) else entry(m) for m in methods)}
+    for name in entries:
+        if name in ("dense", "small-dense"):
+            raise ValueError(f"methods has {name!r}, which has nothing to tune")
+    spaces = {name: default_space(e) for name, e in entries.items()} | dict(spaces or {})
+    rows = Rows(out, KEY)
+    place = {"task": bench.name, "sparsity": float(sparsity), "steps": steps, "seed": seed}
+    measured = partial(measure, bench, metric=metric, test=False)
+    history: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
+    for trial in range(trials):
+        keys = {name: place | {"method": name, "trial": trial} for name in entries}
+        runs = [
+            Run(_drawn(entries[n], spaces[n], history[n], objective, seed), sparsity, seed, steps)
+            for n in entries
+            if rows.get(keys[n]) is None
+        ]
+        for run, outcome in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
+            if isinstance(outcome, FloatingPointError):  # at a rate that is too large, say
+                outcome = run.key(bench.name) | {objective: math.inf}
+            if objective not in outcome:
+                columns = ", ".join(c for c in outcome if c.startswith("dev_"))
+                raise ValueError(f"objective is {objective!r}: expected one of {columns}")
+            if math.isnan(outcome[objective]):
+                raise ValueError(f"objective is {objective!r}, which is nan in the row of {run}")
+            rows.add(outcome | {"trial": trial})
+        for name in entries:
+            history[name].append(rows.get(keys[name]))
+    return pd.DataFrame(row for trials_of_one in history.values() for row in trials_of_one)
+
+
+def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[str, dict]:
+    """Best settings of each method among recorded trials.
+
+    Parameters
+    ----------
+    rows : DataFrame, str or Path
+        What `tune` returned, or its file.
+    objective : str
+        Column that is made small; the earlier of equal trials is taken.
+
+    Returns
+    -------
+    dict
+        By name of an entry, what `compare` takes as `settings`: rate, mu, and settings of the
+        class.
+
+    Raises
+    ------
+    ValueError
+        If all trials of a method diverged.
+    """
+    if not isinstance(rows, pd.DataFrame):
+        rows = read_rows(rows, KEY)
+    best = {}
+    for name, trials in rows.sort_values("trial").groupby("method"):
+        row = trials.loc[trials[objective].idxmin()]
+        if not math.isfinite(row[objective]):
+            raise ValueError(f"every trial of {name} diverged: expected one that did not")
+        best[name] = {
+            "rate": float(row["rate"]),
+            "mu": float(row["mu"]),
+            **json.loads(row["settings"]),
+        }
+    return best
+
+
+def _drawn(
+    one: Entry,
+    space: Mapping[str, BaseDistribution],
+    history: Sequence[Mapping[str, Any]],
+    objective: str,
+    seed: int,
+) -> Entry:
+    """The entry of the next trial, a function of those before it and the seed alone."""
+    import optuna
+
+    if not history:
+        return one
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(
+            n_startup_trials=1 + N_RANDOM, multivariate=True, seed=1000 * seed + len(history)
+        )
+    study = optuna.create_study(sampler=sampler)
+    for row in history:
+        values = settings_of(one.method) | json.loads(row["settings"])
+        values |= {"rate": row["rate"], "mu": row["mu"]}
+        try:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params={name: values[name] for name in space},
+                    distributions=dict(space),
+                    value=row[objective],
+                )
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"trial {row['trial']} of {one.name} is recorded from another space: {error}"
+            ) from None
+    drawn = study.ask(dict(space)).params
+    fixed = dict(one.settings) | {"rate": one.rate, "mu": one.mu}
+    return entry(one.name, **(fixed | drawn))

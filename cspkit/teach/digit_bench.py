@@ -1,0 +1,118 @@
+"""The spoken digits as the bench of a study: a fold, or a held-out speaker, for every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from cspkit.asr import (
+    DigitTask,
+    Transducer,
+    TransducerConfig,
+    load_spoken_digits,
+    load_transducer,
+    save_transducer,
+)
+from cspkit.asr.corpus import N_FOLDS, data_folder
+from cspkit.asr.transducer import CHARACTERS
+from cspkit.training import train
+
+EMBEDDED_STEPS = 2500  # of data/models/dense_fold0.safetensors
+
+
+@dataclass(frozen=True)
+class DigitBench:
+    """A `cspkit.study.Bench`: seed i has fold i, and a dense recogniser trained with seed i.
+
+    Attributes
+    ----------
+    models : str
+        Folder where dense checkpoints are kept. The embedded checkpoint serves where it is the
+        one that is asked for.
+    dense_steps : int
+        Steps of the dense training.
+    width : int
+        Units of each LSTM and of the joiner.
+    units : {"words", "characters"}
+    split : {"takes", "speakers"}
+        What a seed holds out: fold i, 0 to 4, or the i-th speaker, 0 to 5.
+    """
+
+    models: str = "build"
+    dense_steps: int = EMBEDDED_STEPS
+    width: int = 128
+    units: str = "words"
+    split: str = "takes"
+
+    def __post_init__(self) -> None:
+        if self.units not in ("words", "characters"):
+            raise ValueError(f"units is {self.units!r}: expected 'words' or 'characters'")
+        if self.split not in ("takes", "speakers"):
+            raise ValueError(f"split is {self.split!r}: expected 'takes' or 'speakers'")
+
+    @property
+    def name(self) -> str:
+        """Of the task, in rows and file names."""
+        return f"digits-{self.units}-{self.split}-{self.width}-{self.dense_steps}"
+
+    @property
+    def config(self) -> TransducerConfig:
+        """Sizes and units of the recognisers."""
+        sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), self.width)
+        if self.units == "characters":
+            return TransducerConfig(**sizes, units=CHARACTERS, stack=2)
+        return TransducerConfig(**sizes)
+
+    def __call__(self, seed: int) -> tuple[DigitTask, Transducer]:
+        """Return the task of a seed and its dense model, trained now if it is in no file."""
+        if not self.checkpoint(seed).is_file():
+            self._train(seed)
+        return self._task(seed), load_transducer(self.checkpoint(seed))
+
+    def prepare(self, seeds: Sequence[int], jobs: int | None = None) -> None:
+        """Train the dense models that are in no file; one that was killed goes on."""
+        missing = [seed for seed in seeds if not self.checkpoint(seed).is_file()]
+        joblib.Parallel(n_jobs=jobs)(joblib.delayed(self._train)(seed) for seed in missing)
+
+    def small(self, seed: int, n_weights: int, steps: int) -> Transducer:
+        """Train a dense model of about `n_weights` weights, for `steps` more than the large one."""
+        narrower = [replace(self, width=width) for width in range(2, self.width + 1)]
+        counts = [sum(p.numel() for p in Transducer(b.config).parameters()) for b in narrower]
+        nearest = int(np.argmin(np.abs(np.array(counts) - n_weights)))
+        bench = replace(narrower[nearest], dense_steps=self.dense_steps + steps)
+        return bench._trained(seed)
+
+    def checkpoint(self, seed: int) -> Path:
+        """File of the dense model of a seed."""
+        embedded = data_folder() / "models" / "dense_fold0.safetensors"
+        if seed == 0 and replace(self, models="build") == DigitBench() and embedded.is_file():
+            return embedded
+        return Path(self.models) / f"{self.name}-seed{seed}.safetensors"
+
+    def fold(self, seed: int) -> int | str:
+        """What a seed holds out."""
+        names = list(range(N_FOLDS))
+        if self.split == "speakers":
+            names = load_spoken_digits().speakers()
+        if seed not in range(len(names)):
+            raise ValueError(f"seeds has {seed!r}: expected 0 to {len(names) - 1}")
+        return names[seed]
+
+    def _task(self, seed: int, curriculum: int = 0) -> DigitTask:
+        return DigitTask(fold=self.fold(seed), config=self.config, curriculum=curriculum)
+
+    def _trained(self, seed: int, state_file: Path | None = None) -> Transducer:
+        task = self._task(seed, self.dense_steps)
+        model = task.new_model(seed)
+        rng = np.random.default_rng(seed)
+        train(model, task, self.dense_steps, rng=rng, state_file=state_file)
+        return model
+
+    def _train(self, seed: int) -> None:
+        path = self.checkpoint(seed)
+        model = self._trained(seed, path.with_name(path.name + ".state"))
+        save_transducer(model, path, fold=self.fold(seed), seed=seed, steps=self.dense_steps)

@@ -1,0 +1,129 @@
+"""Pruning methods compared on the spoken digits, as fairly as two cores allow.
+
+    python tests/benchmarks/pruning_study.py tune          ten trials for each method, fold 0
+    python tests/benchmarks/pruning_study.py methods       all of them, four sparsities, five folds
+    python tests/benchmarks/pruning_study.py long          the best on dev, 2,000 steps, to .99
+    python tests/benchmarks/pruning_study.py error-term    the same with and without D
+    python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
+    python tests/benchmarks/pruning_study.py widths        64, 128 and 256 units a layer
+    python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
+    python tests/benchmarks/pruning_study.py second-task   characters; images of digits
+
+Rows go to data/results/pruning_STUDY.csv, each as it is measured, and a study that was stopped
+goes on where it was. `tune` comes first: the others take their settings from it; `methods` comes
+before `long` and `error-term`, which ask it for the best on dev. Dense models are trained where
+they are missing, into build/.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from image_task import ImageBench
+
+from cspkit.pruning import PRUNERS
+from cspkit.study import compare, entry, read_rows, tune, tuned
+from cspkit.study.statistics import cost_ratio
+from cspkit.teach.digit_bench import EMBEDDED_STEPS, DigitBench
+
+ROOT = Path(__file__).parents[2]
+STUDIES = (
+    "tune", "methods", "long", "error-term", "speakers", "widths", "small-dense", "second-task",
+)  # fmt: skip
+REFERENCES = ["dense", "dense+"]
+FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
+STEPS, LONG_STEPS, TRIALS = 600, 2000, 10
+
+
+class Study:
+    """What the studies share: where rows go, how many runs at a time, how long they are."""
+
+    def __init__(self, call):
+        self.call = call
+        self.bench = DigitBench(str(ROOT / "build"), dense_steps=call.dense_steps)
+
+    def file(self, name):
+        return self.call.results / f"pruning_{name.replace('-', '_')}.csv"
+
+    def tune(self, methods):
+        self.bench.prepare([0], self.call.jobs)
+        tune(
+            self.bench, methods, out=self.file("tuning"), trials=self.call.trials,
+            steps=self.call.steps or STEPS, jobs=self.call.jobs,
+        )  # fmt: skip
+
+    def compare(self, study, methods, sparsities, seeds, *, steps=STEPS, bench=None, metric="wer"):
+        bench = bench or self.bench
+        seeds = seeds[: self.call.seeds]
+        if isinstance(bench, DigitBench):
+            bench.prepare(seeds, self.call.jobs)
+        return compare(
+            bench, methods, sparsities, seeds, self.call.steps or steps, out=self.file(study),
+            settings=tuned(self.file("tuning")), jobs=self.call.jobs, metric=metric,
+        )  # fmt: skip
+
+    def strongest(self, count=4):
+        """The baselines with the smallest loss on dev, from .95 on: the mean of its logarithm."""
+        rows = read_rows(self.file("methods"))
+        rows = rows[rows["method"].isin(list(PRUNERS)) & (rows["sparsity"] >= 0.95)]
+        losses = rows.assign(log=np.log(rows["dev_loss"])).groupby("method")["log"].mean()
+        return [*losses.drop("csp").nsmallest(count).index, "csp"]
+
+    def error_term(self):
+        """With and without D at equal steps; then those without as long as those with."""
+        pairs = [
+            (entry(f"{method}-D").name, entry(f"{method}+D").name) for method in self.strongest()
+        ]
+        self.tune([name for pair in pairs for name in pair])
+        names = REFERENCES + [name for pair in pairs for name in pair]
+        seeds = [0, 1, 2, 3, 4]
+        rows = self.compare("error-term", names, [0.95, 0.98], seeds)
+        for without, with_term in pairs:
+            steps = round((self.call.steps or STEPS) * cost_ratio(rows, with_term, without))
+            longer = argparse.Namespace(**vars(self.call) | {"steps": steps})
+            Study(longer).compare("error-term", [without], [0.95, 0.98], seeds)
+
+    def run(self, study):
+        if study == "tune":
+            self.tune(["dense+", *PRUNERS])
+        elif study == "methods":
+            self.compare(study, [*REFERENCES, *PRUNERS], [0.8, 0.9, 0.95, 0.98], [0, 1, 2, 3, 4])
+        elif study == "long":
+            methods = [*REFERENCES, *self.strongest()]
+            self.compare(study, methods, [0.95, 0.98, 0.99], [0, 1, 2], steps=LONG_STEPS)
+        elif study == "error-term":
+            self.error_term()
+        elif study == "speakers":
+            bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
+            methods = [*REFERENCES, *FEW]
+            self.compare(study, methods, [0.9, 0.95], [0, 1, 2, 3, 4, 5], bench=bench)
+        elif study == "widths":
+            for width in (64, 128, 256):
+                bench = DigitBench(self.bench.models, self.call.dense_steps, width=width)
+                self.compare(study, ["dense", *FEW], [0.95], [0, 1, 2], bench=bench)
+        elif study == "small-dense":
+            self.compare(study, [study], [0.8, 0.9, 0.95, 0.98], [0, 1, 2, 3, 4])
+        else:
+            bench = DigitBench(self.bench.models, self.call.dense_steps, units="characters")
+            self.compare(study, [*REFERENCES, *FEW], [0.9, 0.95], [0, 1, 2], bench=bench)
+            self.compare(
+                "images", [*REFERENCES, *PRUNERS], [0.9, 0.95, 0.98], [0, 1, 2, 3, 4],
+                bench=ImageBench(), metric="error",
+            )  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (%(default)s)")
+    parser.add_argument("--results", type=Path, default=ROOT / "data" / "results")
+    parser.add_argument("--dense-steps", type=int, default=EMBEDDED_STEPS)
+    parser.add_argument("--steps", type=int, help="in place of the study's own, to try it out")
+    parser.add_argument("--seeds", type=int, help="only so many, to try it out")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of tuning (%(default)s)")
+    call = parser.parse_args()
+    Study(call).run(call.study)
+
+
+if __name__ == "__main__":
+    main()

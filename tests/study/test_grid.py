@@ -1,0 +1,243 @@
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from study_bench import BlobBench, CountedBlobs
+
+from cspkit.pruning import PRUNERS, prune
+from cspkit.study import compare, entry, pack_counts, read_rows, unpack_counts
+from cspkit.study.runs import weights_left
+from cspkit.training import train
+
+TOTAL = 10 * 40 + 40 * 40 + 40 * 5
+METHODS = ["dense", "dense+", "gmp", "gmp+D", "csp", "csp-D"]
+TIMES = ["seconds", "processor_seconds"]
+CALL = {"sparsities": [0.8, 0.95], "seeds": [0, 1], "steps": 6, "metric": "error"}
+
+
+def text_without_times(path):
+    return read_rows(path).drop(columns=TIMES).to_csv(index=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A study that nothing broke."""
+    out = tmp_path_factory.mktemp("study") / "whole.csv"
+    return out, compare(BlobBench(), METHODS, out=out, **CALL)
+
+
+def test_every_method_sparsity_and_seed_has_one_row(whole):
+    _, rows = whole
+    pruned = rows[rows["method"].isin(["gmp", "gmp+D", "csp", "csp-D"])]
+    assert len(rows) == 2 * 2 + 4 * 2 * 2
+    assert not pruned.duplicated(["method", "sparsity", "seed"]).any()
+    assert list(pruned["nonzeros"]) == [TOTAL - round(s * TOTAL) for s in pruned["sparsity"]]
+    assert set(rows.loc[rows["method"] == "dense", "steps"]) == {0}
+    assert set(rows.loc[rows["method"] != "dense", "steps"]) == {6}
+    assert dict(rows[["method", "mu"]].to_records(index=False)) == {
+        "dense": 0, "dense+": 0, "gmp": 0, "gmp+D": 1, "csp": 1, "csp-D": 0,
+    }  # fmt: skip
+
+
+def test_a_row_is_what_prune_gives(whole):
+    task, dense = BlobBench()(1)
+    model = prune(dense, task, "gmp", 0.95, steps=6, mu=1.0, rng=np.random.default_rng(1)).model
+    _, rows = whole
+    row = rows.query("method == 'gmp+D' and sparsity == 0.95 and seed == 1").iloc[0]
+    assert row["test_error"] == task.errors(model, "test")[0].mean()
+    assert row["dev_loss"] == task.evaluate(model, "dev")["loss"]
+    assert row["parameters"] == sum(int((p != 0).sum()) for p in model.parameters())
+    assert np.array_equal(unpack_counts(row["errors"]), task.errors(model, "test")[0])
+    assert unpack_counts(row["words"]).sum() == 200
+
+
+def test_dense_rows_are_the_checkpoint_and_its_further_training(whole):
+    task, dense = BlobBench()(0)
+    _, rows = whole
+    losses = rows[rows["seed"] == 0].set_index("method")["dev_loss"]
+    assert losses["dense"] == task.evaluate(dense, "dev")["loss"]
+    train(dense, task, 6, rng=np.random.default_rng(0), schedule="cosine")
+    assert losses["dense+"] == task.evaluate(dense, "dev")["loss"]
+
+
+def test_rows_that_are_there_are_not_measured_again(whole, tmp_path):
+    class Counting(BlobBench):
+        def __call__(self, seed):
+            calls.append(seed)
+            return super().__call__(seed)
+
+    calls = []
+    out = tmp_path / "rows.csv"
+    out.write_text(whole[0].read_text())
+    again = compare(Counting(), METHODS, out=out, **CALL)
+    assert calls == []
+    assert out.read_text() == whole[0].read_text()
+    pd.testing.assert_frame_equal(again, whole[1])
+    settings = {"gmp": {"exponent": 2.0}}
+    more = compare(Counting(), ["gmp"], out=out, settings=settings, **CALL)
+    assert calls == [0, 0, 1, 1]  # other settings are another run
+    assert set(more["settings"]) == {'{"exponent": 2.0}'}
+    assert len(read_rows(out)) == len(whole[1]) + 4
+    compare(Counting("other"), ["dense"], out=out, **CALL)
+    assert calls[4:] == [0, 1]  # and so is another task
+
+
+def test_two_processes_give_the_same_file_as_one(whole, tmp_path):
+    out = tmp_path / "rows.csv"
+    with joblib.parallel_config(n_jobs=2):  # `jobs` is left to the context
+        compare(BlobBench(), METHODS, out=out, **CALL)
+    assert text_without_times(out) == text_without_times(whole[0])
+
+
+def test_the_global_generator_of_torch_is_neither_used_nor_moved(whole, tmp_path):
+    torch.manual_seed(17)
+    before = torch.get_rng_state()
+    call = CALL | {"sparsities": [0.95], "seeds": [1]}
+    row = compare(BlobBench(), ["csp"], out=tmp_path / "rows.csv", **call).iloc[0]
+    bench_moves = torch.get_rng_state()
+    torch.set_rng_state(before)
+    BlobBench()(1)
+    assert torch.equal(bench_moves, torch.get_rng_state())
+    expected = whole[1].query("method == 'csp' and sparsity == 0.95 and seed == 1").iloc[0]
+    assert row.drop(TIMES).equals(expected.drop(TIMES))
+
+
+KILLED = textwrap.dedent(
+    """
+    # Each life of the study is a fork, so that torch is imported once.
+    import os, random, signal, sys, time
+    from cspkit.study import compare
+    from study_bench import BlobBench
+
+    class Slow(BlobBench):
+        def __call__(self, seed):
+            time.sleep(0.05)
+            return super().__call__(seed)
+
+    out, chance, kills = sys.argv[1], random.Random(int(sys.argv[2])), 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            compare(Slow(), {methods}, out=out, **{call})
+            os._exit(0)
+        if kills < 5:
+            time.sleep(chance.uniform(0.1, 0.5))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            break
+        kills += 1
+    print(kills, os.WEXITSTATUS(status))
+    """
+).format(methods=METHODS, call=CALL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_study_that_is_killed_five_times_ends_as_if_nothing_had_been(whole, tmp_path):
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    paths = os.pathsep.join([*folders, *sys.path])
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "rows.csv"), "0"],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": paths},
+    )  # fmt: skip
+    assert result.stdout.split() == ["5", "0"]
+    assert text_without_times(tmp_path / "rows.csv") == text_without_times(whole[0])
+
+
+def test_a_diverging_run_is_named_after_the_others_are_done(tmp_path):
+    out = tmp_path / "rows.csv"
+    settings = {"gmp": {"rate": 1e30}}
+    with pytest.raises(FloatingPointError, match=r"gmp at sparsity 0.8, seed 0: the loss of step"):
+        compare(BlobBench(), ["gmp", "csp"], out=out, settings=settings, **CALL)
+    assert set(read_rows(out)["method"]) == {"csp"}
+
+
+def test_a_task_that_counts_no_errors_is_measured_by_its_metric(tmp_path):
+    call = CALL | {"sparsities": [0.8], "seeds": [0]}
+    row = compare(BlobBench(counted=False), ["gmp"], out=tmp_path / "a.csv", **call).iloc[0]
+    counted = compare(BlobBench(), ["gmp"], out=tmp_path / "b.csv", **call).iloc[0]
+    assert row["test_error"] == pytest.approx(counted["test_error"], abs=1e-6)
+    assert row["errors"] == row["words"] == ""
+    assert np.isnan(row["dev_loss"])
+
+
+def test_a_small_dense_model_has_the_weights_that_pruning_leaves(tmp_path):
+    rows = compare(BlobBench(), ["small-dense", "gmp"], out=tmp_path / "a.csv", **CALL)
+    sizes = rows.groupby(["sparsity", "method"])["parameters"].mean().unstack()
+    assert (abs(sizes["small-dense"] - sizes["gmp"]) <= 8).all()
+    assert weights_left(CountedBlobs().new_model(), 0.8) == TOTAL + 85 - round(0.8 * TOTAL)
+
+    def without_small(seed):
+        raise AssertionError("nothing may run")
+
+    without_small.name = "none"
+    with pytest.raises(ValueError, match="bench has no method `small`"):
+        compare(without_small, ["small-dense"], out=tmp_path / "c.csv", **CALL)
+
+
+def test_names_say_whether_the_error_term_is_there():
+    named = {n: (entry(n).name, entry(n).mu) for n in ("gmp", "gmp-D", "gmp+D", "csp", "csp+D")}
+    assert named == {
+        "gmp": ("gmp", 0), "gmp-D": ("gmp", 0), "gmp+D": ("gmp+D", 1),
+        "csp": ("csp", 1), "csp+D": ("csp", 1),
+    }  # fmt: skip
+    assert entry("csp-D").name == "csp-D" and entry("csp-D").mu == 0
+    assert entry("gmp+D", mu=0.5).mu == 0.5
+    for method in PRUNERS:
+        assert entry(f"{method}+D").mu > 0 == entry(f"{method}-D").mu
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["magic"]}, "method is 'magic': expected one of dense, dense\\+, .*csp"),
+        ({"methods": ["dense++D"]}, "method is 'dense\\+\\+D'"),
+        ({"methods": []}, "methods is \\[\\]"),
+        ({"methods": "csp"}, "methods is 'csp'"),
+        ({"sparsities": [1.0]}, "sparsities has 1.0"),
+        ({"sparsities": []}, "sparsities is \\[\\]"),
+        ({"seeds": [-1]}, "seeds has -1"),
+        ({"steps": 0}, "steps is 0"),
+        ({"settings": {"csp": {"speed": 3}}}, "csp has no setting 'speed': expected .*exponent"),
+        ({"settings": {"csp": {"mu": 0}}}, "mu is 0 for csp: expected > 0"),
+        ({"metric": "wer"}, "metric is 'wer': expected one of error, loss"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path, change, message):
+    call = {"methods": ["csp"], "out": tmp_path / "rows.csv"} | CALL | change
+    with pytest.raises(ValueError, match=message):
+        compare(BlobBench(), **call)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    for text in ("a,b\n1,2\n", "", '"', "\x00\xff"):
+        (tmp_path / "rows.csv").write_text(text)
+        with pytest.raises(ValueError, match="rows.csv holds no rows of a study"):
+            compare(BlobBench(), ["csp"], out=tmp_path / "rows.csv", **CALL)
+
+
+@pytest.mark.parametrize("counts", [[0, 0, 12, 35], [0, 36], [100], [7], []])
+def test_counts_survive_text_and_no_reader_takes_them_for_numbers(tmp_path, counts):
+    text = pack_counts(np.array(counts, dtype=int))
+    assert unpack_counts(text).tolist() == counts
+    pd.DataFrame({"counts": [text]}).to_csv(tmp_path / "counts.csv", index=False)
+    assert pd.read_csv(tmp_path / "counts.csv")["counts"][0] == text
+
+
+def test_packed_counts_are_one_character_each_where_they_fit():
+    assert pack_counts(np.array([0, 2, 11])) == ":02b"
+    assert pack_counts(np.array([0, 40])) == ",0,40"
+    for bad in (np.array([-1]), np.array([0.5]), np.zeros((1, 1), int)):
+        with pytest.raises(ValueError, match="counts have dtype"):
+            pack_counts(bad)
+    for bad in ("012", ":A", ",1,x"):
+        with pytest.raises(ValueError, match="expected what pack_counts writes"):
+            unpack_counts(bad)

@@ -1,0 +1,160 @@
+import inspect
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from study_bench import BlobBench
+
+from cspkit.pruning import PRUNERS, prune
+from cspkit.study import compare, default_space, entry, read_rows, tune, tuned
+from cspkit.study.runs import settings_of
+
+CALL = {"steps": 6, "sparsity": 0.9, "metric": "error"}
+METHODS = ["dense+", "gmp", "csp", "csp-D"]
+TIMES = ["seconds", "processor_seconds"]
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuning") / "whole.csv"
+    return out, tune(BlobBench(), METHODS, out=out, trials=7, **CALL)
+
+
+def test_every_method_has_the_same_number_of_trials(trials):
+    _, rows = trials
+    assert rows.groupby("method")["trial"].apply(list).to_dict() == {
+        method: list(range(7)) for method in METHODS
+    }
+
+
+def test_the_first_trial_is_the_defaults_and_the_others_differ(trials):
+    _, rows = trials
+    for method, own in rows.groupby("method"):
+        first = own[own["trial"] == 0].iloc[0]
+        assert first["settings"] == "{}"
+        assert first["rate"] == entry(method).rate
+        assert first["mu"] == entry(method).mu
+        assert own["rate"].nunique() == 7
+        assert own["rate"].between(3e-3, 3e-2).all()
+        assert own["mu"].between(0.3, 3).all() or set(own["mu"]) == {0}
+
+
+def test_tuning_does_not_look_at_the_test_part(trials):
+    _, rows = trials
+    assert not [c for c in rows.columns if "test" in c or c in ("errors", "words")]
+
+
+def test_a_tuning_that_was_stopped_goes_on_where_it_was(trials, tmp_path):
+    whole = trials[0].read_text().splitlines()
+    rng = np.random.default_rng(0)
+    kept = [whole[0]]
+    for first in range(1, len(whole), 7):  # by method and trial
+        kept += whole[first : first + rng.integers(0, 7)]
+    assert len(kept) < len(whole)
+    out = tmp_path / "broken.csv"
+    out.write_text("\n".join(kept) + "\n")
+    tune(BlobBench(), METHODS, out=out, trials=7, **CALL)
+    texts = [read_rows(file).drop(columns=TIMES).to_csv() for file in (out, trials[0])]
+    assert texts[0] == texts[1]
+
+
+def test_later_trials_learn_from_the_earlier(trials, tmp_path):
+    """The same rates, but other losses of the past: the model draws another rate."""
+    rows = read_rows(trials[0]).query("method == 'csp-D' and trial < 6")
+    out = tmp_path / "other.csv"
+    rows.assign(dev_loss=rows["dev_loss"].to_numpy()[::-1]).to_csv(out, index=False)
+    drawn = tune(BlobBench(), ["csp-D"], out=out, trials=7, **CALL)["rate"].iloc[-1]
+    assert drawn != trials[1].query("method == 'csp-D' and trial == 6")["rate"].item()
+
+
+def test_the_best_on_dev_is_what_a_comparison_runs_with(trials, tmp_path):
+    _, rows = trials
+    best = tuned(rows)
+    assert best == tuned(trials[0])
+    assert list(best) == sorted(METHODS)
+    loss = {m: rows.loc[rows["method"] == m, "dev_loss"].min() for m in METHODS}
+    assert best["csp"]["mu"] > 0 == best["csp-D"]["mu"]
+    found = compare(
+        BlobBench(), METHODS, [0.9], [0], 6, out=tmp_path / "a.csv", settings=best, metric="error"
+    )
+    assert dict(zip(found["method"], found["dev_loss"], strict=True)) == loss
+
+
+@pytest.mark.parametrize("method", sorted(PRUNERS))
+@pytest.mark.parametrize("suffix", ["+D", "-D"])
+def test_a_space_holds_what_the_class_takes_and_its_defaults(method, suffix):
+    one = entry(method + suffix)
+    space = default_space(one)
+    assert ("mu" in space) == (suffix == "+D")
+    values = settings_of(method) | {"rate": one.rate, "mu": one.mu}
+    assert set(space) <= set(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, distribution in space.items():
+            assert distribution._contains(distribution.to_internal_repr(values[name])), name
+    assert settings_of(method).keys().isdisjoint({"self", "weights", "sparsity", "steps"})
+    assert space["rate"].low == 3e-3 and space["rate"].high == 3e-2 and space["rate"].log
+    assert one.rate == inspect.signature(prune).parameters["rate"].default
+
+
+def test_settings_of_a_base_class_count_where_keywords_are_handed_on(monkeypatch):
+    class Own(PRUNERS["gmp"]):
+        def __init__(self, weights, sparsity, steps, *, rho=0.01, **settings):
+            super().__init__(weights, sparsity, steps, **settings)
+
+    class Closed(PRUNERS["gmp"]):
+        def __init__(self, weights, sparsity, steps, *, rho=0.5):
+            super().__init__(weights, sparsity, steps)
+
+    monkeypatch.setitem(PRUNERS, "own", Own)
+    monkeypatch.setitem(PRUNERS, "closed", Closed)
+    assert set(default_space(entry("own"))) == {"rate", "rho", "exponent", "end", "budget"}
+    space = default_space(entry("closed"))
+    assert set(space) == {"rate", "rho"}
+    assert space["rho"].high == 0.5  # widened, so that the default is in it
+
+
+def test_a_trial_that_diverges_is_recorded_and_never_best(tmp_path):
+    from optuna.distributions import FloatDistribution
+
+    spaces = {"gmp": {"rate": FloatDistribution(1e-2, 1e38, log=True)}}
+    out = tmp_path / "rows.csv"
+    call = CALL | {"trials": 4, "spaces": spaces}
+    rows = tune(BlobBench(), ["gmp"], out=out, **call)
+    assert np.isinf(rows["dev_loss"]).any()
+    assert tuned(out) == tuned(rows) and tuned(rows)["gmp"]["rate"] < 1e6
+    again = tune(BlobBench(), ["gmp"], out=out, **call)
+    pd.testing.assert_frame_equal(again, rows, check_like=True)
+    with pytest.raises(ValueError, match="every trial of gmp diverged"):
+        tuned(rows[np.isinf(rows["dev_loss"])])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["dense"]}, "methods has 'dense', which has nothing to tune"),
+        ({"methods": ["magic"]}, "method is 'magic'"),
+        ({"trials": 0}, "trials is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"sparsity": 2.0}, "sparsity is 2.0"),
+        ({"objective": "dev_wer"}, "objective is 'dev_wer': expected one of .*dev_error"),
+        ({"bench": BlobBench(counted=False)}, "objective is 'dev_loss', which is nan in the row"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path, change, message):
+    call = {"bench": BlobBench(), "methods": ["gmp"], "trials": 1} | CALL | change
+    bench, methods = call.pop("bench"), call.pop("methods")
+    with pytest.raises(ValueError, match=message):
+        tune(bench, methods, out=tmp_path / "rows.csv", **call)
+    assert not list(tmp_path.iterdir())
+
+
+def test_trials_from_another_space_are_refused(trials, tmp_path):
+    from optuna.distributions import FloatDistribution
+
+    out = tmp_path / "rows.csv"
+    out.write_text(trials[0].read_text())
+    spaces = {"gmp": {"rate": FloatDistribution(1.0, 2.0)}}
+    with pytest.raises(ValueError, match="trial 0 of gmp is recorded from another space"):
+        tune(BlobBench(), ["gmp"], out=out, spaces=spaces, trials=8, **CALL)
