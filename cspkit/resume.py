@@ -1,6 +1,7 @@
 """The state of a training run on disk, so that a run that was killed goes on to the bit.
 
-One safetensors file holds the model, the moments of Adam, what the pruner remembers, and the log.
+One safetensors file holds the model, the moments of Adam, what the pruner and the watcher of the
+steps remember, and the log.
 The batches need no storing: a resumed run draws those it has seen again from the same generator.
 """
 
@@ -25,6 +26,7 @@ def save_state(
     model: nn.Module,
     optimizer: torch.optim.Adam,
     pruner: object | None,
+    watcher: object | None,
     log: list[dict[str, float]],
     run: dict[str, object],
 ) -> None:
@@ -37,6 +39,8 @@ def save_state(
     optimizer : torch.optim.Adam
     pruner : Pruner or None
         Its `state` is stored.
+    watcher : object or None
+        What is called after each step; its `state` is stored, too.
     log : list of dict
     run : dict
         What makes this run what it is; `load_state` compares it.
@@ -44,8 +48,9 @@ def save_state(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{name}": moments[name] for name in MOMENTS}
-    if pruner is not None:
-        tensors |= {f"pruner.{name}": tensor for name, tensor in pruner.state().items()}
+    for prefix, part in (("pruner", pruner), ("watcher", watcher)):
+        if part is not None:
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in part.state().items()}
     tensors["torch_generator"] = torch.get_rng_state()  # dropout draws from it
     metadata = {"format": FORMAT, "log": json.dumps(log), "run": json.dumps(run)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,9 +64,10 @@ def load_state(
     model: nn.Module,
     optimizer: torch.optim.Adam,
     pruner: object | None,
+    watcher: object | None,
     run: dict[str, object],
 ) -> list[dict[str, float]]:
-    """Put a stored state back into model, optimizer and pruner; return the log.
+    """Put a stored state back into model, optimizer, pruner and watcher; return the log.
 
     Raises
     ------
@@ -92,12 +98,15 @@ def load_state(
         state["state"].setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict(state)
     torch.set_rng_state(tensors["torch_generator"])
-    if pruner is not None:
-        pruner.load_state(_part(tensors, "pruner."))
+    for prefix, part in (("pruner.", pruner), ("watcher.", watcher)):
+        if part is not None:
+            part.load_state(_part(tensors, prefix))
     return json.loads(metadata["log"])
 
 
-def fingerprint(model: nn.Module, pruner: object | None, rng: np.random.Generator) -> dict:
+def fingerprint(
+    model: nn.Module, pruner: object | None, watcher: object | None, rng: np.random.Generator
+) -> dict:
     """What tells one run from another: first weights, method and settings, generator.
 
     Raises
@@ -116,6 +125,7 @@ def fingerprint(model: nn.Module, pruner: object | None, rng: np.random.Generato
     return {
         "weights": weights.hexdigest(),
         "method": None if pruner is None else [type(pruner).__name__, pruner.settings],
+        "watcher": None if watcher is None else [type(watcher).__name__, watcher.settings],
         "generator": json.dumps(rng.bit_generator.state, default=lambda array: array.tolist()),
     }
 

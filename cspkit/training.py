@@ -115,7 +115,9 @@ def train(
         Bound on the norm of the gradient.
     on_step : callable, optional
         Called after every step with its row of the log, for live plots and records. If it
-        returns True the run ends there.
+        returns True the run ends there. A method `finish` that it may have is called after the
+        last step, before that of the pruner; what it remembers is kept in `state_file` where it
+        has `state`, `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has.
     state_file : str or Path, optional
         Where the state of the run is kept, so that a run that was killed goes on where it was,
         to the bit; deleted when the run ends. Call again with the same arguments and a model and
@@ -142,11 +144,12 @@ def train(
     log: list[dict[str, float]] = []
     outputs_of = getattr(task, "outputs", lambda model, batch: task.loss(model, batch)[1])
     run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
+    watcher = on_step if hasattr(on_step, "state") else None
     if state_file is not None:
-        run |= fingerprint(model, pruner, rng)
+        run |= fingerprint(model, pruner, watcher, rng)
     batches = task.batches("train", rng)
     if state_file is not None and Path(state_file).is_file():
-        log = load_state(Path(state_file), model, optimizer, pruner, run)
+        log = load_state(Path(state_file), model, optimizer, pruner, watcher, run)
         next(islice(batches, len(log) - 1, None), None)  # those that it has seen
     for step in progress(range(len(log), steps), "pruning" if pruner else "training"):
         batch = next(batches)
@@ -182,12 +185,14 @@ def train(
             "sparsity": pruner.sparsity if pruner is not None else 0.0,
         }
         log.append(row)
-        if state_file is not None and (step + 1) % state_every == 0:
-            save_state(Path(state_file), model, optimizer, pruner, log, run)
         if on_step is not None and on_step(row):
             break
+        if state_file is not None and (step + 1) % state_every == 0:
+            save_state(Path(state_file), model, optimizer, pruner, watcher, log, run)
     if state_file is not None:
         Path(state_file).unlink(missing_ok=True)
+    if hasattr(on_step, "finish"):
+        on_step.finish()
     if pruner is not None:
         pruner.finish()
     model.eval()

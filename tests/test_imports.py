@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cspkit"
 MAY_IMPORT = {
     "recovery": set(),
+    "early_stopping": set(),
     "progress": set(),
     "resume": set(),
     "threads": set(),
