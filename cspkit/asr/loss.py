@@ -185,7 +185,11 @@ def arc_posteriors(
     utterance = torch.arange(alpha.shape[1], device=alpha.device)
     xi_blank[logit_lengths - 1 + target_lengths, utterance, target_lengths] = 1.0
     leaves_blank, leaves_label = xi_blank.unbind(), xi_label.unbind()
-    moves, by_blank, by_label = xi_label[..., :-1].unbind(), into_blank.unbind(), into_label.unbind()
+    moves, by_blank, by_label = (
+        xi_label[..., :-1].unbind(),
+        into_blank.unbind(),
+        into_label.unbind(),
+    )
     for d in range(len(alpha) - 2, -1, -1):
         gamma = leaves_blank[d + 1] + leaves_label[d + 1]
         leaves_blank[d].addcmul_(gamma, by_blank[d])

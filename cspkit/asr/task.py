@@ -18,6 +18,7 @@ from cspkit.asr.scoring import utterance_errors, word_error_rate
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 AUGMENTATION = Augmentation()
+DENSE_STEPS = 3000  # of training the recorded dense models, two and a half minutes of one core
 
 
 @dataclass(frozen=True)

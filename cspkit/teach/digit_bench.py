@@ -18,10 +18,9 @@ from cspkit.asr import (
     save_transducer,
 )
 from cspkit.asr.corpus import N_FOLDS, data_folder
+from cspkit.asr.task import DENSE_STEPS
 from cspkit.asr.transducer import CHARACTERS
 from cspkit.training import train
-
-EMBEDDED_STEPS = 2500  # of data/models/dense_fold0.safetensors
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class DigitBench:
     """
 
     models: str = "build"
-    dense_steps: int = EMBEDDED_STEPS
+    dense_steps: int = DENSE_STEPS
     width: int = 128
     units: str = "words"
     split: str = "takes"
@@ -88,8 +87,8 @@ class DigitBench:
 
     def checkpoint(self, seed: int) -> Path:
         """File of the dense model of a seed."""
-        embedded = data_folder() / "models" / "dense_fold0.safetensors"
-        if seed == 0 and replace(self, models="build") == DigitBench() and embedded.is_file():
+        embedded = data_folder() / "models" / f"dense_fold{seed}.safetensors"
+        if replace(self, models="build") == DigitBench() and embedded.is_file():
             return embedded
         return Path(self.models) / f"{self.name}-seed{seed}.safetensors"
 

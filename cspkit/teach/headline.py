@@ -21,11 +21,11 @@ import pandas as pd
 from cspkit import __version__
 from cspkit.asr import DigitTask, load_transducer, save_transducer, transcribe, word_error_rate
 from cspkit.asr.scoring import bootstrap_interval
+from cspkit.asr.task import DENSE_STEPS
 from cspkit.pruning import prunable_weights, prune
 from cspkit.training import train
 
 SPARSITY = 0.95
-DENSE_STEPS = 2500
 PRUNING_STEPS = 600
 METHODS = ("dense", "dense+", "gmp", "csp")
 

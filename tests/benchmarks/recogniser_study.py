@@ -1,12 +1,13 @@
 """The dense recogniser, measured: over folds, without a speaker, by width, by unit.
 
-    python tests/benchmarks/recogniser_study.py folds        seed i on fold i, 4,000 steps
+    python tests/benchmarks/recogniser_study.py folds        seed i on fold i, and their curves
     python tests/benchmarks/recogniser_study.py speakers     leave one out, augmented or not
-    python tests/benchmarks/recogniser_study.py widths       fold 0, 32 to 192 units a layer
+    python tests/benchmarks/recogniser_study.py widths       16 to 192 units a layer, folds 0 to 2
     python tests/benchmarks/recogniser_study.py characters   character units, folds 0 to 2
 
 Rows go to data/results/recogniser_STUDY.csv, each as it is measured; rows that are there are not
-measured again, so a study that was stopped goes on where it was.
+measured again, so a study that was stopped goes on where it was. The models of the folds are the
+checkpoints in data/models. Times are those of training alone.
 """
 
 import argparse
@@ -17,19 +18,19 @@ import numpy as np
 import pandas as pd
 
 from cspkit.asr import DigitTask, TransducerConfig, load_spoken_digits, save_transducer
-from cspkit.asr.task import AUGMENTATION
+from cspkit.asr.task import AUGMENTATION, DENSE_STEPS
 from cspkit.asr.transducer import CHARACTERS
 from cspkit.training import train
 
-RESULTS = Path(__file__).parents[2] / "data" / "results"
-MODELS = Path(__file__).parents[2] / "build"
-STEPS, SHORT = 4000, 2500
+DATA = Path(__file__).parents[2] / "data"
+SHORT = 1500
+CURVE_EVERY = 250
 
 
 def runs(study):
     """The runs of a study: dicts of what varies."""
     if study == "folds":
-        return [{"fold": f, "seed": f, "steps": STEPS} for f in range(5)]
+        return [{"fold": f, "seed": f, "steps": DENSE_STEPS} for f in range(5)]
     if study == "speakers":
         return [
             {"fold": s, "seed": i, "steps": SHORT, "augmented": augmented}
@@ -37,13 +38,42 @@ def runs(study):
             for augmented in (True, False)
         ]
     if study == "widths":
-        return [{"fold": 0, "seed": 0, "steps": SHORT, "width": w} for w in (16, 32, 64, 96, 192)]
-    return [{"fold": f, "seed": f, "steps": SHORT, "units": "characters"} for f in range(3)]
+        return [
+            {"fold": f, "seed": f, "steps": SHORT, "width": w}
+            for w in (16, 32, 64, 128, 192)
+            for f in range(3)
+        ]
+    return [{"fold": f, "seed": f, "steps": DENSE_STEPS, "units": "characters"} for f in range(3)]
 
 
-def measure(fold, seed, steps, augmented=True, width=128, units="words"):
-    """Train one model; return its row."""
-    sizes = {"encoder_size": width, "predictor_size": width, "joiner_size": width}
+class Curve:
+    """Rows of a learning curve, and the seconds that measuring them took."""
+
+    def __init__(self, task, model, every):
+        self.task, self.model, self.every = task, model, every
+        self.rows, self.losses = [], []
+        self.seconds = self.processor = 0.0
+
+    def __call__(self, row):
+        self.losses.append(row["loss"])
+        step = int(row["step"]) + 1
+        if step % self.every:
+            return
+        start, processor = time.perf_counter(), time.process_time()
+        self.model.eval()
+        dev = self.task.evaluate(self.model, "dev")
+        self.model.train()
+        loss = float(np.mean(self.losses[-self.every :]))
+        self.rows.append(
+            {"step": step, "loss": loss, "dev_loss": dev["loss"], "dev_wer": dev["wer"]}
+        )
+        self.seconds += time.perf_counter() - start
+        self.processor += time.process_time() - processor
+
+
+def measure(study, fold, seed, steps, augmented=True, width=128, units="words"):
+    """Train one model; return its row, and its learning curve."""
+    sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
     if units == "characters":
         sizes |= {"units": CHARACTERS, "stack": 2}
     task = DigitTask(
@@ -53,13 +83,17 @@ def measure(fold, seed, steps, augmented=True, width=128, units="words"):
         augmentation=AUGMENTATION if augmented else None,
     )
     model = task.new_model(seed)
+    curve = Curve(task, model, CURVE_EVERY if study == "folds" else steps + 1)
     start, processor = time.perf_counter(), time.process_time()
-    train(model, task, steps, rng=np.random.default_rng(seed))
-    seconds, processor = time.perf_counter() - start, time.process_time() - processor
-    if width == 128 and units == "words" and augmented and steps == STEPS:
-        save_transducer(model, MODELS / f"dense_fold{fold}.safetensors", fold=fold, seed=seed)
+    train(model, task, steps, rng=np.random.default_rng(seed), on_step=curve)
+    seconds = time.perf_counter() - start - curve.seconds
+    processor = time.process_time() - processor - curve.processor
+    if study == "folds":
+        command = f"python -m cspkit train --fold {fold} --seed {seed} --steps {steps}"
+        path = DATA / "models" / f"dense_fold{fold}.safetensors"
+        save_transducer(model, path, command=command, fold=fold, seed=seed)
     dev, test = task.evaluate(model, "dev"), task.evaluate(model, "test")
-    return {
+    row = {
         "weights": sum(p.numel() for p in model.parameters()),
         "dev_wer": dev["wer"],
         "test_wer": test["wer"],
@@ -67,22 +101,37 @@ def measure(fold, seed, steps, augmented=True, width=128, units="words"):
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor, 1),
     }
+    return row, [{"fold": fold, "seed": seed} | point for point in curve.rows]
+
+
+def write(rows, out):
+    """Write rows beside their file, then rename."""
+    beside = out.with_name(out.name + ".part")
+    pd.DataFrame(rows).to_csv(beside, index=False)
+    beside.replace(out)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=["folds", "speakers", "widths", "characters"])
-    study = parser.parse_args().study
-    out = RESULTS / f"recogniser_{study}.csv"
-    rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
-    for run in runs(study):
+    parser.add_argument("--part", default="0/1", help="I/N: run every N-th only, from the I-th")
+    call = parser.parse_args()
+    first, every = map(int, call.part.split("/"))
+    out = DATA / "results" / f"recogniser_{call.study}.csv"
+    curves = DATA / "results" / "recogniser_curves.csv"
+    for run in runs(call.study)[first::every]:
+        rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
         if any(all(str(row[k]) == str(v) for k, v in run.items()) for row in rows):
             continue
-        rows.append(run | measure(**run))
-        beside = out.with_name(out.name + ".part")
-        pd.DataFrame(rows).to_csv(beside, index=False)
-        beside.replace(out)
-        print(rows[-1], flush=True)
+        row, curve = measure(call.study, **run)
+        rows = pd.read_csv(out).to_dict("records") if out.is_file() else []  # others write, too
+        rows = sorted([*rows, run | row], key=lambda r: [str(r[k]) for k in run])
+        write(rows, out)
+        if curve:
+            points = pd.read_csv(curves).to_dict("records") if curves.is_file() else []
+            points = [p for p in points if p["fold"] != run["fold"]] + curve
+            write(sorted(points, key=lambda p: (p["fold"], p["step"])), curves)
+        print(run | row, flush=True)
 
 
 if __name__ == "__main__":
