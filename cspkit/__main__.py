@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("prune", prune_command, "Prune a trained recogniser.")
     add_run(sub, 600, "build/pruned.safetensors")
-    sub.add_argument("--method", default="csp", help="gmp or csp (%(default)s)")
+    sub.add_argument("--method", default="csp", help="csp, gmp, dpf, ... (%(default)s)")
     sub.add_argument("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
     sub.add_argument("--mu", type=float, help="weight of D (the method's own)")
     sub.add_argument("--fold", type=int, help="0 to 4 (that of the model)")

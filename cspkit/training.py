@@ -135,7 +135,8 @@ def train(
     ValueError
         If the arguments do not fit one another, or `state_file` belongs to another run.
     FloatingPointError
-        If the loss is not finite; the message names the step.
+        If the loss or its gradient is not finite; the message names the step, and the state of
+        the last good step that was written, which stays.
     """
     _validate(task, steps, reference, mu, rate, schedule)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -164,13 +165,15 @@ def train(
             divergence = task.divergence(reference_outputs, outputs, batch)
         objective = loss + mu * divergence
         if not torch.isfinite(objective):
-            raise FloatingPointError(f"the loss of step {step} is {objective.item()}")
+            raise _not_finite("loss", step, objective, state_file)
 
         optimizer.zero_grad()
         objective.backward()
         if pruner is not None:
             pruner.after_backward(step)
-        nn.utils.clip_grad_norm_(parameters, clip)
+        norm = nn.utils.clip_grad_norm_(parameters, clip)
+        if not torch.isfinite(norm):
+            raise _not_finite("norm of the gradient", step, norm, state_file)
         for group in optimizer.param_groups:
             group["lr"] = rate * rate_factor(schedule, step, steps)
         optimizer.step()
@@ -197,6 +200,15 @@ def train(
         pruner.finish()
     model.eval()
     return log
+
+
+def _not_finite(what, step, value, state_file) -> FloatingPointError:
+    kept = "no state of the run was kept: give a state_file to keep one"
+    if state_file is not None:
+        kept = f"no state was written to {state_file} yet"
+        if Path(state_file).is_file():
+            kept = f"the last good state is in {state_file}"
+    return FloatingPointError(f"the {what} of step {step} is {value.item()}; {kept}")
 
 
 def rate_factor(schedule: str, step: int, steps: int) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from blobs import Blobs
 
-from cspkit.pruning import CSP, GMP, prunable_weights
+from cspkit.pruning import CSP, GMP, PRUNERS, prunable_weights
 from cspkit.training import train
 
 STEPS = 90
@@ -37,7 +37,7 @@ def run(state_file, method=CSP, kill_after=None, seed=0, weights=0, sparsity=0.9
     return torch.cat([p.detach().flatten() for p in model.parameters()]), log
 
 
-@pytest.mark.parametrize("method", [None, GMP, CSP])
+@pytest.mark.parametrize("method", [None, *PRUNERS.values()])
 @pytest.mark.parametrize("kill_after", [0, 6, 20, 59, 60, 75, 89])
 def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, method, kill_after):
     state = tmp_path / "state.safetensors"

@@ -1,8 +1,31 @@
 """Pruning while training: when (schedules), which (budgets), and the methods, one file each."""
 
+from cspkit.pruning.acdc import ACDC
+from cspkit.pruning.admm import ADMM
 from cspkit.pruning.csp import CSP
+from cspkit.pruning.dpf import DPF
 from cspkit.pruning.gmp import GMP
-from cspkit.pruning.gradual import GradualPruner
+from cspkit.pruning.gradual import GradualPruner, MaskedPruner
+from cspkit.pruning.l1_prox import L1Prox
+from cspkit.pruning.narang import Narang
+from cspkit.pruning.oneshot import OneShot
 from cspkit.pruning.prune import PRUNERS, Pruned, prunable_weights, prune
+from cspkit.pruning.rigl import RigL
 
-__all__ = ["CSP", "GMP", "PRUNERS", "GradualPruner", "Pruned", "prunable_weights", "prune"]
+__all__ = [
+    "ACDC",
+    "ADMM",
+    "CSP",
+    "DPF",
+    "GMP",
+    "PRUNERS",
+    "GradualPruner",
+    "L1Prox",
+    "MaskedPruner",
+    "Narang",
+    "OneShot",
+    "Pruned",
+    "RigL",
+    "prunable_weights",
+    "prune",
+]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-BUDGETS = ("global", "uniform")
+BUDGETS = ("global", "uniform", "erk")
 
 
 def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
@@ -54,7 +56,9 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
     return values.kthvalue(n - k + 1).values
 
 
-def masks_of_largest(weights: dict[str, Tensor], sparsity: float, budget: str) -> dict[str, Tensor]:
+def masks_of_largest(
+    weights: dict[str, Tensor], sparsity: float, budget: str, floor: float = 0.0
+) -> dict[str, Tensor]:
     """Masks that keep the weights of largest magnitude.
 
     Parameters
@@ -63,26 +67,99 @@ def masks_of_largest(weights: dict[str, Tensor], sparsity: float, budget: str) -
         By name.
     sparsity : float
         Zeros / all of these weights; their number is rounded to the nearest whole one.
-    budget : {"global", "uniform"}
-        One threshold for all layers, or the same sparsity in each.
+    budget : {"global", "uniform", "erk"}
+        One threshold for all layers, or a number of weights for each, see `layer_counts`.
+    floor : float
+        Fraction of its weights that each layer keeps at the least, rounded up: any floor above
+        zero keeps a layer from being cut off.
 
     Returns
     -------
     dict of Tensor
         bool; True is kept.
+
+    Raises
+    ------
+    ValueError
+        If fewer weights are to be kept than the floors ask for.
     """
     total = sum(w.numel() for w in weights.values())
     n_kept = total - round(sparsity * total)
+    least = {n: math.ceil(floor * w.numel() - 1e-9) for n, w in weights.items()}
+    if sum(least.values()) > n_kept:
+        raise ValueError(
+            f"sparsity is {sparsity}: expected at most {1 - sum(least.values()) / total:.6g}, "
+            f"since floor = {floor} keeps {sum(least.values())} of {total} weights"
+        )
     if budget == "global":
-        magnitudes = torch.cat([w.abs().flatten() for w in weights.values()])
-        parts = keep_largest(magnitudes, n_kept).split([w.numel() for w in weights.values()])
+        magnitudes = [w.abs().flatten() for w in weights.values()]
+        if floor > 0:
+            for layer, k in zip(magnitudes, least.values(), strict=True):
+                layer[keep_largest(layer, k)] = math.inf
+        parts = keep_largest(torch.cat(magnitudes), n_kept).split([len(m) for m in magnitudes])
         return {
             name: part.view_as(w) for (name, w), part in zip(weights.items(), parts, strict=True)
         }
-    masks, left, unseen = {}, n_kept, total
-    for name, w in weights.items():
-        # Rounding errors are carried on, so that the total is exact.
-        k = round(left * w.numel() / unseen)
-        masks[name] = keep_largest(w.abs(), k)
-        left, unseen = left - k, unseen - w.numel()
-    return masks
+    counts = layer_counts({n: w.shape for n, w in weights.items()}, n_kept, budget, least)
+    return {name: keep_largest(w.abs(), counts[name]) for name, w in weights.items()}
+
+
+def layer_counts(
+    shapes: dict[str, tuple[int, ...]],
+    n_kept: int,
+    budget: str,
+    least: dict[str, int] | None = None,
+) -> dict[str, int]:
+    """How many weights each layer keeps, by its shape alone.
+
+    A layer of n weights gets the density
+
+        uniform    c
+        erk        c (sum of its dimensions) / n,    (n_in + n_out) / (n_in n_out) of a matrix
+
+    between its floor and 1, with the one c that spends n_kept. A recurrent matrix counts as it is
+    stored, its gates stacked.
+
+    Parameters
+    ----------
+    shapes : dict of tuple
+        By name.
+    n_kept : int
+        Weights to be kept, all layers together.
+    budget : {"uniform", "erk"}
+    least : dict of int, optional
+        Fewest weights of each layer; 0 where it is not given.
+
+    Returns
+    -------
+    dict of int
+        Their sum is n_kept.
+
+    References
+    ----------
+    Evci et al., "Rigging the lottery", arXiv:1911.11134 (ERK).
+    """
+    size = {name: math.prod(shape) for name, shape in shapes.items()}
+    least = least or dict.fromkeys(shapes, 0)
+    share = {n: size[n] if budget == "uniform" else sum(shapes[n]) for n in shapes}
+    counts, free, left = {}, dict(share), n_kept
+    while free:
+        # Shares out of bounds are put on them, those of the heavier side first; the others share
+        # what is left.
+        c = left / sum(free.values())
+        over = {n: c * s - size[n] for n, s in free.items() if c * s > size[n] - 1e-6}
+        under = {n: least[n] - c * s for n, s in free.items() if c * s < least[n] + 1e-6}
+        if not over and not under:
+            break
+        heavier = not under or (over and sum(over.values()) >= sum(under.values()))
+        for name in over if heavier else under:
+            counts[name] = size[name] if heavier else least[name]
+            left -= counts[name]
+            del free[name]
+    spent, shared = 0, 0.0
+    for name, s in free.items():
+        # The running sum is rounded, so that the total is exact and no layer is off by one weight.
+        shared += c * s
+        counts[name] = math.floor(shared + 0.5) - spent
+        spent += counts[name]
+    return counts

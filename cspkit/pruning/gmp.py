@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from cspkit.pruning.gradual import GradualPruner
 
 
@@ -12,18 +14,33 @@ class GMP(GradualPruner):
         W <- W - eta mask * grad_Z L(Z)
 
     A masked weight keeps the value that it had when it was cut and gets no gradient, so it comes
-    back only where others shrink below it.
+    back only where others shrink below it. With `keep_values=False` it is set to zero, W <- Z, as
+    some implementations do: then nothing ever comes back.
 
     Parameters
     ----------
-    weights, sparsity, steps, exponent, end, every, budget
+    weights, sparsity, steps, exponent, end, every, budget, floor
         See `GradualPruner`. The masks are chosen anew in every step, which is the stronger
         baseline in short runs; the original does so every hundred steps or more.
+    keep_values : bool
+        Whether masked weights keep their values.
 
     References
     ----------
     Zhu and Gupta, "To prune, or not to prune", arXiv:1710.01878.
     """
+
+    def __init__(
+        self,
+        weights: dict[str, nn.Parameter],
+        sparsity: float,
+        steps: int,
+        *,
+        keep_values: bool = True,
+        **schedule,
+    ) -> None:
+        super().__init__(weights, sparsity, steps, **schedule)
+        self.keep_values = bool(keep_values)
 
     def before_forward(self, step: int) -> None:
         self.hard_threshold(step)
@@ -32,7 +49,9 @@ class GMP(GradualPruner):
         self.mask_gradients()
 
     def after_update(self, step: int) -> None:
+        if self.debiasing(step) or not self.keep_values:
+            self.apply_masks()
+            return
         # Momentum moves a weight without a gradient: what is cut takes its value back.
         for name, weight in self.weights.items():
-            cut = 0.0 if self.debiasing(step) else self._dense[name]
-            weight.data.copy_(weight.data.where(self.masks[name], cut))
+            weight.data.copy_(weight.data.where(self.masks[name], self._dense[name]))

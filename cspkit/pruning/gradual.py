@@ -1,8 +1,9 @@
-"""What gradual methods share: dense weights, masks, a schedule, and the debiasing at its end."""
+"""What the methods share: masks, a schedule, and the debiasing under a frozen support."""
 
 from __future__ import annotations
 
-from numbers import Real
+import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,15 @@ from cspkit.pruning.budget import BUDGETS, masks_of_largest
 from cspkit.pruning.schedule import polynomial_sparsity
 
 
-class GradualPruner:
-    """Base of the methods that cut along a schedule, then train the survivors alone.
+class MaskedPruner:
+    """Base of all methods: weights, their masks, and a last phase in which the masks stay.
 
-    Between steps the model's parameters hold the dense weights V. `before_forward` replaces them
-    by the sparse Z, which keeps the entries of V in the mask; `after_backward` puts V back, with
-    the gradient taken at Z. From step `end` on the support is frozen (Z is all that is left) and
-    its values are trained on: the debiasing step of compressed sensing.
+    At step `end` the largest weights are kept, exactly as many as the target says, and the rest
+    are zero from there on: the survivors alone are trained, the debiasing step of compressed
+    sensing. What comes before `end` is up to the method, which extends the hooks below.
+
+    Numbers and strings among a method's attributes are its settings. Dicts of tensors named in
+    `remembers` are its state; anything else it must be able to make again from the first weights.
 
     Parameters
     ----------
@@ -27,13 +30,12 @@ class GradualPruner:
         Final zeros / prunable weights, 0 <= sparsity < 1, met to one weight.
     steps : int
         Length of the whole run.
-    exponent : float
-        Of the polynomial schedule.
     end : float
         Fraction of the steps after which the support is frozen.
-    every : int
-        Steps between two updates of the masks.
-    budget : {"global", "uniform"}
+    budget : {"global", "uniform", "erk"}
+        How many weights each layer keeps, see `cspkit.pruning.budget`.
+    floor : float
+        Fraction of its weights that each layer keeps at the least.
 
     Attributes
     ----------
@@ -42,6 +44,7 @@ class GradualPruner:
     """
 
     mu = 0.0  # default weight of the compression-error term
+    remembers: tuple[str, ...] = ("masks",)
 
     def __init__(
         self,
@@ -49,20 +52,18 @@ class GradualPruner:
         sparsity: float,
         steps: int,
         *,
-        exponent: float = 6.0,
         end: float = 2 / 3,
-        every: int = 1,
         budget: str = "global",
+        floor: float = 0.0,
     ) -> None:
-        _validate(weights, sparsity, exponent, end, every, budget)
+        _validate(weights, sparsity, budget)
         self.weights = weights
-        self.target = sparsity
-        self.end = int(end * steps)
-        self.exponent = exponent
-        self.every = every
+        self.target = float(sparsity)
+        self.end = int(fraction("end", end) * steps)
         self.budget = budget
+        self.floor = fraction("floor", floor)
         self.masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}
-        self._dense: dict[str, Tensor] = {}
+        self.largest(self.target)  # a target that the floors rule out is told before the training
 
     @property
     def sparsity(self) -> float:
@@ -74,36 +75,60 @@ class GradualPruner:
     def settings(self) -> dict[str, object]:
         """What tells this run from one with other settings."""
         sizes = {name: list(weight.shape) for name, weight in self.weights.items()}
-        names = ("target", "end", "exponent", "every", "budget")
-        return {name: getattr(self, name) for name in names} | {"weights": sizes}
+        own = {n: v for n, v in vars(self).items() if isinstance(v, int | float | str)}
+        return own | {"weights": sizes}
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs beside the weights."""
-        return dict(self.masks)
+        return {
+            f"{attribute}.{name}": tensor
+            for attribute in self.remembers
+            for name, tensor in getattr(self, attribute).items()
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        self.masks = dict(state)
+        for attribute in self.remembers:
+            stored = {n: state[f"{attribute}.{n}"].to(w.device) for n, w in self.weights.items()}
+            setattr(self, attribute, stored)
+
+    def before_forward(self, step: int) -> None:
+        """Cut when the schedule is over."""
+        if step == self.end:
+            self.cut()
+
+    def after_backward(self, step: int) -> None:
+        """Give no gradient to what is cut."""
+        if self.debiasing(step):
+            self.mask_gradients()
+
+    def after_update(self, step: int) -> None:
+        """Undo what momentum did to weights that are cut."""
+        if self.debiasing(step):
+            self.apply_masks()
+
+    def finish(self) -> None:
+        """Leave the final weights in the model; a frozen support is its own largest part."""
+        self.cut()
 
     def debiasing(self, step: int) -> bool:
         """Whether the support is frozen at this step."""
         return step >= self.end
 
-    def hard_threshold(self, step: int) -> None:
-        """Z <- H_k(V): choose the support (where it is due) and show Z to the loss."""
-        if step <= self.end and (step % self.every == 0 or step == self.end):
-            s = polynomial_sparsity(step, self.end, self.target, self.exponent)
-            dense = {n: w.data for n, w in self.weights.items()}
-            self.masks = masks_of_largest(dense, s, self.budget)
-        for name, weight in self.weights.items():
-            if not self.debiasing(step):
-                self._dense[name] = weight.data.clone()
-            weight.data.mul_(self.masks[name])
+    def largest(self, sparsity: float) -> dict[str, Tensor]:
+        """Masks of the largest weights that the model holds, within the budget."""
+        weights = {n: w.data for n, w in self.weights.items()}
+        return masks_of_largest(weights, sparsity, self.budget, self.floor)
 
-    def restore_dense(self) -> None:
-        """Put V back into the model; the gradient stays that at Z."""
+    def cut(self) -> None:
+        """W <- H_k(W) at the final k."""
+        self.masks = self.largest(self.target)
+        self.apply_masks()
+
+    def apply_masks(self) -> None:
+        """Set what is cut to zero."""
         for name, weight in self.weights.items():
-            weight.data.copy_(self._dense[name])
+            weight.data.mul_(self.masks[name])
 
     def mask_gradients(self) -> None:
         """No gradient for what is cut."""
@@ -111,21 +136,93 @@ class GradualPruner:
             if weight.grad is not None:
                 weight.grad.mul_(self.masks[name])
 
-    def finish(self) -> None:
-        """Leave Z in the model: H_k(V) at the final k, which a frozen support already is."""
-        self.hard_threshold(self.end)
+
+class GradualPruner(MaskedPruner):
+    """Base of the methods whose sparsity rises along the polynomial schedule until `end`.
+
+    Between steps the model's parameters may hold dense weights V. `hard_threshold` replaces them
+    by the sparse Z, which keeps the entries of V in the mask; `restore_dense` puts V back, with
+    the gradient taken at Z.
+
+    Parameters
+    ----------
+    weights, sparsity, steps, end, budget, floor
+        See `MaskedPruner`.
+    exponent : float
+        Of the polynomial schedule.
+    every : int
+        Steps between two updates of the masks.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, nn.Parameter],
+        sparsity: float,
+        steps: int,
+        *,
+        exponent: float = 6.0,
+        end: float = 2 / 3,
+        every: int = 1,
+        budget: str = "global",
+        floor: float = 0.0,
+    ) -> None:
+        super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
+        self.exponent = positive("exponent", exponent)
+        self.every = count("every", every)
+        self._dense: dict[str, Tensor] = {}
+
+    def scheduled(self, step: int) -> float:
+        """Sparsity that the schedule asks for at a step."""
+        return polynomial_sparsity(step, self.end, self.target, self.exponent)
+
+    def hard_threshold(self, step: int) -> None:
+        """Z <- H_k(V): choose the support (where it is due) and show Z to the loss."""
+        if step >= self.end:
+            MaskedPruner.before_forward(self, step)
+            return
+        if step % self.every == 0:
+            self.masks = self.largest(self.scheduled(step))
+        for name, weight in self.weights.items():
+            self._dense[name] = weight.data.clone()
+            weight.data.mul_(self.masks[name])
+
+    def restore_dense(self) -> None:
+        """Put V back into the model; the gradient stays that at Z."""
+        for name, weight in self.weights.items():
+            weight.data.copy_(self._dense[name])
 
 
-def _validate(weights, sparsity, exponent, end, every, budget) -> None:
+def fraction(name: str, value: float) -> float:
+    """A setting in [0, 1], as a float."""
+    if not isinstance(value, Real) or not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value!r}: expected a fraction in [0, 1]")
+    return float(value)
+
+
+def positive(name: str, value: float) -> float:
+    """A setting > 0, as a float."""
+    if not isinstance(value, Real) or not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}: expected a finite number > 0")
+    return float(value)
+
+
+def count(name: str, value: int) -> int:
+    """A setting that counts from 1, as an int."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value!r}: expected a whole number >= 1")
+    return int(value)
+
+
+def _validate(weights, sparsity, budget) -> None:
     if not weights:
         raise ValueError("weights is empty: expected at least one prunable weight")
+    for name, weight in weights.items():
+        if not weight.requires_grad:
+            raise ValueError(
+                f"weights has {name!r}, which is frozen (requires_grad=False): expected weights "
+                "that are trained; name the layers to prune without it"
+            )
     if not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is {sparsity!r}: expected a number in [0, 1)")
-    if not exponent > 0:
-        raise ValueError(f"exponent is {exponent!r}: expected a number > 0")
-    if not 0 <= end <= 1:
-        raise ValueError(f"end is {end!r}: expected a fraction of the steps in [0, 1]")
-    if int(every) != every or every < 1:
-        raise ValueError(f"every is {every!r}: expected a positive number of steps")
     if budget not in BUDGETS:
-        raise ValueError(f"budget is {budget!r}: expected {' or '.join(map(repr, BUDGETS))}")
+        raise ValueError(f"budget is {budget!r}: expected one of {', '.join(map(repr, BUDGETS))}")

@@ -9,13 +9,31 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch import Tensor, nn
 
+from cspkit.pruning.acdc import ACDC
+from cspkit.pruning.admm import ADMM
 from cspkit.pruning.csp import CSP
+from cspkit.pruning.dpf import DPF
 from cspkit.pruning.gmp import GMP
+from cspkit.pruning.l1_prox import L1Prox
+from cspkit.pruning.narang import Narang
+from cspkit.pruning.oneshot import OneShot
+from cspkit.pruning.rigl import RigL
 from cspkit.training import Task, train
 
-PRUNERS = {"gmp": GMP, "csp": CSP}
+PRUNERS = {
+    "oneshot": OneShot,
+    "gmp": GMP,
+    "narang": Narang,
+    "l1-prox": L1Prox,
+    "acdc": ACDC,
+    "admm": ADMM,
+    "rigl": RigL,
+    "dpf": DPF,
+    "csp": CSP,
+}
 PRUNABLE_TYPES = (nn.Linear, nn.LSTM, nn.GRU, nn.RNN, nn.Conv1d)
 
 
@@ -48,6 +66,23 @@ class Pruned:
         """Zeros / prunable weights."""
         return 1.0 - self.n_nonzero / sum(mask.numel() for mask in self.masks.values())
 
+    def report(self) -> pd.DataFrame:
+        """Table with a row per layer and one for the total.
+
+        Returns
+        -------
+        DataFrame
+            Columns layer, shape, weights, nonzeros, sparsity (zeros / weights).
+        """
+        weights = dict(self.model.named_parameters())
+        rows = [
+            (name, tuple(mask.shape), mask.numel(), int((weights[name] != 0).sum()))
+            for name, mask in self.masks.items()
+        ]
+        rows.append(("total", (), sum(r[2] for r in rows), sum(r[3] for r in rows)))
+        table = pd.DataFrame(rows, columns=["layer", "shape", "weights", "nonzeros"])
+        return table.assign(sparsity=1.0 - table.nonzeros / table.weights)
+
 
 def prunable_weights(
     model: nn.Module, layers: Sequence[str] | None = None
@@ -71,10 +106,15 @@ def prunable_weights(
     Raises
     ------
     ValueError
-        If a name matches nothing, or there is nothing to prune.
+        If a name matches nothing, there is nothing to prune, or a weight belongs also to a layer
+        that is not pruned, such as an embedding.
     """
     if layers is None:
         layers = getattr(model, "prunable", None)
+    if isinstance(layers, str):
+        raise ValueError(
+            f"layers is {layers!r}: expected a sequence of names, such as [{layers!r}]"
+        )
     owned = {
         f"{prefix}.{name}" if prefix else name: weight
         for prefix, module in model.named_modules()
@@ -91,7 +131,20 @@ def prunable_weights(
         owned = {n: w for n, w in owned.items() if any(fnmatchcase(n, p) for p in layers)}
     if not owned:
         raise ValueError(f"{type(model).__name__} has no weights that can be pruned")
+    _refuse_tied(model, owned)
     return owned
+
+
+def _refuse_tied(model: nn.Module, weights: dict[str, nn.Parameter]) -> None:
+    names = {id(weight): name for name, weight in weights.items()}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in names and not isinstance(module, PRUNABLE_TYPES):
+                raise ValueError(
+                    f"{names[id(parameter)]!r} is also {f'{prefix}.{name}'.lstrip('.')!r} of a "
+                    f"{type(module).__name__}, which is not pruned: expected weights of their "
+                    "own; name the layers to prune without it"
+                )
 
 
 def prune(

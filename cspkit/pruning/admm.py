@@ -1,0 +1,79 @@
+"""Pruning by the alternating direction method of multipliers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from cspkit.pruning.budget import masks_of_largest
+from cspkit.pruning.gradual import MaskedPruner, count, positive
+
+
+class ADMM(MaskedPruner):
+    """ADMM pruning: dense weights are pulled to a sparse copy, then cut.
+
+    For min L(W) subject to W = Z, ||Z||_0 <= k, with the scaled multiplier U:
+
+        W <- W - eta grad [ L(W) + rho/2 ||W - Z + U||^2 ]      in every step
+        Z <- H_k(W + U)                                         every few steps
+        U <- U + W - Z                                          after that
+
+    from Z = H_k(W), U = 0. At `end` W is cut and fine-tuned.
+
+    Parameters
+    ----------
+    weights, sparsity, steps, end, budget, floor
+        See `MaskedPruner`.
+    rho : float
+        Weight of the penalty.
+    every : int
+        Steps between two updates of Z and U.
+
+    Notes
+    -----
+    The penalty is a part of the loss, as in the original: its gradient rho (W - Z + U) is clipped
+    and goes through Adam together with that of L. CSP takes the gradient of L at Z instead.
+
+    References
+    ----------
+    Zhang et al., "A systematic DNN weight pruning framework using alternating direction method
+    of multipliers", ECCV 2018, arXiv:1804.03294.
+    """
+
+    remembers = ("masks", "Z", "U")
+
+    def __init__(
+        self,
+        weights: dict[str, nn.Parameter],
+        sparsity: float,
+        steps: int,
+        *,
+        rho: float = 0.01,
+        every: int = 20,
+        end: float = 2 / 3,
+        budget: str = "global",
+        floor: float = 0.0,
+    ) -> None:
+        super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
+        self.rho = positive("rho", rho)
+        self.every = count("every", every)
+        kept = self.largest(self.target)
+        self.Z = {n: w.data * kept[n] for n, w in weights.items()}
+        self.U = {n: torch.zeros_like(w.data) for n, w in weights.items()}
+
+    def after_backward(self, step: int) -> None:
+        super().after_backward(step)
+        if self.debiasing(step):
+            return
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                weight.grad.add_(weight.data - self.Z[name] + self.U[name], alpha=self.rho)
+
+    def after_update(self, step: int) -> None:
+        super().after_update(step)
+        if self.debiasing(step) or (step + 1) % self.every != 0:
+            return
+        shifted = {n: w.data + self.U[n] for n, w in self.weights.items()}
+        kept = masks_of_largest(shifted, self.target, self.budget, self.floor)
+        self.Z = {n: v * kept[n] for n, v in shifted.items()}
+        self.U = {n: v - self.Z[n] for n, v in shifted.items()}

@@ -1,0 +1,57 @@
+"""Proximal Adam for an l1 penalty."""
+
+from __future__ import annotations
+
+from torch.nn.functional import softshrink
+
+from cspkit.pruning.gradual import GradualPruner
+
+
+class L1Prox(GradualPruner):
+    """Proximal pruning: a soft threshold after every step of Adam, then debiasing.
+
+        V <- W - Adam's step for L(W)
+        W <- argmin_W 1/2 ||W - V||^2 + tau ||W||_1  =  sign(V) max(|V| - tau, 0)
+
+    This is the proximal step for L + lam ||W||_1 with tau = eta lam. A fixed lam meets no target,
+    so it is steered: tau is in each step the smallest threshold that leaves the k weights which
+    the schedule asks for, the (k + 1)-th largest magnitude. That needs no learning rate, and lam
+    follows from it, lam = tau / eta. At `end` the support is frozen and trained on without a
+    penalty, which takes the shrinkage back: the debiasing of the lasso.
+
+    Parameters
+    ----------
+    weights, sparsity, steps, exponent, end, budget, floor
+        See `GradualPruner`. With a budget by layer or a floor, each layer has a tau.
+    every : int
+        Steps between two soft thresholds.
+
+    Notes
+    -----
+    The proximal step is that of the Euclidean norm, with one tau for all coordinates. In the
+    norm that Adam steps in, tau would be divided by sqrt(v) of each coordinate (Yun et al.).
+
+    References
+    ----------
+    Parikh and Boyd, "Proximal algorithms", 2014, doi:10.1561/2400000003.
+    Yun, Lozano and Yang, "A general family of stochastic proximal gradient methods for deep
+    learning", arXiv:2007.07484.
+    """
+
+    def after_update(self, step: int) -> None:
+        if self.debiasing(step):
+            self.apply_masks()
+        elif step % self.every == 0:
+            self.soft_threshold(self.scheduled(step))
+
+    def soft_threshold(self, sparsity: float) -> None:
+        """W <- soft threshold of W, with the smallest tau that leaves this sparsity."""
+        self.masks = self.largest(sparsity)
+        cut = {
+            name: float(weight.data.abs().masked_fill(self.masks[name], 0.0).max())
+            for name, weight in self.weights.items()
+        }
+        one = self.budget == "global" and self.floor == 0
+        for name, weight in self.weights.items():
+            tau = max(cut.values()) if one else cut[name]
+            weight.data.copy_(softshrink(weight.data, tau))

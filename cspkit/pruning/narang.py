@@ -1,0 +1,107 @@
+"""Pruning below thresholds that rise in two linear pieces."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cspkit.pruning.budget import kth_largest
+from cspkit.pruning.gradual import MaskedPruner, count, fraction, positive
+
+
+class Narang(MaskedPruner):
+    """Narang's gradual pruning: each layer has a threshold, which rises slowly, then faster.
+
+        mask_l <- |W_l| >= eps_l(t)       every few steps
+        W_l    <- mask_l * (W_l - eta grad L(W))
+
+        eps_l(t) = theta_l (t - start)                                   start <= t <= ramp
+                 = theta_l (ramp - start) + phi_l (t - ramp)             ramp <= t <= end
+
+    with phi_l = ratio theta_l, and theta_l such that the threshold ends at q_l, a quantile of the
+    magnitudes in the dense layer; with ratio = 3/2 this is the original's
+
+        theta_l = 2 q_l / (2 (ramp - start) + 3 (end - ramp)).
+
+    Slopes are per step here. What is cut is zero and stays zero.
+
+    Parameters
+    ----------
+    weights, sparsity, steps, budget, floor
+        See `MaskedPruner`. One quantile for all layers means about the same sparsity in each, so
+        the budget is uniform unless said otherwise.
+    quantile : float, optional
+        Where q_l is read off. The original takes 0.9, for sparsities of about 0.9; the target
+        itself where it is not given.
+    start, ramp, end : float
+        Fractions of the steps; the original's are the second epoch, 1/4 and 1/2.
+    ratio : float
+        phi_l / theta_l; the original gives 1.5 to 2.
+    every : int
+        Steps between two updates of the masks, `freq` in the original.
+
+    Notes
+    -----
+    A threshold meets no exact count. So at `end` the largest weights are kept, as many as the
+    target says, and until then no threshold cuts any of these. The original groups layers by
+    their type; here each has thresholds of its own.
+
+    References
+    ----------
+    Narang et al., "Exploring sparsity in recurrent neural networks", ICLR 2017,
+    arXiv:1704.05119.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, nn.Parameter],
+        sparsity: float,
+        steps: int,
+        *,
+        quantile: float | None = None,
+        start: float = 0.0,
+        ramp: float = 0.25,
+        end: float = 0.5,
+        ratio: float = 1.5,
+        every: int = 10,
+        budget: str = "uniform",
+        floor: float = 0.0,
+    ) -> None:
+        super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
+        self.quantile = self.target if quantile is None else fraction("quantile", quantile)
+        self.start = int(fraction("start", start) * steps)
+        self.ramp = int(fraction("ramp", ramp) * steps)
+        if not start <= ramp <= end:
+            raise ValueError(
+                f"start, ramp, end are {start}, {ramp}, {end}: expected start <= ramp <= end"
+            )
+        self.ratio = positive("ratio", ratio)
+        self.every = count("every", every)
+        length = self.ramp - self.start + self.ratio * (self.end - self.ramp)
+        self.theta = {n: self._quantile(w.data) / max(length, 1) for n, w in weights.items()}
+
+    def _quantile(self, weight: Tensor) -> Tensor:
+        """Magnitude that a fraction `quantile` of the weights stays below, shape ()."""
+        n = weight.numel()
+        return kth_largest(weight.abs().flatten(), max(1, n - round(self.quantile * n)))
+
+    def threshold(self, name: str, step: int) -> Tensor:
+        """eps_l(t), shape ()."""
+        first = min(step, self.ramp) - self.start
+        second = max(min(step, self.end) - self.ramp, 0)
+        return self.theta[name] * (first + self.ratio * second)
+
+    def before_forward(self, step: int) -> None:
+        super().before_forward(step)
+        if self.start <= step < self.end and (step - self.start) % self.every == 0:
+            needed = self.largest(self.target)
+            self.masks = {
+                name: needed[name] | (weight.data.abs() >= self.threshold(name, step))
+                for name, weight in self.weights.items()
+            }
+            self.apply_masks()
+
+    def after_backward(self, step: int) -> None:
+        self.mask_gradients()
+
+    def after_update(self, step: int) -> None:
+        self.apply_masks()

@@ -1,0 +1,85 @@
+"""Sparse training with a support that is rebuilt by gradients."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from cspkit.pruning.budget import keep_largest
+from cspkit.pruning.gradual import MaskedPruner, count, fraction
+
+
+class RigL(MaskedPruner):
+    """RigL: sparse from the first step on; small weights make room for large gradients.
+
+        W <- W - eta mask * grad L(W)                       in every step
+        drop the f(t) k_l active weights of smallest |W|    every few steps, in each layer
+        grow as many others of largest |grad L(W)|          from zero
+
+        f(t) = alpha/2 (1 + cos(pi t / end))
+
+    A layer keeps its count k_l throughout, by default that of ERK. A weight just dropped is among
+    the others, and keeps its value if it is grown again.
+
+    Parameters
+    ----------
+    weights, sparsity, steps, end, budget, floor
+        See `MaskedPruner`. The support changes until `end`.
+    alpha : float
+        Fraction of the weights that the first update exchanges.
+    every : int
+        Steps between two updates of the support; the original, in much longer runs, takes 100.
+
+    Notes
+    -----
+    The original starts from random weights and a random support, here both come from the dense
+    model: the largest weights. It spends a step on an update of the support; here the optimizer
+    moves the new support in the same step, by the gradient that chose it. Nothing is grown that
+    has no gradient.
+
+    References
+    ----------
+    Evci et al., "Rigging the lottery: making all tickets winners", ICML 2020, arXiv:1911.11134.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, nn.Parameter],
+        sparsity: float,
+        steps: int,
+        *,
+        alpha: float = 0.3,
+        every: int = 10,
+        end: float = 2 / 3,
+        budget: str = "erk",
+        floor: float = 0.0,
+    ) -> None:
+        super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
+        self.alpha = fraction("alpha", alpha)
+        self.every = count("every", every)
+
+    def before_forward(self, step: int) -> None:
+        super().before_forward(step)
+        if step == 0:
+            self.cut()
+
+    def after_backward(self, step: int) -> None:
+        if 0 < step < self.end and step % self.every == 0:
+            self.exchange(self.alpha / 2 * (1 + math.cos(math.pi * step / self.end)))
+        self.mask_gradients()
+
+    def after_update(self, step: int) -> None:
+        self.apply_masks()
+
+    def exchange(self, drop: float) -> None:
+        """Drop a fraction of each layer's active weights, and grow as many."""
+        for name, weight in self.weights.items():
+            if weight.grad is None:
+                continue
+            mask, gradient = self.masks[name], weight.grad.abs()
+            active = int(mask.sum())
+            n = min(int(drop * active), int((gradient.masked_fill(mask, 0.0) > 0).sum()))
+            kept = keep_largest(weight.data.abs().masked_fill(~mask, -1.0), active - n)
+            self.masks[name] = kept | keep_largest(gradient.masked_fill(kept, -1.0), n)
+        self.apply_masks()
