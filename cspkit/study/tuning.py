@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cspkit import __version__
 from cspkit.study.rows import Rows, read_rows
 from cspkit.study.runs import Bench, Entry, Run, entry, measure, run_all, settings_of
 
@@ -23,9 +24,11 @@ KEY = ("task", "method", "sparsity", "steps", "seed", "trial")
 INTERVALS = {
     "exponent": (2.0, 10.0, False),
     "end": (0.4, 0.8, False),
-    "rho": (1e-4, 1e-1, True),
-    "phases": (2, 10, False),
-    "drop": (0.1, 0.5, False),
+    "rho": (1e-3, 1e-1, True),
+    "cycles": (2, 8, False),
+    "alpha": (0.1, 0.5, False),
+    "ramp": (0.1, 0.35, False),
+    "ratio": (1.0, 3.0, False),
 }
 CHOICES = {"budget": ("global", "uniform")}
 RATES = (3e-3, 3e-2, True)
@@ -146,7 +149,7 @@ def tune(
         ]
         for run, outcome in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
             if isinstance(outcome, FloatingPointError):  # at a rate that is too large, say
-                outcome = run.key(bench.name) | {objective: math.inf}
+                outcome = run.key(bench.name) | {objective: math.inf, "version": __version__}
             if objective not in outcome:
                 columns = ", ".join(c for c in outcome if c.startswith("dev_"))
                 raise ValueError(f"objective is {objective!r}: expected one of {columns}")
