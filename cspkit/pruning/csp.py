@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from cspkit.pruning.gradual import GradualPruner
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor, nn
+
+from cspkit.pruning.blocks import Block
+from cspkit.pruning.gradual import GradualPruner, fraction
+from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
+
+MEASUREMENTS = ("identity", "gradients", "activations", "sketch")
+THRESHOLDS = ("hard", "soft", "firm")
+MEMORY = 0.98  # of the running average of squared gradients, per step
+WATCH_EVERY = 10  # steps between two in which the inputs of the layers are looked at
+TINY = 1e-12
 
 
 class CSP(GradualPruner):
-    """Compressed-sensing-based pruning (CSP).
+    r"""Compressed-sensing-based pruning (CSP).
 
     Each layer has dense weights V, the dual variable, and sparse weights Z, with which the
     recogniser computes. Two steps alternate:
 
-        (S) sparsity inducing            Z <- argmin_Z 1/2 ||Z - V||^2  s.t.  ||Z||_0 <= k
-                                           = H_k(V), the k largest entries
+        (S) sparsity inducing            Z <- argmin_Z 1/2 ||A (Z - V)^T||^2  s.t.  ||Z||_0 <= k
         (E) compression-error reduction  V <- V - eta grad_Z [ L(Z) + mu D(reference || Z) ]
+                                               - rho (V - Z)
 
     The loss is evaluated where the recogniser will compute, at Z, and what it asks for is added
     to V, zeros of Z included. So V goes on collecting evidence for a weight that is cut, until
@@ -21,37 +35,197 @@ class CSP(GradualPruner):
     schedule is over, that support stays and its weights are trained alone.
 
     D measures the compression error by what comes out of the model; the training loop computes
-    it, given `reference` and `mu`. Without D this setting is DPF, the nearest relative.
+    it, given `reference` and `mu`. Without D, with A = I and rho = 0, this is DPF.
 
     Parameters
     ----------
-    weights, sparsity, steps, exponent, end, every, budget
+    weights, sparsity, steps, exponent, end, every, budget, floor
         See `GradualPruner`.
+    measurement : {"identity", "gradients", "activations", "sketch"}
+        What measures the error of the cut, by the Gram matrix G = A^T A / m of each layer:
+        "identity", G = I, the weights themselves; "activations", the layer's inputs, a running
+        average that `watch` collects; "sketch", `n / 2` Gaussian rows for n inputs. "gradients"
+        has a diagonal G for all weights of a layer together, the running average F of their
+        squared gradients: to second order, 1/2 sum F (Z - V)^2 is what the cut changes in the
+        objective.
+    power : float
+        Weights are ranked by |V| G_jj^(power / 2), 0 to 1: 1 is the exact argmin for a diagonal
+        G, 0 is G = I; between, an estimate of G is trusted in part.
+    ridge : float
+        Share of the identity in G beside the activations or the sketch, see `regularised`.
+    updates : int
+        Steps of iterative hard thresholding, Z <- H_k(Z + tau (V - Z) G) with tau = 1 / ||G||,
+        from Z = H_k(V): they correct the survivors for what the cut takes from the layer's
+        output. 0 for a diagonal G, of which H_k(V) is the argmin.
+    threshold : {"hard", "soft", "firm"}
+        With lam the largest magnitude that is cut from its layer, a survivor v becomes v, or
+        sign(v) (|v| - lam), or, where |v| < 2 lam, twice that. The last phase begins with v.
+    rho : float
+        Share of V - Z that V forgets in each step, 0 to 1.
+    block : str
+        "1x1"; "1xB": B neighbours of a row live and die together, by their norm; "N:M": N of
+        every M neighbours live, so that the sparsity is 1 - N / M.
+    seed : int
+        Of the Gaussian sketch.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Notes
     -----
     A reading of the source, of which the equations were not at hand: the two steps and their
-    names are its own, the choice of A = I, of the hard threshold and of D is made here.
+    names are its own, the choices of A, of the threshold and of D are made here.
 
     References
     ----------
     Zhen et al., "Sparsification via compressed sensing for automatic speech recognition",
     ICASSP 2021, arXiv:2102.04932.
     Lin et al., "Dynamic model pruning with feedback", ICLR 2020, arXiv:2006.07253 (DPF).
+    Blumensath and Davies, "Iterative hard thresholding for compressed sensing", Applied and
+    Computational Harmonic Analysis 27(3), 2009, doi:10.1016/j.acha.2009.04.002.
+    Hassibi and Stork, "Second order derivatives for network pruning", NIPS 1992 (squared
+    gradients as curvature).
+    Gao and Bruce, "WaveShrink with firm shrinkage", Statistica Sinica 7, 1997.
     """
 
     mu = 1.0
 
+    def __init__(
+        self,
+        weights: dict[str, nn.Parameter],
+        sparsity: float,
+        steps: int,
+        *,
+        measurement: str = "gradients",
+        power: float = 0.5,
+        ridge: float = 1.0,
+        updates: int = 0,
+        threshold: str = "hard",
+        rho: float = 0.0,
+        block: str = "1x1",
+        seed: int = 0,
+        **schedule,
+    ) -> None:
+        self.measurement = _one_of("measurement", measurement, MEASUREMENTS)
+        self.threshold = _one_of("threshold", threshold, THRESHOLDS)
+        self.power = fraction("power", power)
+        self.rho = fraction("rho", rho)
+        self.ridge = _from_zero("ridge", ridge)
+        self.updates = int(_from_zero("updates", updates))
+        self.seed = int(_from_zero("seed", seed))
+        self.block = block
+        self._block = Block(block)
+        self._block.check(weights, sparsity)
+        self._watched: ActivationGram | None = None
+        if measurement != "identity":
+            self.remembers = ("masks", "gram")
+            self.gram = self._first_gram(weights)
+        super().__init__(weights, sparsity, steps, **schedule)
+
+    def watch(self, model: nn.Module) -> None:
+        """Collect from now on what enters the layers; `prune` calls it.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The owner of the weights.
+        """
+        if self.measurement == "activations":
+            self._watched = ActivationGram(model, self.weights, self.gram)
+
     def before_forward(self, step: int) -> None:  # (S)
+        if self._watched is not None:
+            self._watched.active = step % WATCH_EVERY == 0 and not self.debiasing(step)
         self.hard_threshold(step)
+        if not self.debiasing(step):
+            self._correct()
+            self._shrink()
 
     def after_backward(self, step: int) -> None:  # (E): the optimizer moves V, not Z
         if self.debiasing(step):
             self.mask_gradients()
-        else:
-            self.restore_dense()
+            return
+        if self.measurement == "gradients":
+            for name, weight in self.weights.items():
+                self.gram[name].lerp_(weight.grad.square(), 1 - MEMORY)
+        self.restore_dense()
 
     def after_update(self, step: int) -> None:
-        if self.debiasing(step):
+        super().after_update(step)
+        if self.rho > 0 and not self.debiasing(step):
             for name, weight in self.weights.items():
-                weight.data.mul_(self.masks[name])
+                weight.data.mul_(1 - self.rho * ~self.masks[name])
+
+    def finish(self) -> None:
+        super().finish()
+        if self._watched is not None:
+            self._watched.remove()
+
+    def largest(self, sparsity: float) -> dict[str, Tensor]:
+        """Masks of the weights whose cut would cost most, as A measures it."""
+        scores = {n: w.data.abs() * self._importance(n) for n, w in self.weights.items()}
+        return self._block.masks(scores, sparsity, self.budget, self.floor)
+
+    def _importance(self, name: str) -> float | Tensor:
+        """G_jj^(power / 2) of each column, or of each weight."""
+        if self.measurement == "identity":
+            return 1.0
+        gram, weight = self.gram[name], self.weights[name]
+        if self.measurement == "gradients":
+            return (gram + TINY).pow(self.power / 2)
+        diagonal = regularised(gram, self.ridge).diagonal()
+        return diagonal.pow(self.power / 2).view(weight[:1].shape)
+
+    def _correct(self) -> None:
+        """Z <- H_k(Z + tau (V - Z) G), within the chosen support."""
+        if self.updates == 0 or self.measurement in ("identity", "gradients"):
+            return
+        for name, weight in self.weights.items():
+            gram = regularised(self.gram[name], self.ridge)
+            tau = 1.0 / torch.linalg.matrix_norm(gram, 2)
+            rows, dense = weight.data.flatten(1), self._dense[name].flatten(1)
+            for _ in range(self.updates):
+                step = tau * (dense - rows) @ gram
+                rows = (rows + step) * self.masks[name].flatten(1)
+            weight.data.copy_(rows.view_as(weight))
+
+    def _shrink(self) -> None:
+        """The shrinkage of the soft and the firm threshold, of what the hard one left."""
+        if self.threshold == "hard":
+            return
+        for name, weight in self.weights.items():
+            v, cut = weight.data, self._dense[name][~self.masks[name]]
+            if len(cut) == 0:
+                continue
+            lam = cut.abs().max()
+            shrunk = v.sign() * (v.abs() - lam).clamp_min(0.0)
+            if self.threshold == "firm":
+                shrunk = torch.where(v.abs() < 2 * lam, 2 * shrunk, v)
+            v.copy_(shrunk)
+
+    def _first_gram(self, weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+        """Before anything is measured: zeros for curvatures, else the identity or the sketch."""
+        if self.measurement == "gradients":
+            return {name: torch.zeros_like(w) for name, w in weights.items()}
+        sizes = {name: w[0].numel() for name, w in weights.items()}
+        if self.measurement == "activations":
+            return {n: torch.eye(size).to(weights[n]) for n, size in sizes.items()}
+        generator = torch.Generator().manual_seed(self.seed)
+        return {
+            n: gaussian_gram(size, max(1, size // 2), generator).to(weights[n])
+            for n, size in sizes.items()
+        }
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, known))}")
+    return value
+
+
+def _from_zero(name: str, value: float) -> float:
+    if not isinstance(value, Real) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value!r}: expected a finite number >= 0")
+    return float(value)

@@ -206,6 +206,8 @@ def prune(
         raise ValueError(f"steps is {steps!r}: expected a positive integer")
     pruned = copy.deepcopy(model)
     pruner = PRUNERS[method](prunable_weights(pruned, layers), sparsity, steps, **settings)
+    if hasattr(pruner, "watch"):
+        pruner.watch(pruned)
     log = train(
         pruned,
         task,
