@@ -1,0 +1,239 @@
+"""The two steps of CSP: what (S) minimises, and how it is told."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from blobs import Blobs
+from torch import nn
+
+from cspkit.pruning import CSP, prunable_weights, prune
+from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
+from cspkit.training import train
+
+
+@pytest.fixture(scope="module")
+def task():
+    return Blobs()
+
+
+@pytest.fixture(scope="module")
+def dense(task):
+    model = task.new_model()
+    train(model, task, 200, rng=np.random.default_rng(0), rate=1e-2)
+    return model
+
+
+def shown(pruner, step):
+    """Z and V of a step, by the name of the weight."""
+    dense = {n: w.detach().clone() for n, w in pruner.weights.items()}
+    pruner.before_forward(step)
+    return {n: w.detach().clone() for n, w in pruner.weights.items()}, dense
+
+
+def test_without_measurement_and_error_term_it_is_dpf_to_the_bit(task, dense):
+    csp = prune(dense, task, "csp", 0.9, steps=60, mu=0.0, measurement="identity")
+    dpf = prune(dense, task, "dpf", 0.9, steps=60)
+    for a, b in zip(csp.model.parameters(), dpf.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("measurement", ["identity", "gradients", "activations"])
+def test_the_support_is_the_argmin_for_a_diagonal_measurement(measurement):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(2, 4))
+    options = {"power": 1.0, "ridge": 0.0, "budget": "uniform", "end": 1.0}
+    pruner = CSP({"w": weight}, 0.5, 10, measurement=measurement, **options)
+    cost = torch.ones(2, 4)
+    if measurement == "gradients":
+        cost = pruner.gram["w"] = torch.rand(2, 4)
+    elif measurement == "activations":
+        cost = torch.rand(4)
+        pruner.gram["w"] = cost.diag()
+        cost = cost.expand(2, 4)
+    Z, V = shown(pruner, 9)
+    assert int((Z["w"] != 0).sum()) == 8 - round(0.5 * (1 - 0.1**6) * 8) == 4
+    errors = {}
+    for kept in itertools.combinations(range(8), 4):
+        candidate = torch.zeros(8)
+        candidate[list(kept)] = V["w"].flatten()[list(kept)]
+        errors[kept] = 0.5 * float((cost * (candidate.view(2, 4) - V["w"]).square()).sum())
+    error = 0.5 * float((cost * (Z["w"] - V["w"]).square()).sum())
+    assert error == pytest.approx(min(errors.values()), rel=1e-5)
+
+
+def test_updates_correct_the_survivors_for_what_the_cut_takes():
+    torch.manual_seed(0)
+    A = torch.randn(50, 12) @ torch.randn(12, 12)
+    gram = A.T @ A / (A.T @ A).diagonal().mean()
+    errors = []
+    for updates in (0, 5, 200):
+        weight = nn.Parameter(torch.randn(6, 12, generator=torch.Generator().manual_seed(1)))
+        pruner = CSP(
+            {"w": weight}, 0.5, 10, measurement="activations", ridge=0.1, updates=updates, end=1.0
+        )
+        pruner.gram["w"].copy_(gram)
+        Z, V = shown(pruner, 9)
+        G, error = regularised(gram, 0.1), Z["w"] - V["w"]
+        errors.append(0.5 * float(torch.trace(error @ G @ error.T)))
+    assert errors[0] > errors[1] > errors[2]
+    # The least error for this support, by the normal equations of each row
+    best = 0.0
+    for v, mask in zip(V["w"], pruner.masks["w"], strict=True):
+        z = torch.zeros(12)
+        z[mask] = torch.linalg.solve(G[mask][:, mask], (G @ v)[mask])
+        best += 0.5 * float((z - v) @ G @ (z - v))
+    assert best <= errors[2] <= 1.05 * best
+
+
+class Stack(nn.Module):
+    """A layer of each kind, one after another."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 5, 3, padding=1, stride=2)
+        self.lstm = nn.LSTM(5, 4, 2, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(8, 6, batch_first=True)
+        self.linear = nn.Linear(6, 2)
+
+    def forward(self, x):
+        self.seen = {"x": x, "conv": self.conv(x).transpose(1, 2)}
+        self.seen["lstm"] = self.lstm(self.seen["conv"])[0]
+        self.seen["gru"] = self.gru(self.seen["lstm"])[0]
+        return self.linear(self.seen["gru"])
+
+
+def scaled(rows):
+    gram = rows.reshape(-1, rows.shape[-1])
+    gram = gram.T @ gram
+    return gram / gram.diagonal().mean()
+
+
+def test_activations_are_those_that_enter_each_weight():
+    torch.manual_seed(0)
+    model = Stack()
+    weights = prunable_weights(model)
+    gram = {n: torch.zeros(w[0].numel(), w[0].numel()) for n, w in weights.items()}
+    watched = ActivationGram(model, weights, gram, decay=0.0)
+    with torch.no_grad():
+        model(torch.randn(7, 3, 10))
+    seen = model.seen
+    assert torch.allclose(gram["linear.weight"], scaled(seen["gru"]), atol=1e-5)
+    assert torch.allclose(gram["gru.weight_ih_l0"], scaled(seen["lstm"]), atol=1e-5)
+    assert torch.allclose(gram["gru.weight_hh_l0"], scaled(seen["gru"][:, :-1]), atol=1e-5)
+    assert torch.allclose(gram["lstm.weight_ih_l0"], scaled(seen["conv"]), atol=1e-5)
+    forth, back = seen["lstm"].split(4, dim=2)
+    assert torch.allclose(gram["lstm.weight_hh_l1"], scaled(forth[:, :-1]), atol=1e-5)
+    assert torch.allclose(gram["lstm.weight_hh_l1_reverse"], scaled(back[:, 1:]), atol=1e-5)
+    # The kernel of a convolution sees windows: its outputs follow from them.
+    padded = nn.functional.pad(seen["x"], (1, 1)).unfold(2, 3, 2)  # (N, C, T, 3)
+    assert torch.allclose(gram["conv.weight"], scaled(padded.transpose(1, 2).flatten(2)), atol=1e-5)
+
+    before = copy.deepcopy(gram)
+    watched.active = False
+    model(torch.randn(7, 3, 10))
+    watched.active = True
+    watched.remove()
+    model(torch.randn(7, 3, 10))
+    assert all(torch.equal(before[n], gram[n]) for n in gram)
+
+
+def test_the_upper_layer_of_an_lstm_is_measured_by_the_lower_one():
+    torch.manual_seed(0)
+    lstm = nn.LSTM(5, 4, 2, batch_first=True)
+    lower = nn.LSTM(5, 4, batch_first=True)
+    lower.load_state_dict({n: p for n, p in lstm.state_dict().items() if n.endswith("l0")})
+    weights, x = prunable_weights(lstm), torch.randn(3, 6, 5)
+    gram = {n: torch.zeros(w.shape[1], w.shape[1]) for n, w in weights.items()}
+    ActivationGram(lstm, weights, gram, decay=0.0)
+    lstm(x)
+    assert torch.allclose(gram["weight_ih_l1"], scaled(lower(x)[0].detach()), atol=1e-5)
+
+
+def test_a_sketch_is_the_identity_in_the_mean_and_of_low_rank():
+    generator = torch.Generator().manual_seed(0)
+    sketches = torch.stack([gaussian_gram(8, 4, generator) for _ in range(4000)])
+    assert torch.allclose(sketches.mean(0), torch.eye(8), atol=0.06)
+    assert torch.linalg.matrix_rank(sketches[0]) == 4
+
+
+@pytest.mark.parametrize("threshold", ["hard", "soft", "firm"])
+def test_thresholds_shrink_as_their_names_say(threshold):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(8, 8))
+    options = {"measurement": "identity", "end": 1.0, "threshold": threshold}
+    pruner = CSP({"w": weight}, 0.5, 10, **options)
+    Z, V = shown(pruner, 9)
+    z, v = Z["w"].flatten(), V["w"].flatten()
+    lam = v[z == 0].abs().max()
+    for shrunk, value in zip(z.tolist(), v.tolist(), strict=True):
+        size = abs(value)
+        if size <= lam:
+            expected = 0.0
+        elif threshold == "hard" or (threshold == "firm" and size >= 2 * lam):
+            expected = size
+        else:
+            expected = (size - float(lam)) * (2 if threshold == "firm" else 1)
+        assert shrunk == pytest.approx(np.sign(value) * expected, abs=1e-6)
+
+
+def test_rho_forgets_what_is_cut_and_nothing_else(task, dense):
+    seen = {}
+    for rho in (0.0, 0.25):
+        model = copy.deepcopy(dense)
+        pruner = CSP(prunable_weights(model), 0.5, 30, measurement="identity", rho=rho)
+        train(model, task, 1, pruner=pruner, rng=np.random.default_rng(0), rate=1e-2,
+              on_step=lambda row: pruner.after_update(5) if False else None)  # fmt: skip
+        pruner.masks = {n: w.detach().abs() > 0.1 for n, w in pruner.weights.items()}
+        before = {n: w.detach().clone() for n, w in pruner.weights.items()}
+        pruner.after_update(5)
+        seen[rho] = before, {n: w.detach() for n, w in pruner.weights.items()}
+    for rho, (before, after) in seen.items():
+        for name, mask in pruner.masks.items():
+            assert torch.equal(after[name][mask], before[name][mask])
+            assert torch.allclose(after[name][~mask], (1 - rho) * before[name][~mask])
+
+
+def test_blocks_live_and_die_together(task, dense):
+    pruned = prune(dense, task, "csp", 0.75, steps=30, block="1x4")
+    for mask in pruned.masks.values():
+        rows = nn.functional.pad(mask, (0, -mask.shape[1] % 4)).unflatten(1, (-1, 4))
+        short = rows[:, -1:, : mask.shape[1] % 4] if mask.shape[1] % 4 else rows[:, :0]
+        whole = rows[:, : mask.shape[1] // 4]
+        assert bool((whole.all(2) | ~whole.any(2)).all())
+        assert bool((short.all(2) | ~short.any(2)).all())
+    total = sum(m.numel() for m in pruned.masks.values())
+    assert 0 <= pruned.n_nonzero - (total - round(0.75 * total)) < 4
+
+
+def test_n_of_every_m_survive(task, dense):
+    pruned = prune(dense, task, "csp", 0.75, steps=30, block="1:4", layers=["2.*", "4.*"])
+    for mask in pruned.masks.values():
+        assert bool((mask.unflatten(1, (-1, 4)).sum(2) == 1).all())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"measurement": "magic"}, "measurement is 'magic': expected one of 'identity'"),
+        ({"threshold": "medium"}, "threshold is 'medium'"),
+        ({"rho": 2}, "rho is 2"),
+        ({"power": -1}, "power is -1"),
+        ({"ridge": -0.1}, "ridge is -0.1"),
+        ({"updates": -1}, "updates is -1"),
+        ({"block": "4x1"}, "block is '4x1': expected '1xB'"),
+        ({"block": "4:2"}, "block is '4:2'"),
+        ({"block": "2:4"}, "sparsity is 0.9: expected 0.5"),
+        ({"block": "1:10"}, None),
+        ({"block": "9:90"}, "a row of 0.weight has 10 weights: expected a multiple of 90"),
+    ],
+)
+def test_bad_settings_are_named(task, dense, settings, message):
+    if message is None:
+        assert prune(dense, task, "csp", 0.9, steps=3, **settings).sparsity == pytest.approx(0.9)
+        return
+    sparsity = 0.9
+    with pytest.raises(ValueError, match=message):
+        prune(dense, task, "csp", sparsity, steps=3, **settings)
