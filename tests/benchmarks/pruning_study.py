@@ -22,8 +22,7 @@ import numpy as np
 from image_task import ImageBench
 
 from cspkit.pruning import PRUNERS
-from cspkit.study import compare, entry, read_rows, tune, tuned
-from cspkit.study.statistics import cost_ratio
+from cspkit.study import compare, cost_ratio, entry, read_rows, tune, tuned
 from cspkit.teach.digit_bench import EMBEDDED_STEPS, DigitBench
 
 ROOT = Path(__file__).parents[2]

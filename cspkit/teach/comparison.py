@@ -1,0 +1,79 @@
+"""The figure of a comparison of pruning methods."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+from cspkit.study.statistics import DRAWS, UNPRUNED, summary
+from cspkit.teach.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, reference_line
+
+MARKERS = "osD^vP*X<>p"
+# csp and its nearest relatives keep their colours whatever stands beside them.
+COLOURS = {"csp": BLUE, "gmp": ORANGE, "dpf": GREEN, "admm": RED, "acdc": PURPLE}
+
+
+def plot(
+    rows: pd.DataFrame, metric: str = "wer", axes: plt.Axes | None = None, draws: int = DRAWS
+) -> plt.Axes:
+    """Draw the test rate against the sparsity, a line per method, with 95 % intervals.
+
+    A method with D has a filled marker, and a solid line; without D they are open and dotted.
+    The dense model is a dashed line. Points of one sparsity stand side by side.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of one task, as `cspkit.study.compare` or `read_rows` returns them, and of one length.
+    metric : str
+    axes : Axes, optional
+        A new figure's where it is not given.
+    draws : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If the rows are no full comparison, see `cspkit.study.statistics.resample`.
+    """
+    axes = axes or plt.figure(figsize=(7.0, 4.0)).add_subplot()
+    lines = summary(rows, metric, draws=draws)
+    pruned = lines[~lines["method"].isin(UNPRUNED[:2])]
+    with_term = set(rows.loc[rows["mu"] > 0, "method"])
+    sparsities = sorted(set(pruned["sparsity"]))
+    methods = [str(m) for m in pruned["method"].unique()]
+    for i, method in enumerate(methods):
+        own = pruned[pruned["method"] == method]
+        aside = 0.05 * (i - (len(methods) - 1) / 2)
+        base = method.removesuffix("+D").removesuffix("-D")
+        bases = sorted({m.removesuffix("+D").removesuffix("-D") for m in methods})
+        colour = COLOURS.get(base, GREY)
+        axes.errorbar(
+            [sparsities.index(s) + aside for s in own["sparsity"]],
+            100 * own["rate"],
+            yerr=100 * own[["low", "high"]].sub(own["rate"], axis=0).abs().to_numpy().T,
+            color=colour,
+            marker=MARKERS[bases.index(base) % len(MARKERS)],
+            markerfacecolor=colour if method in with_term else "white",
+            linestyle="-" if method in with_term else ":",
+            elinewidth=0.9,
+            capsize=2,
+            label=method,
+        )
+    dense = lines[lines["method"] == "dense"]
+    if len(dense):
+        reference_line(axes, 100 * dense["rate"].iloc[0], "dense")
+    axes.set_xticks(range(len(sparsities)), [f"{100 * s:g}" for s in sparsities])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel="zeros (% of the prunable weights)", yscale="log")
+    axes.set_ylabel(f"test {metric.upper() if metric == 'wer' else metric} (%)")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend(ncols=2, fontsize="small")
+    return axes

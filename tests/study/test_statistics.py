@@ -1,0 +1,246 @@
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cspkit.study import cost_ratio, pack_counts, statistics, table
+from cspkit.study.statistics import (
+    hierarchical_bootstrap,
+    holm,
+    sign_flip_p,
+    verdicts,
+)
+
+
+def counts(rng, rates, n=300):
+    """Errors (n, models) and words (n,) of strings, a few of which are hard for every model."""
+    words = rng.integers(1, 8, n)
+    hard = rng.gamma(0.5, 2.0, n)
+    return np.stack([rng.poisson(r * words * hard) for r in rates], axis=1), words
+
+
+def study(rates, seeds=5, counted=True, rng=None):
+    """Rows of a comparison whose expected rates are known: {(method, sparsity, steps): rate}."""
+    rng = rng or np.random.default_rng(0)
+    rows = []
+    for seed in range(seeds):
+        errors, words = counts(rng, rates.values())
+        for (method, sparsity, steps), e in zip(rates, errors.T, strict=True):
+            rows.append(
+                {
+                    "task": "synthetic", "method": method, "mu": 0.0, "sparsity": sparsity,
+                    "steps": steps, "seed": seed, "test_wer": e.sum() / words.sum(),
+                    "processor_seconds": 30.0 + seed + (20 if method == "csp" else 0),
+                    "errors": pack_counts(e) if counted else "", "words": pack_counts(words),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+resample, summary, table = (
+    partial(function, draws=1000) for function in (statistics.resample, statistics.summary, table)
+)
+DENSE, GMP, CSP = ("dense", 0.0, 0), ("gmp", 0.95, 600), ("csp", 0.95, 600)
+
+
+def coverage(seeds, scatter, planted, n=50, rng=None):
+    """How often the interval covers a planted difference, and how often it leaves zero out."""
+    rng, covered, found = rng or np.random.default_rng(0), 0, 0
+    for _ in range(n):
+        pairs = [
+            counts(rng, np.maximum(0, [0.02, 0.02 + planted] + scatter * rng.normal(size=2)))
+            for _ in range(seeds)
+        ]
+        drawn = hierarchical_bootstrap(*zip(*pairs, strict=True), rng, 300)
+        low, high = np.quantile(drawn[:, 1] - drawn[:, 0], [0.025, 0.975])
+        covered += low <= planted <= high
+        found += not low <= 0 <= high
+    return covered / n, found / n
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.003])
+def test_the_interval_of_a_difference_covers_it(scatter):
+    covered, false = coverage(5, scatter, 0.0)
+    assert covered >= 0.88
+    assert false <= 0.12
+
+
+def test_a_planted_difference_is_found():
+    covered, found = coverage(5, 0.002, 0.015, n=30)
+    assert covered >= 0.85
+    assert found >= 0.8
+
+
+def test_the_variance_of_the_draws_is_the_one_of_the_docstring():
+    rng, F, b, w2 = np.random.default_rng(1), 4, 0.01, []
+    measured, drawn = [], []
+    for _ in range(120):
+        rates = np.maximum(0, 0.05 + b * rng.normal(size=F))
+        data = [counts(rng, [r]) for r in rates]
+        means = [float(e.sum() / n.sum()) for e, n in data]
+        measured.append(np.mean(means))
+        w2.append(np.mean([(m - r) ** 2 for m, r in zip(means, rates, strict=True)]))
+        drawn.append(hierarchical_bootstrap(*zip(*data, strict=True), rng, 150).var())
+    total = b**2 + np.mean(w2)
+    expected = total / F * ((F - 1) / F + np.mean(w2) / total)
+    assert np.mean(drawn) == pytest.approx(expected, rel=0.15)
+    assert np.var(measured) == pytest.approx(total / F, rel=0.35)
+
+
+def test_utterances_are_drawn_whole():
+    """Ten errors in one utterance say less than ten errors in ten: clusters widen the interval."""
+    words = [np.full(100, 5)] * 3
+    spread, clustered = np.zeros((100, 1), int), np.zeros((100, 1), int)
+    spread[:10], clustered[0] = 1, 10
+    widths = []
+    for errors in (spread, clustered):
+        drawn = hierarchical_bootstrap([errors] * 3, words, np.random.default_rng(0), 2000)
+        widths.append(np.subtract(*np.quantile(drawn, [0.975, 0.025])))
+    assert widths[1] > 2 * widths[0]
+
+
+def test_seeds_are_drawn_whole():
+    """Seeds that differ widen the interval, though every utterance of a seed is like the other."""
+    words = [np.ones(50, int)] * 4
+    drawn = hierarchical_bootstrap(
+        [np.full((50, 1), e) for e in (0, 0, 1, 1)], words, np.random.default_rng(0), 4000
+    )
+    values, shares = np.unique(drawn.round(9), return_counts=True)
+    assert values.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert shares / 4000 == pytest.approx(np.array([1, 4, 6, 4, 1]) / 16, abs=0.03)
+
+
+def test_identical_methods_tie_and_differ_by_exactly_nothing():
+    rows = study({DENSE: 0.02, GMP: 0.02})
+    twin = rows[rows["method"] == "gmp"].assign(method="csp")
+    r = resample(pd.concat([rows, twin]))
+    assert r.interval(CSP, less=GMP) == (0.0, 0.0)
+    assert r.p_value(CSP, GMP) == 1.0
+    assert verdicts(r) == {GMP: ("tie", 1.0)}
+
+
+def test_verdicts_are_those_of_the_method_and_at_equal_sparsity_and_steps():
+    rates = {DENSE: 0.01, CSP: 0.02, GMP: 0.06, ("acdc", 0.95, 600): 0.02}
+    rates |= {("gmp", 0.95, 900): 0.05, ("csp", 0.98, 600): 0.06, ("gmp", 0.98, 600): 0.02}
+    found = verdicts(resample(study(rates)))
+    assert {column: v for column, (v, _) in found.items()} == {
+        GMP: "win",
+        ("acdc", 0.95, 600): "tie",
+        ("gmp", 0.98, 600): "loss",
+    }
+    mirrored = verdicts(resample(study(rates)), "gmp")
+    assert mirrored[CSP][0] == "loss"
+
+
+def test_holm_as_computed_by_hand():
+    # sorted .005 .01 .03 .04; times 4 3 2 1: .02 .03 .06 .04; running maximum: .02 .03 .06 .06
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]).shape == (0,)
+
+
+def test_the_correction_reaches_the_verdict():
+    rng = np.random.default_rng(0)
+    rates = {CSP: 0.02} | {(f"m{i}", 0.95, 600): 0.03 for i in range(12)}
+    r = resample(study(rates, rng=rng))
+    raw = [r.p_value(CSP, column) < 0.05 for column in r.columns[1:]]
+    wins = [v == "win" for v, _ in verdicts(r).values()]
+    assert sum(wins) < sum(raw)
+
+
+def test_sign_flips_as_counted_by_hand():
+    assert sign_flip_p(np.array([1.0, 2.0, 3.0])) == 2 / 8
+    assert sign_flip_p(np.array([1.0, -1.0])) == 1.0
+    assert sign_flip_p(np.array([3.0, 2.0, -1.0])) == 4 / 8  # sums 6 and 4, and their negatives
+    assert sign_flip_p(np.zeros(4)) == 1.0
+
+
+def test_without_counts_only_seeds_are_drawn_and_five_prove_nothing():
+    r = resample(study({GMP: 0.06, CSP: 0.02}, counted=False))
+    assert not r.by_utterance
+    low, high = r.interval(CSP)
+    assert r.rates[:, 0].min() <= low < r.mean(CSP) < high <= r.rates[:, 0].max()
+    assert r.p_value(CSP, GMP) == 1 / 16
+    assert verdicts(r)[GMP][0] == "tie"
+
+
+def test_the_same_rows_give_the_same_draws_in_whatever_order():
+    rows = study({GMP: 0.06, CSP: 0.02})
+    shuffled = rows.sample(frac=1, random_state=0)
+    assert np.array_equal(resample(rows).draws, resample(shuffled).draws)
+
+
+def test_the_summary_says_what_it_says():
+    rates = {DENSE: 0.02, CSP: 0.02, GMP: 0.06}
+    rows = study(rates)
+    lines = summary(rows).set_index("method")
+    means = rows.groupby("method")["test_wer"].mean()
+    assert lines["rate"].to_dict() == pytest.approx(means.to_dict())
+    excess = means["gmp"] - means["dense"]
+    assert lines.loc["gmp", "excess"] == pytest.approx(excess)
+    assert lines.loc["gmp", "degradation"] == pytest.approx(excess / means["dense"])
+    assert (lines["low"] < lines["rate"]).all() and (lines["rate"] < lines["high"]).all()
+    r = resample(rows)
+    ends = lines.loc["gmp", ["excess_low", "excess_high"]]
+    assert tuple(ends) == r.interval(GMP, less=DENSE)
+    assert (lines["lossless"] == (lines["excess_high"] < 0.005)).all()
+    assert lines.loc["dense", "lossless"] and not lines.loc["gmp", "lossless"]
+    assert lines["verdict"].to_dict() == {"dense": "", "csp": "", "gmp": "win"}
+    assert lines.loc["gmp", "cost"] == 32 / 52  # the median pair is that of seed 2
+
+
+def test_the_cost_is_paired_by_seed_and_steps():
+    rows = study({GMP: 0.02, ("gmp", 0.95, 900): 0.02, CSP: 0.02, ("dense+", 0.0, 600): 0.02})
+    rows.loc[rows["steps"] == 900, "processor_seconds"] = 1e6
+    assert cost_ratio(rows, "csp", "gmp") == np.median([(50 + i) / (30 + i) for i in range(5)])
+    assert cost_ratio(rows, "csp", "dense+") == cost_ratio(rows, "csp", "gmp")
+    assert np.isnan(cost_ratio(rows, "csp", "admm"))
+
+
+def test_a_seed_that_a_method_lacks_is_left_out_for_all():
+    rows = study({GMP: 0.06, CSP: 0.02})
+    part = rows[~((rows["method"] == "csp") & (rows["seed"] > 2))]
+    r = resample(part)
+    assert r.seeds == [0, 1, 2]
+    assert np.array_equal(r.draws, resample(rows[rows["seed"] < 3]).draws)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:0], "rows is empty"),
+        (lambda rows: rows.assign(task=[f"t{i % 2}" for i in range(len(rows))]), "one task"),
+        (lambda rows: pd.concat([rows, rows[:1]]), "two for method csp, sparsity 0.95"),
+        (lambda rows: rows[(rows["method"] == "csp") == (rows["seed"] > 2)], "no seed that all"),
+        (
+            lambda rows: rows.assign(words=[":1" if m == "csp" else ":2" for m in rows["method"]]),
+            "not tested on the same words",
+        ),
+    ],
+)
+def test_rows_that_are_no_comparison_are_refused(change, message):
+    rows = study({CSP: 0.02, GMP: 0.06})
+    with pytest.raises(ValueError, match=message):
+        resample(change(rows))
+
+
+def test_the_table_shows_rates_in_per_cent_by_sparsity():
+    rates = {DENSE: 0.02, ("dense+", 0.0, 600): 0.02, CSP: 0.02, GMP: 0.06}
+    rows = study(rates | {("csp", 0.98, 600): 0.03, ("gmp", 0.98, 600): 0.08})
+    text = table(rows)
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[0][:4] == ["synthetic,", "test", "wer", "in"]
+    means = 100 * rows.groupby(["method", "sparsity"])["test_wer"].mean()
+    shown = {(li[0], float(li[1]) / 100): li[4] for li in lines[2:8]}
+    assert shown == {key: f"{mean:.2f}" for key, mean in means.items()}
+    assert [float(li[1]) for li in lines[2:8]] == [0, 0, 95, 95, 98, 98]
+    assert [li[-1] for li in lines[2:8] if li[0] == "gmp"] == ["win", "win"]
+    assert "* no loss" in text
+
+
+def test_the_table_has_a_part_for_each_task():
+    rows = study({CSP: 0.02, GMP: 0.06})
+    text = table(pd.concat([rows.assign(task="first"), rows.assign(task="second")]))
+    assert text.count("test wer in per cent") == 2
+    assert "+" not in text  # no dense model, no excess
