@@ -26,9 +26,10 @@ class Task(Protocol):
     """What the loop must know of a learning task.
 
     More methods may be there. `divergence(reference_outputs, outputs, batch)` is the scalar
-    D; a task without it is trained and pruned with mu = 0 only. `outputs(model, batch)` returns
-    what `loss` returns second; it saves the reference model the cost of a loss. `errors(model,
-    split)` counts errors and words of each utterance, for intervals in studies.
+    D; a task without it is trained and pruned with mu = 0 only. `reference_outputs(model, batch)`
+    returns what `divergence` takes first, where that is not all that `loss` returns second: it
+    saves the reference model the loss, and what D does not look at. `errors(model, split)`
+    counts errors and words of each utterance, for intervals in studies.
     """
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Any]:
@@ -143,7 +144,7 @@ def train(
     optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
     model.train()
     log: list[dict[str, float]] = []
-    outputs_of = getattr(task, "outputs", lambda model, batch: task.loss(model, batch)[1])
+    outputs_of = getattr(task, "reference_outputs", lambda *given: task.loss(*given)[1])
     run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
     watcher = on_step if hasattr(on_step, "state") else None
     if state_file is not None:

@@ -38,6 +38,11 @@ class Batch:
     targets: Tensor
     target_lengths: Tensor
 
+    def every(self, n: int) -> Batch:
+        """Every n-th utterance."""
+        parts = (self.features, self.feature_lengths, self.targets, self.target_lengths)
+        return Batch(*(part[::n] for part in parts))
+
 
 def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
     """Sort utterances by length and pad them to a batch.
@@ -82,6 +87,8 @@ class DigitTask:
         tenth, up to three until three tenths, up to seven after. 0 starts with up to seven.
     augmentation : Augmentation, optional
         Variation of the training strings; None trains on the features as they are.
+    divergence_every : int
+        The divergence looks at every so-manieth utterance of a batch.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class DigitTask:
         batch_size: int = 32,
         curriculum: int = 0,
         augmentation: Augmentation | None = AUGMENTATION,
+        divergence_every: int = 2,
     ) -> None:
         self.corpus = corpus or load_spoken_digits()
         self.fold = fold
@@ -100,6 +108,7 @@ class DigitTask:
         self.batch_size = batch_size
         self.curriculum = curriculum
         self.augmentation = augmentation
+        self.divergence_every = divergence_every
         self._by_speaker: dict[str, list[Utterance]] = {}
         for recording in self.corpus.split("train", fold):
             self._by_speaker.setdefault(recording.speaker, []).append(recording)
@@ -188,20 +197,29 @@ class DigitTask:
         )
         return (costs / batch.target_lengths).mean(), logits
 
-    def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
-        """Compression error in what the model computes: the mean over all valid cells (s, u) of
+    def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
+        """Logits of the utterances that the divergence looks at."""
+        return self.outputs(model, batch.every(self.divergence_every))
 
-            KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k)).
+    def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
+        """Compression error in what the model computes: the mean over valid cells (s, u) of
+
+            KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k)),
+
+        all valid cells of every `divergence_every`-th utterance.
 
         References
         ----------
         Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network",
         arXiv:1503.02531.
         """
-        frame = torch.arange(outputs.shape[1])[:, None]
-        label = torch.arange(outputs.shape[2])
-        valid = (frame < (batch.feature_lengths // self.config.stack)[:, None, None]) & (
-            label <= batch.target_lengths[:, None, None]
+        seen = batch.every(self.divergence_every)
+        S, U1 = reference_outputs.shape[1:3]
+        outputs = outputs[:: self.divergence_every, :S, :U1]
+        frame = torch.arange(S)[:, None]
+        label = torch.arange(U1)
+        valid = (frame < (seen.feature_lengths // self.config.stack)[:, None, None]) & (
+            label <= seen.target_lengths[:, None, None]
         )
         log_p = outputs[valid].log_softmax(dim=-1)
         log_reference = reference_outputs[valid].log_softmax(dim=-1)

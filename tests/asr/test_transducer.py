@@ -157,6 +157,7 @@ def test_batches_are_drawn_from_the_generator_alone(task):
 
 
 def test_divergence_is_the_mean_kl_of_the_valid_cells(task, model):
+    task = DigitTask(task.corpus, divergence_every=1)
     batch = collate([utterance(9, "one two"), utterance(18, "three")], task.config)
     torch.manual_seed(0)
     outputs = torch.randn(2, 6, 3, 11)
@@ -169,6 +170,19 @@ def test_divergence_is_the_mean_kl_of_the_valid_cells(task, model):
         kl += float((p * (p / q).log()).sum())
     assert task.divergence(reference, outputs, batch).item() == pytest.approx(kl / len(cells))
     assert task.divergence(outputs, outputs, batch).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_divergence_of_a_part_is_that_of_its_utterances(task, model):
+    batch = next(task.batches("train", np.random.default_rng(3)))
+    other = task.new_model(1)
+    whole, part = (DigitTask(task.corpus, divergence_every=n) for n in (1, 3))
+    with torch.no_grad():
+        found = part.divergence(
+            part.reference_outputs(model, batch), part.outputs(other, batch), batch
+        )
+        third = batch.every(3)
+        expected = whole.divergence(whole.outputs(model, third), whole.outputs(other, third), third)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_loss_is_the_mean_cost_per_word(task, model):
