@@ -58,11 +58,11 @@ class Augmentation:
     ICML workshop on deep learning for audio, speech and language processing, 2013 (warp).
     """
 
-    speed: float = 0.15
-    channel: float = 0.2
+    speed: float = 0.2
+    channel: float = 0.4
     noise: float = 0.2
     gain: float = 0.0
-    warp: float = 0.0
+    warp: float = 0.1
     snr: tuple[float, float] | None = None
     frequency_masks: tuple[int, int] = (0, 0)
     time_masks: tuple[int, int] = (0, 0)
