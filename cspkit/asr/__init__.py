@@ -5,7 +5,7 @@ from cspkit.asr.alignment import Lattice, align, lattice_posteriors
 from cspkit.asr.augmentation import Augmentation, add_noise
 from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transducer
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
-from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, transcribe
+from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, latencies, transcribe
 from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.scoring import (
@@ -43,6 +43,7 @@ __all__ = [
     "deltas",
     "emissions",
     "greedy",
+    "latencies",
     "lattice_posteriors",
     "load_audio",
     "load_spoken_digits",

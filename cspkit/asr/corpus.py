@@ -24,6 +24,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 PARTS = ("train", "dev", "test")
 N_FOLDS = 5
 MAX_DIGITS = 7
+SECONDS_PER_FRAME = 0.025
 _DEV_TAKES = range(45, 50)
 _TAKES_PER_FOLD = 9
 
@@ -127,6 +128,12 @@ class Corpus:
             return "dev" if in_dev else "train"
 
         return [r for r in self.recordings if part_of(r) == part]
+
+    def word_ends(self, utterance: Utterance) -> list[float]:
+        """Seconds from the start of a joined utterance to the end of each of its recordings."""
+        frames = {r.id: len(r.features) for r in self.recordings}
+        lengths = [frames[name] for name in utterance.id.split("+")]
+        return [float(end) for end in np.cumsum(lengths) * SECONDS_PER_FRAME]
 
     def strings(self, part: str, fold: int | str = 0) -> list[Utterance]:
         """Return the joined utterances that a dev or test part is scored on.

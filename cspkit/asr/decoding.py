@@ -14,7 +14,15 @@ from cspkit.asr.features import HOP, SAMPLE_RATE
 from cspkit.asr.search import MAX_SYMBOLS, Path, beam_paths, greedy_paths
 from cspkit.asr.transducer import Transducer
 
-__all__ = ["MAX_SYMBOLS", "Emission", "beam_search", "emissions", "greedy", "transcribe"]
+__all__ = [
+    "MAX_SYMBOLS",
+    "Emission",
+    "beam_search",
+    "emissions",
+    "greedy",
+    "latencies",
+    "transcribe",
+]
 
 
 class Emission(NamedTuple):
@@ -111,6 +119,34 @@ def emissions(
         [Emission(label, model.config.units[label], (s + 1) * seconds) for label, s in path]
         for path in _decode(model, features, batch_size, beam)
     ]
+
+
+def latencies(emitted: Sequence[Emission], word_ends: Sequence[float]) -> np.ndarray:
+    """How long after the end of each word a recogniser has it.
+
+    Parameters
+    ----------
+    emitted : sequence of Emission
+        Of one utterance, by a model that writes words.
+    word_ends : sequence of float
+        When the words end in the sound, in seconds, see `Corpus.word_ends`.
+
+    Returns
+    -------
+    ndarray, shape (n_words,)
+        Seconds; negative where a word is recognised before it ends.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many units as words: then none belongs to a word for certain.
+    """
+    if len(emitted) != len(word_ends):
+        raise ValueError(
+            f"emitted has {len(emitted)} units and word_ends {len(word_ends)} words: "
+            "expected as many of both"
+        )
+    return np.array([e.time - end for e, end in zip(emitted, word_ends, strict=True)])
 
 
 def greedy(model: Transducer, features: Tensor, lengths: Tensor) -> list[list[int]]:

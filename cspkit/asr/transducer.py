@@ -110,6 +110,14 @@ class Transducer(nn.Module):
             if weight.dim() == 2 and not name.startswith(("embedding.", "output."))
         ]
 
+    def parameter_counts(self) -> dict[str, int]:
+        """Trained numbers of each part: encoder, embedding, predictor, joiner and output layer."""
+        counts: dict[str, int] = {}
+        for name, parameter in self.named_parameters():
+            part = name.split(".")[0].split("_")[0]
+            counts[part] = counts.get(part, 0) + parameter.numel()
+        return counts
+
     def set_normalisation(self, mean: Tensor, std: Tensor) -> None:
         """Take the mean and standard deviation (n_features,) of the training part."""
         self.feature_mean.copy_(mean)

@@ -250,3 +250,11 @@ def test_config_maps_words_to_labels_and_back():
     config = TransducerConfig()
     assert config.text(config.labels("three one four")) == "three one four"
     assert config.blank == 10
+
+
+def test_parameters_are_counted_by_part(model):
+    counts = model.parameter_counts()
+    assert list(counts) == ["encoder", "embedding", "predictor", "joiner", "output"]
+    assert sum(counts.values()) == 336_235
+    assert counts["output"] == 128 * 11 + 11
+    assert counts["embedding"] == 11 * 32
