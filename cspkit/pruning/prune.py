@@ -112,9 +112,7 @@ def prunable_weights(
     if layers is None:
         layers = getattr(model, "prunable", None)
     if isinstance(layers, str):
-        raise ValueError(
-            f"layers is {layers!r}: expected a sequence of names, such as [{layers!r}]"
-        )
+        raise ValueError(f"layers is {layers!r}: expected a list, such as [{layers!r}]")
     owned = {
         f"{prefix}.{name}" if prefix else name: weight
         for prefix, module in model.named_modules()

@@ -232,6 +232,6 @@ def test_latency_is_the_time_from_the_end_of_a_word_to_its_emission():
     emitted = [
         Emission(0, "zero", end + late) for end, late in zip(ends, (0.1, -0.05, 0), strict=True)
     ]
-    assert latencies(emitted, ends) == pytest.approx(late)
+    assert latencies(emitted, ends) == pytest.approx([0.1, -0.05, 0])
     with pytest.raises(ValueError, match="emitted has 2 units and word_ends 3 words"):
         latencies(emitted[:2], ends)

@@ -6,24 +6,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from blobs import Blobs
 from torch import nn
 
 from cspkit.pruning import CSP, prunable_weights, prune
 from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
-from cspkit.training import train
-
-
-@pytest.fixture(scope="module")
-def task():
-    return Blobs()
-
-
-@pytest.fixture(scope="module")
-def dense(task):
-    model = task.new_model()
-    train(model, task, 200, rng=np.random.default_rng(0), rate=1e-2)
-    return model
 
 
 def shown(pruner, step):

@@ -1,0 +1,143 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from blobs import Blobs
+from torch import nn
+
+from cspkit.pruning import GMP, PRUNERS, prunable_weights, prune
+from cspkit.training import train
+
+
+def test_layers_can_be_named(task, dense):
+    pruned = prune(dense, task, "gmp", 0.9, steps=20, layers=["2.*"])
+    assert set(pruned.masks) == {"2.weight"}
+    assert pruned.n_nonzero == 160
+    assert bool((dict(pruned.model.named_parameters())["0.weight"] != 0).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sparsity": 1.2}, r"sparsity is 1.2: expected a number in \[0, 1\)"),
+        ({"sparsity": 1.0}, "sparsity is 1.0"),
+        ({"sparsity": -0.1}, "sparsity is -0.1"),
+        ({"sparsity": float("nan")}, "sparsity is nan"),
+        ({"method": "magic"}, "method is 'magic': expected one of .*gmp.*csp"),
+        ({"layers": ["9.weight"]}, "layers has '9.weight': expected one of 0.weight"),
+        ({"budget": "fair"}, "budget is 'fair'"),
+        ({"exponent": 0}, "exponent is 0"),
+        ({"end": 1.5}, "end is 1.5"),
+        ({"every": 0}, "every is 0"),
+        ({"steps": "a"}, "steps is 'a'"),
+        ({"steps": 5.0}, "steps is 5.0"),
+        ({"sparsity": "x"}, "sparsity is 'x'"),
+    ],
+)
+def test_bad_arguments_are_named(task, dense, change, message):
+    call = {"method": "csp", "sparsity": 0.5, "steps": 10} | change
+    with pytest.raises(ValueError, match=message):
+        prune(dense, task, **call)
+
+
+def test_a_shared_weight_counts_once(task):
+    model = task.new_model()
+    model[4] = torch.nn.Linear(40, 40, bias=False)
+    model[4].weight = model[2].weight
+    weights = prunable_weights(model)
+    assert list(weights) == ["0.weight", "2.weight"]
+
+
+def test_a_model_with_nothing_to_prune_is_named(task):
+    with pytest.raises(ValueError, match="ReLU has no weights"):
+        prune(torch.nn.ReLU(), task, "csp", 0.5)
+
+
+def test_a_weight_shared_with_an_embedding_is_refused_unless_it_is_left_out():
+    model = nn.Sequential(nn.Embedding(7, 5), nn.Linear(5, 5), nn.Linear(5, 7))
+    model[2].weight = model[0].weight
+    with pytest.raises(ValueError, match="'2.weight' is also '0.weight' of a Embedding"):
+        prunable_weights(model)
+    assert list(prunable_weights(model, ["1.weight"])) == ["1.weight"]
+
+
+@pytest.mark.parametrize("method", sorted(PRUNERS))
+def test_a_frozen_weight_is_refused_unless_it_is_left_out(task, dense, method):
+    model = task.new_model()
+    model[2].weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="'2.weight', which is frozen"):
+        prune(model, task, method, 0.5, steps=10)
+    pruned = prune(model, task, method, 0.5, steps=10, layers=["0.*", "4.*"])
+    assert pruned.n_nonzero == 300
+    assert torch.equal(pruned.model[2].weight, model[2].weight)
+
+
+def test_a_pattern_alone_is_refused(task, dense):
+    with pytest.raises(ValueError, match=r"layers is '2.\*': expected a list"):
+        prune(dense, task, "gmp", 0.5, steps=10, layers="2.*")
+
+
+def test_a_floor_holds_and_one_that_rules_out_the_target_is_named(task, dense):
+    report = prune(dense, task, "gmp", 0.95, steps=30, floor=0.04).report()
+    assert (report.nonzeros >= [16, 64, 8, 110]).all()
+    assert report.nonzeros[3] == 110
+    with pytest.raises(ValueError, match="sparsity is 0.95: expected at most 0.9, since floor"):
+        prune(dense, task, "gmp", 0.95, steps=30, floor=0.1)
+
+
+def test_the_report_counts_by_layer(task, dense):
+    pruned = prune(dense, task, "gmp", 0.9, steps=20, budget="uniform")
+    report = pruned.report()
+    assert list(report.columns) == ["layer", "shape", "weights", "nonzeros", "sparsity"]
+    assert list(report.layer) == ["0.weight", "2.weight", "4.weight", "total"]
+    assert list(report["shape"])[:3] == [(40, 10), (40, 40), (5, 40)]
+    assert list(report.weights) == [400, 1600, 200, 2200]
+    assert list(report.nonzeros) == [40, 160, 20, 220]
+    assert list(report.sparsity) == pytest.approx([0.9] * 4)
+
+
+class Breaking(Blobs):
+    """The blobs, until a step whose loss, or only its gradient, is not finite."""
+
+    def __init__(self, step, gradient=False):
+        super().__init__()
+        self.left, self.gradient = step, gradient
+
+    def loss(self, model, batch):
+        self.left -= 1
+        loss, outputs = super().loss(model, batch)
+        if self.left == -1:
+            # The root has no finite slope at zero.
+            loss = loss + (0 * loss).sqrt() if self.gradient else loss * float("nan")
+        return loss, outputs
+
+
+@pytest.mark.parametrize(
+    ("gradient", "what"),
+    [(False, "the loss of step 27 is nan"), (True, "the norm of the gradient of step 27 is nan")],
+)
+def test_a_run_that_breaks_leaves_its_last_good_state(task, dense, tmp_path, gradient, what):
+    state, seen = tmp_path / "state.safetensors", []
+
+    def run(task):
+        model = copy.deepcopy(dense)
+        train(
+            model, task, 40, pruner=GMP(prunable_weights(model), 0.9, 40), state_file=state,
+            rng=np.random.default_rng(0), on_step=lambda row: seen.append(row), state_every=10,
+        )  # fmt: skip
+
+    with pytest.raises(FloatingPointError, match=f"{what}; the last good state is in .*ors"):
+        run(Breaking(27, gradient))
+    seen.clear()
+    run(task)
+    assert [row["step"] for row in seen] == list(range(20, 40))
+    assert np.isfinite([row["loss"] for row in seen]).all()
+    assert not state.exists()
+
+
+def test_a_run_that_breaks_says_where_no_state_is(task, dense, tmp_path):
+    with pytest.raises(FloatingPointError, match="step 3 is nan; no state of the run was kept"):
+        prune(dense, Breaking(3), "gmp", 0.9, steps=10)
+    with pytest.raises(FloatingPointError, match="step 3 is nan; no state was written to .* yet"):
+        prune(dense, Breaking(3), "gmp", 0.9, steps=10, state_file=tmp_path / "state")
