@@ -4,6 +4,7 @@
     python tests/benchmarks/pruning_study.py methods       all of them, four sparsities, five folds
     python tests/benchmarks/pruning_study.py long          the best on dev, 2,000 steps, to .99
     python tests/benchmarks/pruning_study.py error-term    the same with and without D
+    python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
     python tests/benchmarks/pruning_study.py widths        64, 128 and 256 units a layer
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
@@ -21,17 +22,32 @@ from pathlib import Path
 import numpy as np
 from image_task import ImageBench
 
+from cspkit.asr.task import DENSE_STEPS
 from cspkit.pruning import PRUNERS
 from cspkit.study import compare, cost_ratio, entry, read_rows, tune, tuned
-from cspkit.teach.digit_bench import EMBEDDED_STEPS, DigitBench
+from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
-    "tune", "methods", "long", "error-term", "speakers", "widths", "small-dense", "second-task",
+    "tune", "methods", "long", "error-term", "ablation", "speakers", "widths", "small-dense",
+    "second-task",
 )  # fmt: skip
 REFERENCES = ["dense", "dense+"]
 FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
 STEPS, LONG_STEPS, TRIALS = 600, 2000, 10
+# One choice of csp at a time, away from the shipped one.
+CHANGES = (
+    {"measurement": "identity"},
+    {"measurement": "activations"},
+    {"measurement": "activations", "updates": 3},
+    {"measurement": "sketch", "updates": 3},
+    {"power": 1.0},
+    {"threshold": "firm"},
+    {"threshold": "soft"},
+    {"budget": "uniform"},
+    {"rho": 0.01},
+    {"mu": 0.0},
+)
 
 
 class Study:
@@ -82,6 +98,14 @@ class Study:
             longer = argparse.Namespace(**vars(self.call) | {"steps": steps})
             Study(longer).compare("error-term", [without], [0.95, 0.98], seeds)
 
+    def ablation(self):
+        settings = tuned(self.file("tuning"))["csp"]
+        entries = [entry("csp", **settings)]
+        for change in CHANGES:
+            name = "csp-D" if change.get("mu") == 0 else "csp"
+            entries.append(entry(name, **(settings | change)))
+        self.compare("ablation", entries, [0.95, 0.98], [0, 1, 2])
+
     def run(self, study):
         if study == "tune":
             self.tune(["dense+", *PRUNERS])
@@ -92,6 +116,8 @@ class Study:
             self.compare(study, methods, [0.95, 0.98, 0.99], [0, 1, 2], steps=LONG_STEPS)
         elif study == "error-term":
             self.error_term()
+        elif study == "ablation":
+            self.ablation()
         elif study == "speakers":
             bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
             methods = [*REFERENCES, *FEW]
@@ -116,7 +142,7 @@ def main():
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (%(default)s)")
     parser.add_argument("--results", type=Path, default=ROOT / "data" / "results")
-    parser.add_argument("--dense-steps", type=int, default=EMBEDDED_STEPS)
+    parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS)
     parser.add_argument("--steps", type=int, help="in place of the study's own, to try it out")
     parser.add_argument("--seeds", type=int, help="only so many, to try it out")
     parser.add_argument("--trials", type=int, default=TRIALS, help="of tuning (%(default)s)")
