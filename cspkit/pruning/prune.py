@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cspkit.pruning.csp import CSP
 from cspkit.pruning.gmp import GMP
-from cspkit.training import Task, train
+from cspkit.training import Task, Watcher, train
 
 PRUNERS = {"gmp": GMP, "csp": CSP}
 PRUNABLE_TYPES = (nn.Linear, nn.LSTM, nn.GRU, nn.RNN, nn.Conv1d)
@@ -105,7 +105,7 @@ def prune(
     mu: float | None = None,
     layers: Sequence[str] | None = None,
     rng: np.random.Generator | None = None,
-    on_step: Callable[[dict[str, float]], bool | None] | None = None,
+    on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
     **settings,
 ) -> Pruned:
@@ -130,7 +130,7 @@ def prune(
         See `prunable_weights`.
     rng : np.random.Generator, optional
         Source of the batches; seed 0 where it is not given.
-    on_step : callable, optional
+    on_step : callable or sequence of such
         Called after every step with its row of the log.
     state_file : str or Path, optional
         Where the state of the run is kept, so that it goes on after a kill, see
