@@ -1,7 +1,7 @@
 """The state of a training run on disk, so that a run that was killed goes on to the bit.
 
-One safetensors file holds the model, the moments of Adam, what the pruner and the watcher of the
-steps remember, and the log.
+One safetensors file holds the model, the moments of Adam, what the pruner and the watchers of
+the steps remember, and the log.
 The batches need no storing: a resumed run draws those it has seen again from the same generator.
 """
 
@@ -25,8 +25,7 @@ def save_state(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Adam,
-    pruner: object | None,
-    watcher: object | None,
+    parts: dict[str, object],
     log: list[dict[str, float]],
     run: dict[str, object],
 ) -> None:
@@ -37,10 +36,9 @@ def save_state(
     path : Path
     model : nn.Module
     optimizer : torch.optim.Adam
-    pruner : Pruner or None
-        Its `state` is stored.
-    watcher : object or None
-        What is called after each step; its `state` is stored, too.
+    parts : dict
+        What else remembers something between steps, by name: the pruner, watchers of the steps.
+        Their `state` is stored.
     log : list of dict
     run : dict
         What makes this run what it is; `load_state` compares it.
@@ -48,9 +46,8 @@ def save_state(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{name}": moments[name] for name in MOMENTS}
-    for prefix, part in (("pruner", pruner), ("watcher", watcher)):
-        if part is not None:
-            tensors |= {f"{prefix}.{name}": tensor for name, tensor in part.state().items()}
+    for name, part in parts.items():
+        tensors |= {f"{name}.{key}": tensor for key, tensor in part.state().items()}
     tensors["torch_generator"] = torch.get_rng_state()  # dropout draws from it
     metadata = {"format": FORMAT, "log": json.dumps(log), "run": json.dumps(run)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +60,10 @@ def load_state(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Adam,
-    pruner: object | None,
-    watcher: object | None,
+    parts: dict[str, object],
     run: dict[str, object],
 ) -> list[dict[str, float]]:
-    """Put a stored state back into model, optimizer, pruner and watcher; return the log.
+    """Put a stored state back into model, optimizer and the other parts; return the log.
 
     Raises
     ------
@@ -98,34 +94,31 @@ def load_state(
         state["state"].setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict(state)
     torch.set_rng_state(tensors["torch_generator"])
-    for prefix, part in (("pruner.", pruner), ("watcher.", watcher)):
-        if part is not None:
-            part.load_state(_part(tensors, prefix))
+    for name, part in parts.items():
+        part.load_state(_part(tensors, f"{name}."))
     return json.loads(metadata["log"])
 
 
-def fingerprint(
-    model: nn.Module, pruner: object | None, watcher: object | None, rng: np.random.Generator
-) -> dict:
-    """What tells one run from another: first weights, method and settings, generator.
+def fingerprint(model: nn.Module, parts: dict[str, object], rng: np.random.Generator) -> dict:
+    """What tells one run from another: first weights, methods and settings, generator.
 
     Raises
     ------
     ValueError
-        If the pruner cannot say what it remembers, so that no resumed run could be right.
+        If a part cannot say what it remembers, so that no resumed run could be right.
     """
-    if pruner is not None and not all(hasattr(pruner, n) for n in ("state", "settings")):
-        raise ValueError(
-            f"pruner is a {type(pruner).__name__} without `state` and `settings`: "
-            "expected both where state_file is given"
-        )
+    for name, part in parts.items():
+        if not all(hasattr(part, n) for n in ("state", "settings")):
+            raise ValueError(
+                f"{name} is a {type(part).__name__} without `state` and `settings`: "
+                "expected both where state_file is given"
+            )
     weights = hashlib.sha256()
     for tensor in model.state_dict().values():
         weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return {
         "weights": weights.hexdigest(),
-        "method": None if pruner is None else [type(pruner).__name__, pruner.settings],
-        "watcher": None if watcher is None else [type(watcher).__name__, watcher.settings],
+        "method": {name: [type(part).__name__, part.settings] for name, part in parts.items()},
         "generator": json.dumps(rng.bit_generator.state, default=lambda array: array.tolist()),
     }
 

@@ -7,7 +7,7 @@ the compression-error term mu * D(reference || model) is an argument, so open to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 import cspkit.threads  # noqa: F401
 from cspkit.progress import progress
 from cspkit.resume import fingerprint, load_state, save_state
+
+Watcher = Callable[[dict[str, float]], bool | None]
 
 
 @runtime_checkable
@@ -80,7 +82,7 @@ def train(
     rate: float = 3e-3,
     schedule: str = "one-cycle",
     clip: float = 5.0,
-    on_step: Callable[[dict[str, float]], bool | None] | None = None,
+    on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
     state_every: int = 200,
 ) -> list[dict[str, float]]:
@@ -114,10 +116,10 @@ def train(
         For training from scratch, and for going on from a trained model, see `rate_factor`.
     clip : float
         Bound on the norm of the gradient.
-    on_step : callable, optional
-        Called after every step with its row of the log, for live plots and records. If it
-        returns True the run ends there. A method `finish` that it may have is called after the
-        last step, before that of the pruner; what it remembers is kept in `state_file` where it
+    on_step : callable or sequence of such
+        Called after every step with its row of the log, for live plots and records. If one
+        returns True the run ends there. A method `finish` that one may have is called after the
+        last step, before that of the pruner; what one remembers is kept in `state_file` where it
         has `state`, `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has.
     state_file : str or Path, optional
         Where the state of the run is kept, so that a run that was killed goes on where it was,
@@ -146,12 +148,15 @@ def train(
     log: list[dict[str, float]] = []
     outputs_of = getattr(task, "reference_outputs", lambda *given: task.loss(*given)[1])
     run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
-    watcher = on_step if hasattr(on_step, "state") else None
+    watchers = [on_step] if callable(on_step) else list(on_step or ())
+    parts = {f"watcher{i}": w for i, w in enumerate(watchers) if hasattr(w, "state")}
+    if pruner is not None:
+        parts["pruner"] = pruner
     if state_file is not None:
-        run |= fingerprint(model, pruner, watcher, rng)
+        run |= fingerprint(model, parts, rng)
     batches = task.batches("train", rng)
     if state_file is not None and Path(state_file).is_file():
-        log = load_state(Path(state_file), model, optimizer, pruner, watcher, run)
+        log = load_state(Path(state_file), model, optimizer, parts, run)
         next(islice(batches, len(log) - 1, None), None)  # those that it has seen
     for step in progress(range(len(log), steps), "pruning" if pruner else "training"):
         batch = next(batches)
@@ -189,14 +194,16 @@ def train(
             "sparsity": pruner.sparsity if pruner is not None else 0.0,
         }
         log.append(row)
-        if on_step is not None and on_step(row):
+        wishes = [watch(row) for watch in watchers]  # all of them see the row
+        if any(wishes):
             break
         if state_file is not None and (step + 1) % state_every == 0:
-            save_state(Path(state_file), model, optimizer, pruner, watcher, log, run)
+            save_state(Path(state_file), model, optimizer, parts, log, run)
     if state_file is not None:
         Path(state_file).unlink(missing_ok=True)
-    if hasattr(on_step, "finish"):
-        on_step.finish()
+    for watch in watchers:
+        if hasattr(watch, "finish"):
+            watch.finish()
     if pruner is not None:
         pruner.finish()
     model.eval()

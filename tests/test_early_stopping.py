@@ -34,15 +34,10 @@ def run(figures, steps=STEPS, every=10, **options):
     stopper = EarlyStopping(task, model, every=every, **options)
     seen = []
 
-    class Watch:  # with what the loop asks of a watcher
-        def __call__(self, row):
-            seen.append(weights(model).clone())
-            return stopper(row)
+    def watch(row):
+        seen.append(weights(model).clone())
 
-        def finish(self):
-            stopper.finish()
-
-    log = train(model, task, steps, rng=np.random.default_rng(0), on_step=Watch())
+    log = train(model, task, steps, rng=np.random.default_rng(0), on_step=[watch, stopper])
     return stopper, log, weights(model), seen
 
 
@@ -109,16 +104,11 @@ def test_a_pruned_model_has_its_final_sparsity_and_the_best_weights(method):
     stopper = EarlyStopping(task, model, every=5, first=pruner.end + 5)
     seen = {}
 
-    class Watch(EarlyStopping):
-        def __init__(self): ...
-        def __call__(self, row):
-            seen[row["step"]] = weights(model).clone()
-            return stopper(row)
+    def watch(row):
+        seen[row["step"]] = weights(model).clone()
 
-        def finish(self):
-            stopper.finish()
-
-    train(model, task, STEPS, pruner=pruner, rng=np.random.default_rng(0), on_step=Watch())
+    watchers = [stopper, watch]
+    train(model, task, STEPS, pruner=pruner, rng=np.random.default_rng(0), on_step=watchers)
     assert stopper.best["step"] == 49
     assert torch.equal(weights(model), seen[49])
     nonzero = sum(int((w != 0).sum()) for w in pruner.weights.values())
@@ -170,11 +160,11 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, kill_after):
 def test_a_state_of_a_run_with_other_stopping_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         resumable(tmp_path / "state", kill_after=20)
-    with pytest.raises(ValueError, match="its watcher is"):
+    with pytest.raises(ValueError, match="its method is"):
         resumable(tmp_path / "state", patience=4)
     task = Blobs()
     model, rng = task.new_model(), np.random.default_rng(0)
-    with pytest.raises(ValueError, match="its watcher is"):
+    with pytest.raises(ValueError, match="its method is"):
         train(model, task, 300, rng=rng, rate=1e-2, state_file=tmp_path / "state")
 
 

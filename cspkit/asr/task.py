@@ -227,11 +227,13 @@ class DigitTask:
             log_p, log_reference, reduction="batchmean", log_target=True
         )
 
+    _transcribe = staticmethod(transcribe)
+
     @torch.no_grad()
     def evaluate(self, model: Transducer, split: str) -> dict[str, float]:
         """Return `wer`, the word error rate, and `loss`, the cost per word in nats."""
         strings = self.corpus.strings(split, self.fold)
-        hypotheses = transcribe(model, [u.features for u in strings])
+        hypotheses = self._transcribe(model, [u.features for u in strings])
         costs, words = 0.0, 0
         for batch in self.batches(split, np.random.default_rng(0)):
             per_word, _ = self.loss(model, batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,7 +21,7 @@ from cspkit.pruning.l1_prox import L1Prox
 from cspkit.pruning.narang import Narang
 from cspkit.pruning.oneshot import OneShot
 from cspkit.pruning.rigl import RigL
-from cspkit.training import Task, train
+from cspkit.training import Task, Watcher, train
 
 PRUNERS = {
     "oneshot": OneShot,
@@ -156,7 +156,7 @@ def prune(
     mu: float | None = None,
     layers: Sequence[str] | None = None,
     rng: np.random.Generator | None = None,
-    on_step: Callable[[dict[str, float]], bool | None] | None = None,
+    on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
     **settings,
 ) -> Pruned:
@@ -181,7 +181,7 @@ def prune(
         See `prunable_weights`.
     rng : np.random.Generator, optional
         Source of the batches; seed 0 where it is not given.
-    on_step : callable, optional
+    on_step : callable or sequence of such
         Called after every step with its row of the log.
     state_file : str or Path, optional
         Where the state of the run is kept, so that it goes on after a kill, see

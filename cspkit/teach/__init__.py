@@ -2,6 +2,7 @@
 
 from cspkit.teach import checks  # registers them
 from cspkit.teach.check import check, exercises, verdict
+from cspkit.teach.live import LivePlot
 from cspkit.teach.plots import style
 
-__all__ = ["check", "checks", "exercises", "style", "verdict"]
+__all__ = ["LivePlot", "check", "checks", "exercises", "style", "verdict"]

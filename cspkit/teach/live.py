@@ -1,0 +1,120 @@
+"""A figure of a training run that grows while the run goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from cspkit.early_stopping import EarlyStopping
+from cspkit.teach.plots import BLUE, GREEN, ORANGE, reference_line
+
+
+class LivePlot:
+    """Plot loss, divergence and sparsity of a run, to be given to `train` as `on_step`.
+
+    In a notebook the figure is drawn anew every `every` steps, in the place of the one before.
+    With `CSPKIT_PROGRESS=0`, as where notebooks are executed to be committed, it is drawn once,
+    when the run has ended; outside notebooks, too, and it is not shown then. Nothing is written
+    to stderr.
+
+    Parameters
+    ----------
+    every : int
+        Steps between two drawings, and steps that the thick line of the loss is the mean of.
+    reference : float, optional
+        A loss to compare with, that of the dense model say: a dashed line.
+    stopping : EarlyStopping, optional
+        Where the figures of the dev part come from; `train` is to be given it, too, before this.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Of the log.
+    figure : Figure or None
+        As last drawn.
+
+    Raises
+    ------
+    ValueError
+        If `every` is not a positive integer.
+
+    Examples
+    --------
+    >>> train(model, task, 600, rng=rng, on_step=LivePlot())  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int = 50,
+        reference: float | None = None,
+        stopping: EarlyStopping | None = None,
+    ) -> None:
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every is {every!r}: expected a positive integer")
+        self.every, self.reference, self.stopping = every, reference, stopping
+        self.rows: list[dict[str, float]] = []
+        self.figure: plt.Figure | None = None
+        self._in_notebook = "ipykernel" in sys.modules
+        self._live = self._in_notebook and os.environ.get("CSPKIT_PROGRESS") != "0"
+        self._shown = None
+
+    def __call__(self, row: dict[str, float]) -> None:
+        """Take the row of a step."""
+        self.rows.append(row)
+        if self._live and (row["step"] + 1) % self.every == 0:
+            self._show()
+
+    def finish(self) -> None:
+        """Draw the whole run."""
+        if self.rows:
+            self._show()
+
+    def _show(self) -> None:
+        self.figure = self._draw()
+        plt.close(self.figure)  # or the notebook shows it a second time, under the cell
+        if not self._in_notebook:
+            return
+        from IPython.display import display
+
+        if self._shown is None:
+            self._shown = display(self.figure, display_id=True)
+        else:
+            self._shown.update(self.figure)
+
+    def _draw(self) -> plt.Figure:
+        pruned = any(row["sparsity"] > 0 for row in self.rows)
+        figure, panels = plt.subplots(1, 1 + pruned, squeeze=False)
+        step = np.array([row["step"] + 1 for row in self.rows])
+        loss = np.array([row["loss"] for row in self.rows])
+        axes = panels[0, 0]
+        axes.plot(step, loss, color=BLUE, alpha=0.25, linewidth=0.8)
+        axes.plot(*_means(step, loss, self.every), color=BLUE, label="training loss")
+        divergence = np.array([row["divergence"] for row in self.rows])
+        if divergence.any():
+            means = _means(step, divergence, self.every)
+            axes.plot(*means, color=ORANGE, linestyle="-.", label="divergence D")
+        if self.stopping is not None and self.stopping.rows:
+            seen = [(r["step"] + 1, r[self.stopping.metric]) for r in self.stopping.rows]
+            label = f"{self.stopping.split} {self.stopping.metric}"
+            axes.plot(*zip(*seen, strict=True), "o-", color=GREEN, label=label)
+        if self.reference is not None:
+            reference_line(axes, self.reference, "reference")
+        axes.set(xlabel="step", ylabel="loss in nats", yscale="log")
+        axes.legend()
+        if pruned:
+            sparsity = [100 * row["sparsity"] for row in self.rows]
+            panels[0, 1].plot(step, sparsity, color=BLUE)
+            panels[0, 1].set(xlabel="step", ylabel="zeros / prunable weights in %", ylim=(0, 100))
+        return figure
+
+
+def _means(step: np.ndarray, values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of `values` over `count` steps in a row, each at its last step."""
+    ends = np.arange(count, len(step) + 1, count)
+    if len(ends) == 0 or ends[-1] < len(step):
+        ends = np.append(ends, len(step))
+    return step[ends - 1], np.array([values[max(0, e - count) : e].mean() for e in ends])
