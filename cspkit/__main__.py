@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", doctor, "Examine this machine and this installation.")
 
     sub = add("train", train_command, "Train a dense recogniser on the embedded corpus.")
-    add_run(sub, 3000, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
+    add_run(sub, 3400, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
     sub.add_argument(
         "--fold", type=int, default=0, help="0 to 4, the takes tested on (%(default)s)"
     )

@@ -13,7 +13,7 @@ from cspkit.asr.warping import warped
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random variation of MFCC features.
+    """Random variation of MFCC features; what is not asked for is off.
 
     Noise at a signal-to-noise ratio and frequency masks need bands: the coefficients go back
     through the inverse DCT to a log mel spectrum, smooth since most coefficients are cut off,
@@ -58,11 +58,11 @@ class Augmentation:
     ICML workshop on deep learning for audio, speech and language processing, 2013 (warp).
     """
 
-    speed: float = 0.2
-    channel: float = 0.4
-    noise: float = 0.2
+    speed: float = 0.0
+    channel: float = 0.0
+    noise: float = 0.0
     gain: float = 0.0
-    warp: float = 0.1
+    warp: float = 0.0
     snr: tuple[float, float] | None = None
     frequency_masks: tuple[int, int] = (0, 0)
     time_masks: tuple[int, int] = (0, 0)

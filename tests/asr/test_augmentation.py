@@ -7,9 +7,10 @@ import pytest
 from cspkit.asr import Augmentation, DigitTask, add_noise, load_audio, load_spoken_digits, mfcc
 from cspkit.asr.augmentation import masked, noisy_bands, resampled
 from cspkit.asr.features import cepstra, smoothed_bands
+from cspkit.asr.task import AUGMENTATION
+from cspkit.asr.warping import warped
 
 FSDD = os.environ.get("CSPKIT_FSDD")
-OFF = {"speed": 0.0, "channel": 0.0, "noise": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +22,20 @@ def test_the_defaults_are_the_recipe_of_the_recorded_checkpoints(digit):
     # The steps written out, with draws in this order and no others.
     scale = np.linspace(1, 2, 13).astype(np.float32)
     rng, own = np.random.default_rng(5), np.random.default_rng(5)
-    varied = Augmentation()(digit, scale, rng)
-    expected = resampled([digit], own.uniform(0.85, 1.15, size=1))[0]
-    offset = 0.2 * own.standard_normal(13, dtype=np.float32)
-    noise = 0.2 * own.standard_normal(expected.shape, dtype=np.float32)
-    assert np.array_equal(varied, expected + (offset + noise) * scale)
+    varied = AUGMENTATION(digit, scale, rng)
+    expected = resampled([digit], own.uniform(0.8, 1.2, size=1))[0]
+    expected = warped(expected, own.uniform(0.88, 1.12))
+    offset = 0.5 * own.standard_normal(13, dtype=np.float32)
+    noise = 0.3 * own.standard_normal(expected.shape, dtype=np.float32)
+    expected = masked(expected + (offset + noise) * scale, 1, 5, own)
+    assert np.array_equal(varied, expected)
     assert rng.random() == own.random()
     assert varied.dtype == np.float32
 
 
 def test_gain_shifts_the_first_coefficient_by_decibels(digit):
     rng, scale = np.random.default_rng(0), np.ones(13, np.float32)
-    shifts = [Augmentation(**OFF, gain=6.0)(digit, scale, rng) - digit for _ in range(300)]
+    shifts = [Augmentation(gain=6.0)(digit, scale, rng) - digit for _ in range(300)]
     assert max(np.abs(s[:, 1:]).max() for s in shifts) < 1e-4
     assert max(np.ptp(s[:, 0]) for s in shifts) < 1e-3
     gains = np.array([s[0, 0] for s in shifts]) / np.sqrt(128)
@@ -52,7 +55,7 @@ def test_time_masks_hide_frames_and_nothing_else(digit):
     mean = digit.mean(axis=0)
     hidden = []
     for _ in range(200):
-        varied = Augmentation(**OFF, time_masks=(2, 4))(digit, scale, rng)
+        varied = Augmentation(time_masks=(2, 4))(digit, scale, rng)
         changed = np.abs(varied - digit).max(axis=1) > 1e-4
         np.testing.assert_allclose(varied[changed], np.tile(mean, (changed.sum(), 1)), atol=1e-3)
         hidden.append(changed)
@@ -72,7 +75,7 @@ def test_frequency_masks_flatten_bands_over_time():
 
 def test_frequency_masks_take_variation_away(digit):
     rng, scale = np.random.default_rng(0), np.ones(13, np.float32)
-    everything = Augmentation(**OFF, frequency_masks=(40, 128))(digit, scale, rng)
+    everything = Augmentation(frequency_masks=(40, 128))(digit, scale, rng)
     assert everything.std(axis=0).max() < 0.2 * digit.std(axis=0).max()
     np.testing.assert_allclose(everything.mean(axis=0), digit.mean(axis=0), atol=1e-2)
 
@@ -96,7 +99,7 @@ def test_snr_option_covers_its_range_and_buries_the_digit(digit):
     change = {
         snr: np.mean(
             [
-                np.abs(Augmentation(**OFF, snr=(snr, snr))(digit, scale, rng) - digit).mean()
+                np.abs(Augmentation(snr=(snr, snr))(digit, scale, rng) - digit).mean()
                 for _ in range(20)
             ]
         )
@@ -213,8 +216,10 @@ def test_only_training_strings_are_varied():
 @pytest.mark.parametrize("n_frames", [1, 2])
 def test_short_features_survive(n_frames):
     features = np.ones((n_frames, 13), np.float32)
-    everything = Augmentation(gain=6, snr=(0, 20), frequency_masks=(2, 30), time_masks=(2, 8))
-    for augmentation in (Augmentation(), everything):
+    everything = Augmentation(
+        speed=0.15, noise=0.2, gain=6, snr=(0, 20), frequency_masks=(2, 30), time_masks=(2, 8)
+    )
+    for augmentation in (AUGMENTATION, everything):
         varied = augmentation(features, np.ones(13), np.random.default_rng(0))
         assert len(varied) >= 1
         assert np.isfinite(varied).all()
