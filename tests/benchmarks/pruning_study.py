@@ -23,7 +23,7 @@ from image_task import ImageBench
 
 from cspkit.pruning import PRUNERS
 from cspkit.study import compare, cost_ratio, entry, read_rows, tune, tuned
-from cspkit.teach.digit_bench import EMBEDDED_STEPS, DigitBench
+from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
@@ -116,7 +116,7 @@ def main():
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (%(default)s)")
     parser.add_argument("--results", type=Path, default=ROOT / "data" / "results")
-    parser.add_argument("--dense-steps", type=int, default=EMBEDDED_STEPS)
+    parser.add_argument("--dense-steps", type=int, help="(those of the embedded checkpoints)")
     parser.add_argument("--steps", type=int, help="in place of the study's own, to try it out")
     parser.add_argument("--seeds", type=int, help="only so many, to try it out")
     parser.add_argument("--trials", type=int, default=TRIALS, help="of tuning (%(default)s)")
