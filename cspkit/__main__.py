@@ -1,4 +1,4 @@
-"""The command line: `python -m cspkit doctor | train | prune | transcribe`.
+"""The command line: `python -m cspkit doctor | train | prune | compare | transcribe`.
 
 Exit codes: 0 it worked, 1 it did not, 2 the call was wrong.
 """
@@ -97,6 +97,29 @@ def prune_command(call: argparse.Namespace) -> int:
     return 0
 
 
+def compare_command(call: argparse.Namespace) -> int:
+    from cspkit.study import summary, table
+    from cspkit.teach.digit_bench import compare_digits
+
+    _writable(call.out)
+    rows = compare_digits(
+        call.methods or (["dense", "gmp", "csp"] if call.quick else None),
+        call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),
+        call.seeds or ([0] if call.quick else [0, 1, 2, 3, 4]),
+        call.steps if call.steps is not None else (150 if call.quick else 600),
+        out=call.out,
+        jobs=call.jobs,
+        tuning=call.tune,
+    )
+    if call.json:
+        lines = json.loads(summary(rows).to_json(orient="records"))
+        print(json.dumps({"out": str(call.out), "summary": lines}))
+    else:
+        print(table(rows))
+        print(f"written: {call.out}")
+    return 0
+
+
 def transcribe_command(call: argparse.Namespace) -> int:
     from cspkit.asr import load_audio, load_transducer, mfcc, transcribe
 
@@ -152,6 +175,13 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    """An integer >= 1."""
+    if _natural(text) == 0:
+        raise argparse.ArgumentTypeError("0 is no integer >= 1")
+    return int(text)
+
+
 def default_model() -> Path:
     """The dense checkpoint that comes with the project."""
     from cspkit.asr.corpus import data_folder
@@ -191,6 +221,28 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--mu", type=float, help="weight of D (the method's own)")
     sub.add_argument("--fold", type=int, help="0 to 4 (that of the model)")
     sub.add_argument("--model", type=Path, help="dense checkpoint (the project's own)")
+
+    sub = add("compare", compare_command, "Compare pruning methods on the embedded corpus.")
+    names = "dense, dense+, small-dense and methods, with +D or -D (all methods)"
+    sub.add_argument("--methods", nargs="+", metavar="NAME", help=names)
+    sub.add_argument("--sparsities", nargs="+", type=float, metavar="S", help="(.8 .9 .95 .98)")
+    sub.add_argument(
+        "--seeds", nargs="+", type=_natural, metavar="I", help="seed i is on fold i (0 1 2 3 4)"
+    )
+    sub.add_argument("--steps", type=int, help="training steps of each run (600)")
+    sub.add_argument("--jobs", type=_positive, default=2, help="runs at a time (%(default)s)")
+    sub.add_argument(
+        "--out", type=Path, default=Path("build/compare.csv"),
+        help="rows; those that are there are kept (%(default)s)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--tune", action="store_true",
+        help="first try ten settings of each method, in place of those recorded",
+    )  # fmt: skip
+    sub.add_argument(
+        "--quick", action="store_true",
+        help="dense, gmp and csp at .95 on fold 0, 150 steps, where nothing else is said",
+    )  # fmt: skip
 
     sub = add("transcribe", transcribe_command, "Print the digits spoken in audio files.")
     sub.add_argument("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")

@@ -22,7 +22,7 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize("command", ["doctor", "train", "prune", "transcribe"])
+@pytest.mark.parametrize("command", ["doctor", "train", "prune", "compare", "transcribe"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -70,6 +70,11 @@ def test_train_then_prune(tmp_path, capsys):
         (["train", "--steps", "0"], "steps is 0"),
         (["train", "--fold", "7"], "fold is 7"),
         (["prune", "--sparsity", "1.2", "--out", "a/b/c"], "sparsity is 1.2"),
+        (["compare", "--methods", "magic"], "method is 'magic': expected one of dense"),
+        (["compare", "--sparsities", "1.2"], "sparsities has 1.2"),
+        (["compare", "--seeds", "5"], "seeds has 5: expected 0 to 4"),
+        (["compare", "--steps", "0"], "steps is 0"),
+        (["compare", "--out", "."], "expected a file name"),
         (["transcribe", "none.wav"], "none.wav: no such file"),
     ],
 )
@@ -78,6 +83,29 @@ def test_a_wrong_call_is_code_2_and_writes_nothing(tmp_path, monkeypatch, capsys
     assert main(call) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_compare_prints_the_table_of_what_it_wrote(tmp_path, capsys):
+    out = tmp_path / "rows.csv"
+    call = ["compare", "--quick", "--steps", "2", "--jobs", "1", "--out", str(out)]
+    assert main([*call, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["out"] == str(out)
+    by_method = {line["method"]: line for line in answer["summary"]}
+    assert set(by_method) == {"dense", "gmp", "csp"}
+    assert by_method["csp"]["verdict"] == "" and by_method["gmp"]["verdict"]
+    written = out.read_text()
+    assert main(call) == 0
+    assert f"{100 * by_method['gmp']['rate']:.2f}" in capsys.readouterr().out
+    assert out.read_text() == written
+
+
+@pytest.mark.parametrize("option", [["--jobs", "0"], ["--seeds", "-1"], ["--steps", "many"]])
+def test_compare_names_the_option_that_is_no_number(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *option])
+    assert stop.value.code == 2
+    assert option[0] in capsys.readouterr().err
 
 
 def test_the_exit_code_reaches_the_shell(tmp_path):

@@ -52,8 +52,9 @@ def default_space(one: Entry) -> dict[str, BaseDistribution]:
     if one.mu > 0:
         space["mu"] = _interval(one.mu, *MUS)
     for name, default in (settings_of(one.method) | dict(one.settings)).items():
-        if name in INTERVALS:
-            space[name] = _interval(default, *INTERVALS[name])
+        low, high, log = INTERVALS.get(name, (0, 0, False))
+        if high and not (log and default == 0):  # 0 on a logarithmic scale: switched off
+            space[name] = _interval(default, low, high, log)
         elif name in CHOICES:
             space[name] = _choice(default, CHOICES[name])
     return space

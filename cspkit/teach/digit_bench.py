@@ -8,11 +8,13 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 
 from cspkit.asr import (
     DigitTask,
     Transducer,
     TransducerConfig,
+    checkpoint_facts,
     load_spoken_digits,
     load_transducer,
     save_transducer,
@@ -20,6 +22,9 @@ from cspkit.asr import (
 from cspkit.asr.corpus import N_FOLDS, data_folder
 from cspkit.asr.task import DENSE_STEPS
 from cspkit.asr.transducer import CHARACTERS
+from cspkit.pruning import PRUNERS
+from cspkit.study import compare, tune, tuned
+from cspkit.study.grid import grid
 from cspkit.training import train
 
 
@@ -30,8 +35,8 @@ class DigitBench:
     Attributes
     ----------
     models : str
-        Folder where dense checkpoints are kept. The embedded checkpoint serves where it is the
-        one that is asked for.
+        Folder where dense checkpoints are kept. An embedded checkpoint serves where it was made
+        by the command that would make the one that is asked for.
     dense_steps : int
         Steps of the dense training.
     width : int
@@ -87,9 +92,12 @@ class DigitBench:
 
     def checkpoint(self, seed: int) -> Path:
         """File of the dense model of a seed."""
-        embedded = data_folder() / "models" / f"dense_fold{seed}.safetensors"
-        if replace(self, models="build") == DigitBench() and embedded.is_file():
-            return embedded
+        path = data_folder() / "models" / f"dense_fold{seed}.safetensors"
+        usual = (self.config, self.split) == (TransducerConfig(), "takes")
+        if usual and path.is_file():
+            command = f"python -m cspkit train --fold {seed} --seed {seed} --steps "
+            if checkpoint_facts(path).get("command") == f"{command}{self.dense_steps}":
+                return path
         return Path(self.models) / f"{self.name}-seed{seed}.safetensors"
 
     def fold(self, seed: int) -> int | str:
@@ -115,3 +123,50 @@ class DigitBench:
         path = self.checkpoint(seed)
         model = self._trained(seed, path.with_name(path.name + ".state"))
         save_transducer(model, path, fold=self.fold(seed), seed=seed, steps=self.dense_steps)
+
+
+def compare_digits(
+    methods: Sequence[str] | None,
+    sparsities: Sequence[float],
+    seeds: Sequence[int],
+    steps: int,
+    *,
+    out: Path,
+    jobs: int | None = None,
+    tuning: bool = False,
+) -> pd.DataFrame:
+    """Compare pruning methods on the embedded corpus, from dense models made where missing.
+
+    Parameters
+    ----------
+    methods : sequence of str, optional
+        Names as `cspkit.study.entry` reads them; all where they are not given.
+    sparsities, seeds, steps, out, jobs
+        See `cspkit.study.compare`.
+    tuning : bool
+        Whether settings are looked for, in trials that go to a file beside `out`. Else they are
+        those of the recorded tuning, where it has the method, or the method's own.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    ValueError
+        If an argument is wrong, before anything is trained.
+    """
+    bench = DigitBench()
+    methods = methods or ["dense", "dense+", *PRUNERS]
+    runs = grid(methods, sparsities, seeds, steps, {})
+    for seed in seeds:
+        bench.fold(seed)
+    bench.prepare(seeds, jobs)
+    trials = data_folder() / "results" / "pruning_tuning.csv"
+    if tuning:
+        trials = out.with_name(f"{out.stem}_tuning.csv")
+        names = {run.entry.name: None for run in runs if run.steps and run.entry.rate}
+        bench.prepare([0], jobs)
+        tune(bench, list(names), out=trials, steps=steps, jobs=jobs)
+    settings = tuned(trials) if trials.is_file() else {}
+    return compare(bench, methods, sparsities, seeds, steps, out=out, settings=settings, jobs=jobs)

@@ -244,3 +244,9 @@ def test_the_table_has_a_part_for_each_task():
     text = table(pd.concat([rows.assign(task="first"), rows.assign(task="second")]))
     assert text.count("test wer in per cent") == 2
     assert "+" not in text  # no dense model, no excess
+
+
+def test_the_table_of_one_seed_says_what_it_leaves_out():
+    rows = study({CSP: 0.02, GMP: 0.06}, seeds=2)
+    assert "seeds and utterances resampled" in table(rows)
+    assert "one seed cannot tell" in table(rows[rows["seed"] == 0])

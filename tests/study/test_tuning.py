@@ -113,6 +113,7 @@ def test_settings_of_a_base_class_count_where_keywords_are_handed_on(monkeypatch
     space = default_space(entry("closed"))
     assert set(space) == {"rate", "rho"}
     assert space["rho"].high == 0.5  # widened, so that the default is in it
+    assert "rho" not in default_space(entry("closed", rho=0.0))  # switched off
 
 
 def test_a_trial_that_diverges_is_recorded_and_never_best(tmp_path):
