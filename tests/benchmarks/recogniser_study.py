@@ -24,6 +24,7 @@ from cspkit.training import train
 
 DATA = Path(__file__).parents[2] / "data"
 SHORT = 1500
+CHARACTER_STEPS = 2000  # each three times as long, since lattices are larger
 CURVE_EVERY = 250
 
 
@@ -43,7 +44,9 @@ def runs(study):
             for w in (16, 32, 64, 128, 192)
             for f in range(3)
         ]
-    return [{"fold": f, "seed": f, "steps": DENSE_STEPS, "units": "characters"} for f in range(3)]
+    return [
+        {"fold": f, "seed": f, "steps": CHARACTER_STEPS, "units": "characters"} for f in range(3)
+    ]
 
 
 class Curve:
