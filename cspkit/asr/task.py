@@ -17,7 +17,7 @@ from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.scoring import utterance_errors, word_error_rate
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
-AUGMENTATION = Augmentation(speed=0.2, warp=0.12, channel=0.5, noise=0.3, time_masks=(1, 5))
+AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)
 DENSE_STEPS = 3400  # of training the recorded dense models, under three minutes of one core
 
 
