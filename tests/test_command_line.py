@@ -71,6 +71,9 @@ def test_train_then_prune(tmp_path, capsys):
         (["train", "--fold", "7"], "fold is 7"),
         (["prune", "--sparsity", "1.2", "--out", "a/b/c"], "sparsity is 1.2"),
         (["transcribe", "none.wav"], "none.wav: no such file"),
+        (["train", "--device", "cuda:99"], "--device is 'cuda:99', which torch cannot use: "),
+        (["prune", "--device", "abacus"], "--device is 'abacus', which torch cannot use: "),
+        (["transcribe", "none.wav", "--device", "meta"], "--device is 'meta', which torch cannot"),
     ],
 )
 def test_a_wrong_call_is_code_2_and_writes_nothing(tmp_path, monkeypatch, capsys, call, message):

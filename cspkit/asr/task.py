@@ -37,6 +37,11 @@ class Batch:
     targets: Tensor
     target_lengths: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        parts = (self.features, self.feature_lengths, self.targets, self.target_lengths)
+        return Batch(*(part.to(device) for part in parts))
+
 
 def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
     """Sort utterances by length and pad them to a batch.
@@ -185,8 +190,8 @@ class DigitTask:
         Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network",
         arXiv:1503.02531.
         """
-        frame = torch.arange(outputs.shape[1])[:, None]
-        label = torch.arange(outputs.shape[2])
+        frame = torch.arange(outputs.shape[1], device=outputs.device)[:, None]
+        label = torch.arange(outputs.shape[2], device=outputs.device)
         valid = (frame < (batch.feature_lengths // self.config.stack)[:, None, None]) & (
             label <= batch.target_lengths[:, None, None]
         )
@@ -205,7 +210,7 @@ class DigitTask:
         hypotheses = self._transcribe(model, [u.features for u in strings])
         costs, words = 0.0, 0
         for batch in self.batches(split, np.random.default_rng(0)):
-            per_word, _ = self.loss(model, batch)
+            per_word, _ = self.loss(model, batch.to(model.device))
             costs += per_word.item() * len(batch.targets)
             words += len(batch.targets)
         return {
