@@ -48,8 +48,9 @@ def train_command(call: argparse.Namespace) -> int:
     from cspkit.training import train
 
     _writable(call.out)
+    device = _usable(call.device)
     task = DigitTask(fold=call.fold, curriculum=call.steps)
-    model = task.new_model(call.seed)
+    model = task.new_model(call.seed).to(device)
     start = time.perf_counter()
     state_file = call.out.with_name(call.out.name + ".state")
     train(model, task, call.steps, rng=np.random.default_rng(call.seed), state_file=state_file)
@@ -68,8 +69,9 @@ def prune_command(call: argparse.Namespace) -> int:
     from cspkit.pruning import prune
 
     _writable(call.out)
+    device = _usable(call.device)
     path = call.model or default_model()
-    dense = load_transducer(path)
+    dense = load_transducer(path).to(device)
     fold = call.fold if call.fold is not None else int(checkpoint_facts(path).get("fold", 0))
     task = DigitTask(fold=fold, config=dense.config)
     start = time.perf_counter()
@@ -123,7 +125,8 @@ def compare_command(call: argparse.Namespace) -> int:
 def transcribe_command(call: argparse.Namespace) -> int:
     from cspkit.asr import load_audio, load_transducer, mfcc, transcribe
 
-    model = load_transducer(call.model or default_model())
+    device = _usable(call.device)
+    model = load_transducer(call.model or default_model()).to(device)
     heard = []
     for file in call.files:
         waveform, sample_rate = load_audio(file)
@@ -168,6 +171,18 @@ def _writable(out: Path) -> None:
         raise PermissionError(f"--out is {out}, but {folder} cannot be written to")
 
 
+def _usable(device: str) -> str:
+    """Return the name of a device; ValueError where torch cannot compute on it here."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device is {device!r}, which torch cannot use: {reason}") from None
+    return device
+
+
 def _natural(text: str) -> int:
     """An integer >= 0; argparse names the argument where it is none."""
     if not text.isdecimal():
@@ -199,12 +214,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
+    def add_device(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
+
     def add_run(sub: argparse.ArgumentParser, steps: int, out: str) -> None:
         sub.add_argument("--steps", type=int, default=steps, help="training steps (%(default)s)")
         sub.add_argument(
             "--seed", type=_natural, default=0, help="of weights and batches (%(default)s)"
         )
         sub.add_argument("--out", type=Path, default=Path(out), help="file to write (%(default)s)")
+        add_device(sub)
 
     add("doctor", doctor, "Examine this machine and this installation.")
 
@@ -247,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("transcribe", transcribe_command, "Print the digits spoken in audio files.")
     sub.add_argument("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
     sub.add_argument("--model", type=Path, help="checkpoint to use (the project's own)")
+    add_device(sub)
     return parser
 
 

@@ -120,7 +120,7 @@ class EarlyStopping:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        seen = json.loads(state["rows"].numpy().tobytes())
+        seen = json.loads(state["rows"].numpy(force=True).tobytes())
         self.rows, self._last, self._sparsity = seen
         self._weights = {n.removeprefix("best."): t for n, t in state.items() if n != "rows"}
 

@@ -87,6 +87,7 @@ def load_state(
                 f"{path} belongs to another run: its {name} is {stored.get(name)!r}, "
                 f"this one's is {value!r}"
             )
+    device = next(model.parameters()).device
     model.load_state_dict(_part(tensors, "model."))
     state = optimizer.state_dict()
     for name, tensor in _part(tensors, "adam.").items():
@@ -95,7 +96,8 @@ def load_state(
     optimizer.load_state_dict(state)
     torch.set_rng_state(tensors["torch_generator"])
     for name, part in parts.items():
-        part.load_state(_part(tensors, f"{name}."))
+        state = _part(tensors, f"{name}.")
+        part.load_state({key: tensor.to(device) for key, tensor in state.items()})
     return json.loads(metadata["log"])
 
 

@@ -76,6 +76,9 @@ def test_train_then_prune(tmp_path, capsys):
         (["compare", "--steps", "0"], "steps is 0"),
         (["compare", "--out", "."], "expected a file name"),
         (["transcribe", "none.wav"], "none.wav: no such file"),
+        (["train", "--device", "cuda:99"], "--device is 'cuda:99', which torch cannot use: "),
+        (["prune", "--device", "abacus"], "--device is 'abacus', which torch cannot use: "),
+        (["transcribe", "none.wav", "--device", "meta"], "--device is 'meta', which torch cannot"),
     ],
 )
 def test_a_wrong_call_is_code_2_and_writes_nothing(tmp_path, monkeypatch, capsys, call, message):

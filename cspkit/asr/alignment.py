@@ -80,7 +80,7 @@ def lattice_posteriors(
         )
     T = len(logits) if logit_length is None else logit_length
     U = len(targets) if target_length is None else target_length
-    frames, labels = torch.tensor([T]), torch.tensor([U])
+    frames, labels = torch.tensor([[T], [U]], device=logits.device)
     blank = validate(logits[None], targets[None], frames, labels, blank, "none")
 
     logits, targets = logits[None, :T, : U + 1], targets[None, :U].long()
@@ -91,9 +91,9 @@ def lattice_posteriors(
     xi_blank, xi_label = unskew(xi_blank, T)[0], unskew(xi_label, T)[0]
     path, best = _viterbi(unskew(log_blank, T)[0], unskew(log_label, T)[0])
     return Lattice(
-        gamma=(xi_blank + xi_label).numpy(),
-        blank=xi_blank.numpy(),
-        label=xi_label.numpy(),
+        gamma=(xi_blank + xi_label).numpy(force=True),
+        blank=xi_blank.numpy(force=True),
+        label=xi_label.numpy(force=True),
         log_probability=float(alpha[-1, 0, U] + log_blank[-1, 0, U]),
         path=path,
         path_log_probability=best,
@@ -122,8 +122,8 @@ def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
     ValueError
         If features have another shape or contain NaN or infinity, or a word is no unit.
     """
-    features = checked_features(model, features)
-    targets = torch.tensor(model.config.labels(text), dtype=torch.long)
+    features = checked_features(model, features).to(model.device)
+    targets = torch.tensor(model.config.labels(text), dtype=torch.long, device=model.device)
     return lattice_posteriors(model(features[None], targets[None])[0], targets)
 
 

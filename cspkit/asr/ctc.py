@@ -44,6 +44,7 @@ class CTCModel(nn.Module):
         self.register_buffer("feature_std", torch.ones(c.n_features))
 
     # Normalisation, stacking and what may be pruned are those of the Transducer.
+    device = Transducer.device
     prunable = Transducer.prunable
     set_normalisation = Transducer.set_normalisation
     encode = Transducer.encode
@@ -82,8 +83,9 @@ def ctc_transcribe(
     texts = []
     for first in range(0, len(tensors), batch_size):
         some = tensors[first : first + batch_size]
-        lengths = torch.tensor([len(t) for t in some])
-        labels = ctc_greedy(model, pad_sequence(some, batch_first=True), lengths)
+        lengths = torch.tensor([len(t) for t in some], device=model.device)
+        padded = pad_sequence(some, batch_first=True).to(model.device)
+        labels = ctc_greedy(model, padded, lengths)
         texts += [model.config.text(found) for found in labels]
     return texts
 
@@ -134,6 +136,8 @@ class CTCTask(DigitTask):
     def outputs(self, model: CTCModel, batch: Batch) -> Tensor:
         """Logits (N, S, K)."""
         return model(batch.features)
+
+    reference_outputs = outputs  # of all frames: they cost little
 
     def loss(self, model: CTCModel, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over utterances of cost / target length, and the logits (N, S, K)."""

@@ -216,8 +216,8 @@ def _decode(
     paths: list[Path] = [[] for _ in tensors]
     for first in range(0, len(by_length), batch_size):
         chosen = by_length[first : first + batch_size]
-        padded = pad_sequence([tensors[i] for i in chosen], batch_first=True)
-        lengths = torch.tensor([len(tensors[i]) for i in chosen])
+        padded = pad_sequence([tensors[i] for i in chosen], batch_first=True).to(model.device)
+        lengths = torch.tensor([len(tensors[i]) for i in chosen], device=model.device)
         if beam == 1:
             found = greedy_paths(model, padded, lengths)
         else:

@@ -22,7 +22,7 @@ def greedy_paths(model: Transducer, features: Tensor, lengths: Tensor) -> list[P
     blank, N = model.config.blank, len(features)
     frames, _ = model.encode(features)
     lengths = lengths // model.config.stack
-    predicted, state = model.predict(torch.full((N, 1), blank))
+    predicted, state = model.predict(torch.full((N, 1), blank, device=model.device))
     paths: list[Path] = [[] for _ in range(N)]
     for s in range(frames.shape[1]):
         active = s < lengths
@@ -61,7 +61,7 @@ class _Tree:
         """Add nodes and return their numbers."""
         self._added.append((parents, labels, frame))
         self.size += len(parents)
-        return torch.arange(self.size - len(parents), self.size)
+        return torch.arange(self.size - len(parents), self.size, device=parents.device)
 
     def paths(self, nodes: list[int]) -> list[Path]:
         """Labels and frames from the root to each of `nodes`."""
@@ -97,10 +97,10 @@ def beam_paths(
     # The longest first: the utterances that still run are the first rows of every tensor.
     lengths, order = (lengths // model.config.stack).sort(descending=True, stable=True)
     frames, _ = model.encode(features[order])
-    predicted, state = model.predict(torch.full((1, 1), blank))
+    predicted, state = model.predict(torch.full((1, 1), blank, device=model.device))
     beam = _Beam(
-        torch.full((N, width), -torch.inf, dtype=torch.float64),
-        *torch.zeros(3, N, width, dtype=torch.long),
+        torch.full((N, width), -torch.inf, dtype=torch.float64, device=model.device),
+        *torch.zeros(3, N, width, dtype=torch.long, device=model.device),
     )
     beam.score[:, 0] = 0.0
     tree = _Tree()
@@ -130,7 +130,7 @@ def beam_paths(
             rows, labels = entering.row.gather(1, parent)[worth], label[worth]
             nodes = tree.add(entering.node.gather(1, parent)[worth], labels, s)
             more = model.predict(labels[:, None], tuple(part[:, rows] for part in state))
-            new_rows = torch.arange(len(predicted), len(predicted) + len(rows))
+            new_rows = len(predicted) + torch.arange(len(rows), device=model.device)
             predicted = torch.cat([predicted, more[0]])
             state = tuple(torch.cat(pair, dim=1) for pair in zip(state, more[1], strict=True))
             entering = _Beam(

@@ -80,7 +80,7 @@ class StreamingRecogniser:
         if whole == 0:
             return []
         encoded, self._encoder = self.model.encode(
-            torch.from_numpy(frames[:whole])[None], self._encoder
+            torch.from_numpy(frames[:whole])[None].to(self.model.device), self._encoder
         )
         labels = [n for s in range(encoded.shape[1]) for n in self._step(encoded[:, s : s + 1])]
         return self._words(labels)
@@ -124,7 +124,7 @@ class StreamingRecogniser:
         self._waiting = np.zeros((0, self.model.config.n_features), dtype=np.float32)
         self._encoder = None
         self._word = ""  # characters of a word that goes on
-        start = torch.full((1, 1), self.model.config.blank)
+        start = torch.full((1, 1), self.model.config.blank, device=self.model.device)
         self._predicted, self._predictor = self.model.predict(start)
 
 

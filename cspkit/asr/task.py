@@ -40,8 +40,15 @@ class Batch:
 
     def every(self, n: int) -> Batch:
         """Every n-th utterance."""
-        parts = (self.features, self.feature_lengths, self.targets, self.target_lengths)
-        return Batch(*(part[::n] for part in parts))
+        return Batch(*(part[::n] for part in self._parts))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return Batch(*(part.to(device) for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.features, self.feature_lengths, self.targets, self.target_lengths
 
 
 def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
@@ -216,8 +223,8 @@ class DigitTask:
         seen = batch.every(self.divergence_every)
         S, U1 = reference_outputs.shape[1:3]
         outputs = outputs[:: self.divergence_every, :S, :U1]
-        frame = torch.arange(S)[:, None]
-        label = torch.arange(U1)
+        frame = torch.arange(S, device=outputs.device)[:, None]
+        label = torch.arange(U1, device=outputs.device)
         valid = (frame < (seen.feature_lengths // self.config.stack)[:, None, None]) & (
             label <= seen.target_lengths[:, None, None]
         )
@@ -236,7 +243,7 @@ class DigitTask:
         hypotheses = self._transcribe(model, [u.features for u in strings])
         costs, words = 0.0, 0
         for batch in self.batches(split, np.random.default_rng(0)):
-            per_word, _ = self.loss(model, batch)
+            per_word, _ = self.loss(model, batch.to(model.device))
             costs += per_word.item() * len(batch.targets)
             words += len(batch.targets)
         return {

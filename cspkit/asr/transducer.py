@@ -102,6 +102,11 @@ class Transducer(nn.Module):
         self.register_buffer("feature_std", torch.ones(c.n_features))
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes; what is given to `forward` and `encode` is to be there."""
+        return self.feature_mean.device
+
+    @property
     def prunable(self) -> list[str]:
         """Names of the weights that pruning may cut: all matrices of the LSTMs and the joiner."""
         return [
