@@ -50,8 +50,8 @@ def strings(task):
 def loss_and_gradient(task, model, batch):
     model = copy.deepcopy(model)
     loss, outputs = task.loss(model, batch)
-    every = getattr(task, "divergence_every", 1)
-    reference = outputs.detach()[::every] + torch.ones_like(outputs[::every])
+    reference = task.reference_outputs(model, batch).detach()
+    reference = reference + torch.ones_like(reference)
     divergence = task.divergence(reference, outputs, batch)
     (loss + divergence).backward()
     return [loss.item(), *(p.grad.clone() for p in model.parameters())]
