@@ -13,18 +13,21 @@
 Rows go to data/results/pruning_STUDY.csv, each as it is measured, and a study that was stopped
 goes on where it was. `tune` comes first: the others take their settings from it; `methods` comes
 before `long` and `error-term`, which ask it for the best on dev. Dense models are trained where
-they are missing, into build/.
+they are missing, into build/. Equal time in `error-term`: the methods without D make as many more
+steps as the recorded processor seconds of those with D allow.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from image_task import ImageBench
 
 from cspkit.asr.task import DENSE_STEPS
 from cspkit.pruning import PRUNERS
-from cspkit.study import compare, cost_ratio, entry, read_rows, tune, tuned
+from cspkit.study import compare, cost_ratio, entry, read_rows, table, tune, tuned
+from cspkit.study.statistics import resample
 from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +75,12 @@ class Study:
         seeds = seeds[: self.call.seeds]
         if isinstance(bench, DigitBench):
             bench.prepare(seeds, self.call.jobs)
-        return compare(
+        rows = compare(
             bench, methods, sparsities, seeds, self.call.steps or steps, out=self.file(study),
             settings=tuned(self.file("tuning")), jobs=self.call.jobs, metric=metric,
         )  # fmt: skip
+        print(table(rows, metric), flush=True)
+        return rows
 
     def strongest(self, count=4):
         """The baselines with the smallest loss on dev, from .95 on: the mean of its logarithm."""
@@ -94,9 +99,15 @@ class Study:
         seeds = [0, 1, 2, 3, 4]
         rows = self.compare("error-term", names, [0.95, 0.98], seeds)
         for without, with_term in pairs:
-            steps = round((self.call.steps or STEPS) * cost_ratio(rows, with_term, without))
+            steps = round(rows["steps"].max() * cost_ratio(rows, with_term, without))
             longer = argparse.Namespace(**vars(self.call) | {"steps": steps})
-            Study(longer).compare("error-term", [without], [0.95, 0.98], seeds)
+            more = Study(longer).compare("error-term", [without], [0.95, 0.98], seeds)
+            drawn = resample(pd.concat([rows[rows["method"] == with_term], more]))
+            for column in drawn.columns:
+                if column[0] == with_term:
+                    other = (without, column[1], steps)
+                    low, high = (f"{100 * end:+.2f}" for end in drawn.interval(column, other))
+                    print(f"{with_term} less {without} at {column[1]}, equal time: {low} to {high}")
 
     def ablation(self):
         settings = tuned(self.file("tuning"))["csp"]
