@@ -2,7 +2,7 @@
 
     python tests/benchmarks/recogniser_study.py folds        seed i on fold i, and their curves
     python tests/benchmarks/recogniser_study.py speakers     leave one out, augmented or not
-    python tests/benchmarks/recogniser_study.py widths       16 to 192 units a layer, folds 0 to 2
+    python tests/benchmarks/recogniser_study.py widths       16 to 128 units a layer, folds 0 to 2
     python tests/benchmarks/recogniser_study.py characters   character units, folds 0 to 2
 
 Rows go to data/results/recogniser_STUDY.csv, each as it is measured; rows that are there are not
@@ -41,7 +41,7 @@ def runs(study):
     if study == "widths":
         return [
             {"fold": f, "seed": f, "steps": SHORT, "width": w}
-            for w in (16, 32, 64, 128, 192)
+            for w in (16, 32, 64, 128)
             for f in range(3)
         ]
     return [
