@@ -174,9 +174,9 @@ class CSP(GradualPruner):
             return 1.0
         gram, weight = self.gram[name], self.weights[name]
         if self.measurement == "gradients":
-            return (gram + TINY).pow(self.power / 2)
+            return (gram + TINY).sqrt().pow(self.power)
         diagonal = regularised(gram, self.ridge).diagonal()
-        return diagonal.pow(self.power / 2).view(weight[:1].shape)
+        return diagonal.sqrt().pow(self.power).view(weight[:1].shape)
 
     def _correct(self) -> None:
         """Z <- H_k(Z + tau (V - Z) G), within the chosen support."""
