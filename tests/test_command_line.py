@@ -157,6 +157,25 @@ def test_transcribe_answers_in_json(tmp_path, capsys):
     assert isinstance(row["text"], str)
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.5, 5.0])
+def test_transcribe_hears_nothing_in_silence(tmp_path, capsys, seconds):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(int(8000 * seconds)), 8000)
+    assert main(["transcribe", str(tmp_path / "silence.wav")]) == 0
+    assert capsys.readouterr().out.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "message"),
+    [(300, r"features have shape (2, 13): expected (T, 13) with T >= 3"), (150, "150 samples")],
+)
+def test_a_recording_too_short_for_a_frame_is_named(tmp_path, capsys, n_samples, message):
+    file = tmp_path / "click.wav"
+    soundfile.write(file, np.full(n_samples, 0.1), 8000)
+    assert main(["transcribe", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert f"{file}: " in error and message in error
+
+
 @pytest.mark.skipif(not FSDD, reason="CSPKIT_FSDD is not set: it names the folder of recordings")
 def test_transcribe_hears_the_digit(capsys):
     files = [str(Path(FSDD) / f"{digit}_lucas_2.wav") for digit in (3, 1, 4)]

@@ -5,9 +5,11 @@ from cspkit.asr.alignment import Lattice, align, lattice_posteriors
 from cspkit.asr.augmentation import Augmentation, add_noise
 from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transducer
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
+from cspkit.asr.ctc import CTCModel, CTCTask, ctc_transcribe, warm_start
 from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, latencies, transcribe
 from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
+from cspkit.asr.normalisation import mean_normalised, normalise_by_recording, normalise_by_speaker
 from cspkit.asr.scoring import (
     Score,
     bootstrap_interval,
@@ -24,6 +26,8 @@ from cspkit.asr.transducer import Transducer, TransducerConfig
 
 __all__ = [
     "Augmentation",
+    "CTCModel",
+    "CTCTask",
     "Corpus",
     "DigitTask",
     "Emission",
@@ -40,6 +44,7 @@ __all__ = [
     "bootstrap_interval",
     "checkpoint_facts",
     "confusions",
+    "ctc_transcribe",
     "deltas",
     "emissions",
     "greedy",
@@ -49,7 +54,10 @@ __all__ = [
     "load_spoken_digits",
     "load_transducer",
     "log_mel",
+    "mean_normalised",
     "mfcc",
+    "normalise_by_recording",
+    "normalise_by_speaker",
     "relative_degradation",
     "rnnt_loss",
     "save_transducer",
@@ -57,5 +65,6 @@ __all__ = [
     "scores_by_group",
     "scores_by_word",
     "transcribe",
+    "warm_start",
     "word_error_rate",
 ]

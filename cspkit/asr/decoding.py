@@ -65,7 +65,9 @@ def transcribe(
     Returns
     -------
     str or list of str
-        The words; a list for a sequence of utterances.
+        The words; a list for a sequence of utterances. What holds no speech should give no words:
+        the recorded model hears none in digital silence and little in noise, but no model here
+        was trained on either, so others may make words up, up to three a stacked frame.
 
     Raises
     ------

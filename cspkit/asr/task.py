@@ -60,7 +60,7 @@ def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
         If a text has an unknown unit, or more units than its frames can emit when decoded.
     """
     utterances = sorted(utterances, key=lambda u: len(u.features))
-    labels = [config.labels(u.text) for u in utterances]
+    labels = [labels_of(u, config) for u in utterances]
     for utterance, units in zip(utterances, labels, strict=True):
         most = len(utterance.features) // config.stack * MAX_SYMBOLS
         if len(units) > most:
@@ -74,6 +74,14 @@ def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
         targets=pad_sequence([torch.tensor(units) for units in labels], batch_first=True),
         target_lengths=torch.tensor([len(units) for units in labels]),
     )
+
+
+def labels_of(utterance: Utterance, config: TransducerConfig) -> list[int]:
+    """Labels of what is said; a ValueError about a word that is no unit names the utterance."""
+    try:
+        return config.labels(utterance.text)
+    except ValueError as error:
+        raise ValueError(f"utterance {utterance.id!r}: {error}") from None
 
 
 class DigitTask:
@@ -117,6 +125,8 @@ class DigitTask:
         self.augmentation = augmentation
         self.divergence_every = divergence_every
         self._by_speaker: dict[str, list[Utterance]] = {}
+        for recording in self.corpus.recordings:
+            labels_of(recording, self.config)  # a unit that is none is noticed before training
         for recording in self.corpus.split("train", fold):
             self._by_speaker.setdefault(recording.speaker, []).append(recording)
         frames = np.concatenate([r.features for r in self.corpus.split("train", fold)])

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from cspkit.asr import (
     word_error_rate,
 )
 from cspkit.asr.checkpoint import checkpoint_facts
-from cspkit.asr.corpus import data_folder
+from cspkit.asr.corpus import Corpus, data_folder
 from cspkit.asr.decoding import MAX_SYMBOLS
 from cspkit.asr.task import collate
 from cspkit.asr.transducer import CHARACTERS
@@ -210,10 +211,16 @@ def test_word_error_rate_refuses_bad_input(references, hypotheses, message):
 
 
 def test_impossible_utterances_are_named(task):
-    with pytest.raises(ValueError, match=r"'ten'"):
+    with pytest.raises(ValueError, match="utterance 'one ten-30': text has the unit 'ten'"):
         collate([utterance(30, "one ten")], task.config)
     with pytest.raises(ValueError, match=r"4 units in 5 frames: expected at most 3"):
         collate([utterance(5, "one two three four")], task.config)
+
+
+def test_an_unknown_unit_is_noticed_before_training(task):
+    odd = replace(task.corpus.recordings[7], text="eleven", id="odd")
+    with pytest.raises(ValueError, match="utterance 'odd': text has the unit 'eleven'"):
+        DigitTask(Corpus((*task.corpus.recordings, odd)))
 
 
 @pytest.mark.parametrize(
