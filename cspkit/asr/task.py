@@ -275,5 +275,5 @@ class DigitTask:
         """
         strings = self.corpus.strings(split, self.fold)
         texts = [u.text for u in strings]
-        hypotheses = transcribe(model, [u.features for u in strings])
+        hypotheses = self._transcribe(model, [u.features for u in strings])
         return utterance_errors(texts, hypotheses), np.array([len(t.split()) for t in texts])

@@ -1,7 +1,7 @@
 """The main job, live: train the dense recogniser, prune it, and print what that does.
 
     python -m cspkit.teach.headline --out build/headline.csv
-    python -m cspkit.teach.headline --out data/results/headline.csv --folds 0 1 2
+    python -m cspkit.teach.headline --out build/headline.csv --folds 0 1 2
 
 Seed i trains and prunes on fold i. A row is written as soon as it is measured; rows that are
 there already are kept, so a run that was stopped goes on where it was.

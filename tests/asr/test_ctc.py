@@ -158,3 +158,10 @@ def test_one_utterance_and_many_agree():
 def test_features_that_are_none_are_refused(shape):
     with pytest.raises(ValueError, match="features"):
         ctc_transcribe(CTCModel(), [np.zeros(shape)])
+
+
+def test_errors_and_words_of_utterances_add_up_to_the_rate():
+    task = CTCTask(batch_size=4)
+    model = task.new_model(0)
+    errors, words = task.errors(model, "dev")
+    assert errors.sum() / words.sum() == pytest.approx(task.evaluate(model, "dev")["wer"])
