@@ -224,12 +224,14 @@ def _not_finite(what, step, value, state_file) -> FloatingPointError:
 
 def on_device(batch: Any, device: torch.device) -> Any:
     """A batch on a device: a tensor or what else has a `to`, or a tuple, list or dict of such."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
     if isinstance(batch, dict):
         return {key: on_device(part, device) for key, part in batch.items()}
     if isinstance(batch, (tuple, list)):
         parts = [on_device(part, device) for part in batch]
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    return batch.to(device) if hasattr(batch, "to") else batch
+    return batch
 
 
 def rate_factor(schedule: str, step: int, steps: int) -> float:

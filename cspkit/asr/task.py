@@ -18,7 +18,7 @@ from cspkit.asr.scoring import utterance_errors, word_error_rate
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)
-DENSE_STEPS = 3400  # of training the recorded dense models, under three minutes of one core
+DENSE_STEPS = 3400  # of training the recorded dense models
 
 
 @dataclass(frozen=True)

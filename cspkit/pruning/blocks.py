@@ -41,8 +41,8 @@ class Block:
         if self.pattern is not None and self.pattern[0] >= self.pattern[1] or not match:
             raise ValueError(f"block is {name!r}: expected '1xB', such as '1x4', or 'N:M': '2:4'")
 
-    def check(self, weights: Tensors, sparsity: float) -> None:
-        """Refuse what the pattern N:M cannot be made for.
+    def check(self, weights: Tensors, sparsity: float, budget: str, floor: float) -> None:
+        """Refuse what the shape cannot be made for.
 
         Parameters
         ----------
@@ -50,12 +50,20 @@ class Block:
             (out, ...), by name.
         sparsity : float
             Final zeros / weights.
+        budget, floor
+            See `masks_of_largest`.
 
         Raises
         ------
         ValueError
-            If the sparsity is not 1 - N / M, or a row is no whole number of M weights.
+            If the budget of blocks or patterns is not "global", without floors; or if, with N:M,
+            the sparsity is not 1 - N / M, or a row is no whole number of M weights.
         """
+        if self.name != "1x1" and (budget, floor) != ("global", 0.0):
+            raise ValueError(
+                f"block is {self.name!r} with budget {budget!r} and floor {floor}: "
+                "expected 'global' and 0"
+            )
         if self.pattern is None:
             return
         n, m = self.pattern
@@ -78,7 +86,7 @@ class Block:
         sparsity : float
             Zeros / weights. With "1xB" they are met to one block.
         budget, floor
-            See `masks_of_largest`; with "1xB", "global" alone.
+            See `masks_of_largest`.
 
         Returns
         -------

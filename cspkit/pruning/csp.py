@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class CSP(GradualPruner):
 
         (S) sparsity inducing            Z <- argmin_Z 1/2 ||A (Z - V)^T||^2  s.t.  ||Z||_0 <= k
         (E) compression-error reduction  V <- V - eta grad_Z [ L(Z) + mu D(reference || Z) ]
-                                               - rho (V - Z)
+                                               - rho (V - mask * V)
 
     The loss is evaluated where the recogniser will compute, at Z, and what it asks for is added
     to V, zeros of Z included. So V goes on collecting evidence for a weight that is cut, until
@@ -43,8 +43,9 @@ class CSP(GradualPruner):
         See `GradualPruner`.
     measurement : {"identity", "gradients", "activations", "sketch"}
         What measures the error of the cut, by the Gram matrix G = A^T A / m of each layer:
-        "identity", G = I, the weights themselves; "activations", the layer's inputs, a running
-        average that `watch` collects; "sketch", `n / 2` Gaussian rows for n inputs. "gradients"
+        "identity", G = I, the weights themselves; "activations", the layer's inputs (padding
+        included), a running average that `watch` collects, of mean diagonal one in each layer;
+        "sketch", `n / 2` Gaussian rows for n inputs. "gradients"
         has a diagonal G for all weights of a layer together, the running average F of their
         squared gradients: to second order, 1/2 sum F (Z - V)^2 is what the cut changes in the
         objective.
@@ -54,14 +55,15 @@ class CSP(GradualPruner):
     ridge : float
         Share of the identity in G beside the activations or the sketch, see `regularised`.
     updates : int
-        Steps of iterative hard thresholding, Z <- H_k(Z + tau (V - Z) G) with tau = 1 / ||G||,
-        from Z = H_k(V): they correct the survivors for what the cut takes from the layer's
-        output. 0 for a diagonal G, of which H_k(V) is the argmin.
+        Gradient steps on the survivors, Z <- Z + tau mask * (V - Z) G with tau = 1 / ||G||, from
+        Z = mask * V: they correct them for what the cut takes from the layer's output, until the
+        support is frozen. Without effect for a diagonal G, of which mask * V is the argmin.
     threshold : {"hard", "soft", "firm"}
         With lam the largest magnitude that is cut from its layer, a survivor v becomes v, or
         sign(v) (|v| - lam), or, where |v| < 2 lam, twice that. The last phase begins with v.
+        Soft and firm go with "identity" and single weights, where magnitude is the rank.
     rho : float
-        Share of V - Z that V forgets in each step, 0 to 1.
+        Share of what is cut that V forgets in each step, 0 to 1.
     block : str
         "1x1"; "1xB": B neighbours of a row live and die together, by their norm; "N:M": N of
         every M neighbours live, so that the sparsity is 1 - N / M.
@@ -113,15 +115,22 @@ class CSP(GradualPruner):
         self.power = fraction("power", power)
         self.rho = fraction("rho", rho)
         self.ridge = _from_zero("ridge", ridge)
-        self.updates = int(_from_zero("updates", updates))
-        self.seed = int(_from_zero("seed", seed))
+        self.updates = _from_zero("updates", updates, whole=True)
+        self.seed = _from_zero("seed", seed, whole=True)
+        if self.threshold != "hard" and (measurement, block) != ("identity", "1x1"):
+            raise ValueError(
+                f"threshold is {threshold!r} with measurement {measurement!r} and block {block!r}: "
+                "expected 'identity' and '1x1'"
+            )
         self.block = block
         self._block = Block(block)
-        self._block.check(weights, sparsity)
         self._watched: ActivationGram | None = None
         if measurement != "identity":
             self.remembers = ("masks", "gram")
             self.gram = self._first_gram(weights)
+        if isinstance(sparsity, Real):
+            limits = {"budget": "global", "floor": 0.0} | schedule
+            self._block.check(weights, sparsity, limits["budget"], limits["floor"])
         super().__init__(weights, sparsity, steps, **schedule)
 
     def watch(self, model: nn.Module) -> None:
@@ -138,18 +147,23 @@ class CSP(GradualPruner):
     def before_forward(self, step: int) -> None:  # (S)
         if self._watched is not None:
             self._watched.active = step % WATCH_EVERY == 0 and not self.debiasing(step)
+        elif self.measurement == "activations":
+            raise ValueError("measurement is 'activations': call `watch(model)` before training")
         self.hard_threshold(step)
         if not self.debiasing(step):
             self._correct()
             self._shrink()
 
     def after_backward(self, step: int) -> None:  # (E): the optimizer moves V, not Z
+        if self._watched is not None:
+            self._watched.active = False
         if self.debiasing(step):
             self.mask_gradients()
             return
         if self.measurement == "gradients":
             for name, weight in self.weights.items():
-                self.gram[name].lerp_(weight.grad.square(), 1 - MEMORY)
+                if weight.grad is not None:
+                    self.gram[name].lerp_(weight.grad.square(), 1 - MEMORY)
         self.restore_dense()
 
     def after_update(self, step: int) -> None:
@@ -159,7 +173,9 @@ class CSP(GradualPruner):
                 weight.data.mul_(1 - self.rho * ~self.masks[name])
 
     def finish(self) -> None:
-        super().finish()
+        # A frozen support stays as it is: of blocks of unequal size another choice may fit.
+        if any(bool(w.data[~self.masks[n]].any()) for n, w in self.weights.items()):
+            self.cut()
         if self._watched is not None:
             self._watched.remove()
 
@@ -225,7 +241,9 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _from_zero(name: str, value: float) -> float:
-    if not isinstance(value, Real) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value!r}: expected a finite number >= 0")
-    return float(value)
+def _from_zero(name: str, value: float, whole: bool = False) -> float:
+    kind = Integral if whole else Real
+    if not isinstance(value, kind) or not 0 <= value < math.inf:
+        expected = "whole" if whole else "finite"
+        raise ValueError(f"{name} is {value!r}: expected a {expected} number >= 0")
+    return int(value) if whole else float(value)

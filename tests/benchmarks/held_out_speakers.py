@@ -43,8 +43,8 @@ KINDS = {  # name: augmentation, normalisation
     "strong, masks": (Augmentation(**STRONG, frequency_masks=(1, 20), time_masks=(2, 6)), None),
     "plain, speaker": (None, "speaker"),
     "plain, recording": (None, "recording"),
-    "default, speaker": (Augmentation(), "speaker"),
-    "default, recording": (Augmentation(), "recording"),
+    "default, speaker": (AUGMENTATION, "speaker"),
+    "default, recording": (AUGMENTATION, "recording"),
 }
 
 

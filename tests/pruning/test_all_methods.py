@@ -17,6 +17,8 @@ TOTAL = 10 * 40 + 40 * 40 + 40 * 5
 ALL = pytest.mark.parametrize("method", sorted(PRUNERS))
 OTHER_VALUES = {"budget": "erk", "end": 0.4, "every": 3, "keep_values": False, "quantile": 0.7}
 OTHER_VALUES |= {"cycles": 2, "start": 0.1, "ramp": 0.3, "floor": 0.01}
+OTHER_VALUES |= {"measurement": "identity", "updates": 2, "seed": 3, "block": "1x4"}
+OTHER_VALUES |= {"threshold": "soft"}
 
 
 @ALL
@@ -89,8 +91,6 @@ def test_in_the_last_phase_the_support_stays_and_momentum_moves_no_zero(task, de
 def test_the_cut_comes_with_the_first_step_the_last_or_none(task, dense, method):
     for end in (0.0, 1.0):
         settings = {} if method == "oneshot" else {"end": end}
-        if method == "narang" and end == 0:
-            settings["ramp"] = 0.0
         pruned = prune(dense, task, method, 0.8, steps=12, **settings)
         assert pruned.n_nonzero == TOTAL - round(0.8 * TOTAL)
 
@@ -111,7 +111,8 @@ def test_settings_tell_every_argument(dense, method):
         value = OTHER_VALUES.get(name, 0.123)
         if value == default:
             value = "global"
-        other = PRUNERS[method](weights, 0.9, 60, **{name: value}).settings
+        needed = {"measurement": "identity"} if name == "threshold" else {}
+        other = PRUNERS[method](weights, 0.9, 60, **needed, **{name: value}).settings
         assert json.dumps(other) != plain, name
 
 

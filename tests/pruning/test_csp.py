@@ -10,6 +10,7 @@ from torch import nn
 
 from cspkit.pruning import CSP, prunable_weights, prune
 from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
+from cspkit.training import train
 
 
 def shown(pruner, step):
@@ -29,9 +30,10 @@ def test_without_measurement_and_error_term_it_is_dpf_to_the_bit(task, dense):
 @pytest.mark.parametrize("measurement", ["identity", "gradients", "activations"])
 def test_the_support_is_the_argmin_for_a_diagonal_measurement(measurement):
     torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(2, 4))
+    layer = nn.Linear(4, 2, bias=False)
     options = {"power": 1.0, "ridge": 0.0, "budget": "uniform", "end": 1.0}
-    pruner = CSP({"w": weight}, 0.5, 10, measurement=measurement, **options)
+    pruner = CSP({"w": layer.weight}, 0.5, 10, measurement=measurement, **options)
+    pruner.watch(layer)
     cost = torch.ones(2, 4)
     if measurement == "gradients":
         cost = pruner.gram["w"] = torch.rand(2, 4)
@@ -56,10 +58,11 @@ def test_updates_correct_the_survivors_for_what_the_cut_takes():
     gram = A.T @ A / (A.T @ A).diagonal().mean()
     errors = []
     for updates in (0, 5, 200):
-        weight = nn.Parameter(torch.randn(6, 12, generator=torch.Generator().manual_seed(1)))
-        pruner = CSP(
-            {"w": weight}, 0.5, 10, measurement="activations", ridge=0.1, updates=updates, end=1.0
-        )
+        layer = nn.Linear(12, 6, bias=False)
+        layer.weight.data = torch.randn(6, 12, generator=torch.Generator().manual_seed(1))
+        options = {"measurement": "activations", "ridge": 0.1, "updates": updates, "end": 1.0}
+        pruner = CSP({"w": layer.weight}, 0.5, 10, **options)
+        pruner.watch(layer)
         pruner.gram["w"].copy_(gram)
         Z, V = shown(pruner, 9)
         G, error = regularised(gram, 0.1), Z["w"] - V["w"]
@@ -124,6 +127,38 @@ def test_activations_are_those_that_enter_each_weight():
     watched.remove()
     model(torch.randn(7, 3, 10))
     assert all(torch.equal(before[n], gram[n]) for n in gram)
+
+
+def test_activations_are_asked_for_before_they_are_used(task, dense):
+    model = copy.deepcopy(dense)
+    pruner = CSP(prunable_weights(model), 0.5, 30, measurement="activations")
+    with pytest.raises(ValueError, match=r"call `watch\(model\)`"):
+        train(model, task, 5, pruner=pruner, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("measurement", ["identity", "gradients", "activations", "sketch"])
+def test_every_measurement_survives_a_kill_to_the_bit(task, dense, tmp_path, measurement):
+    class KilledError(Exception):
+        pass
+
+    def run(state_file=None, kill_at=None):
+        def watch(row):
+            if row["step"] == kill_at:
+                raise KilledError
+
+        model = copy.deepcopy(dense)
+        pruner = CSP(prunable_weights(model), 0.9, 40, measurement=measurement, updates=1)
+        pruner.watch(model)
+        train(
+            model, task, 40, pruner=pruner, rng=np.random.default_rng(0), rate=1e-2,
+            on_step=watch, state_file=state_file, state_every=7,
+        )  # fmt: skip
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    unbroken = run()
+    with pytest.raises(KilledError):
+        run(tmp_path / "state.safetensors", kill_at=25)
+    assert torch.equal(run(tmp_path / "state.safetensors"), unbroken)
 
 
 def test_the_upper_layer_of_an_lstm_is_measured_by_the_lower_one():
@@ -211,6 +246,9 @@ def test_n_of_every_m_survive(task, dense):
         ({"block": "4:2"}, "block is '4:2'"),
         ({"block": "2:4"}, "sparsity is 0.9: expected 0.5"),
         ({"block": "1:10"}, None),
+        ({"updates": 1.7}, "updates is 1.7: expected a whole number"),
+        ({"threshold": "soft"}, "threshold is 'soft' with measurement 'gradients'"),
+        ({"block": "1x4", "budget": "uniform"}, "block is '1x4' with budget 'uniform'"),
         ({"block": "9:90"}, "a row of 0.weight has 10 weights: expected a multiple of 90"),
     ],
 )
