@@ -64,7 +64,7 @@ def test_train_then_prune(tmp_path, capsys):
     ("call", "message"),
     [
         (["prune", "--sparsity", "1.2"], "sparsity is 1.2"),
-        (["prune", "--method", "magic"], "expected one of gmp, csp"),
+        (["prune", "--method", "magic"], "expected one of oneshot, gmp"),
         (["prune", "--model", "none.safetensors"], "none.safetensors: no such file"),
         (["prune", "--out", "."], "expected a file name"),
         (["train", "--steps", "0"], "steps is 0"),

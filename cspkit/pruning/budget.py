@@ -29,9 +29,10 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     if k <= 0:
         return torch.zeros_like(magnitudes, dtype=torch.bool)
     threshold = kth_largest(flat, k)
-    mask = flat > threshold
-    ties = (flat == threshold).nonzero().squeeze(1)
-    mask[ties[: k - int(mask.sum())]] = True
+    mask = flat >= threshold
+    excess = int(mask.count_nonzero()) - k
+    if excess > 0:
+        mask[(flat == threshold).nonzero().squeeze(1)[-excess:]] = False
     return mask.view_as(magnitudes)
 
 
@@ -49,8 +50,15 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
         first, last = int(rank - margin), int(rank + margin) + 1
         if first >= 1 and last <= m:
             high, low = sample.kthvalue(m - first + 1).values, sample.kthvalue(m - last + 1).values
-            between = values[(values >= low) & (values <= high)]
-            above = int((values > high).sum())
+            # The outer side with fewer values goes first: what is copied stays short.
+            if 2 * k < n:
+                upper = values[values >= low]
+                between = upper[upper <= high]
+                above = len(upper) - len(between)
+            else:
+                lower = values[values <= high]
+                between = lower[lower >= low]
+                above = n - len(lower)
             if above < k <= above + len(between):
                 return between.kthvalue(len(between) - (k - above) + 1).values
     return values.kthvalue(n - k + 1).values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from cspkit.pruning.gradual import GradualPruner
@@ -37,9 +38,16 @@ class GMP(GradualPruner):
         steps: int,
         *,
         keep_values: bool = True,
-        **schedule,
+        exponent: float = 6.0,
+        end: float = 2 / 3,
+        every: int = 1,
+        budget: str = "global",
+        floor: float = 0.0,
     ) -> None:
-        super().__init__(weights, sparsity, steps, **schedule)
+        super().__init__(
+            weights, sparsity, steps,
+            exponent=exponent, end=end, every=every, budget=budget, floor=floor,
+        )  # fmt: skip
         self.keep_values = bool(keep_values)
 
     def before_forward(self, step: int) -> None:
@@ -54,4 +62,4 @@ class GMP(GradualPruner):
             return
         # Momentum moves a weight without a gradient: what is cut takes its value back.
         for name, weight in self.weights.items():
-            weight.data.copy_(weight.data.where(self.masks[name], self._dense[name]))
+            torch.where(self.masks[name], weight.data, self._dense[name], out=weight.data)

@@ -68,7 +68,7 @@ class MaskedPruner:
     @property
     def sparsity(self) -> float:
         """Zeros / prunable weights of the masks."""
-        kept = sum(int(m.sum()) for m in self.masks.values())
+        kept = sum(int(m.count_nonzero()) for m in self.masks.values())
         return 1.0 - kept / sum(m.numel() for m in self.masks.values())
 
     @property
@@ -169,7 +169,7 @@ class GradualPruner(MaskedPruner):
         super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
         self.exponent = positive("exponent", exponent)
         self.every = count("every", every)
-        self._dense: dict[str, Tensor] = {}
+        self._dense = {n: torch.empty_like(w.data) for n, w in weights.items()}
 
     def scheduled(self, step: int) -> float:
         """Sparsity that the schedule asks for at a step."""
@@ -183,8 +183,8 @@ class GradualPruner(MaskedPruner):
         if step % self.every == 0:
             self.masks = self.largest(self.scheduled(step))
         for name, weight in self.weights.items():
-            self._dense[name] = weight.data.clone()
-            weight.data.mul_(self.masks[name])
+            self._dense[name].copy_(weight.data)
+            torch.mul(self._dense[name], self.masks[name], out=weight.data)
 
     def restore_dense(self) -> None:
         """Put V back into the model; the gradient stays that at Z."""

@@ -48,7 +48,7 @@ class L1Prox(GradualPruner):
         """W <- soft threshold of W, with the smallest tau that leaves this sparsity."""
         self.masks = self.largest(sparsity)
         cut = {
-            name: float(weight.data.abs().masked_fill(self.masks[name], 0.0).max())
+            name: float((weight.data * ~self.masks[name]).abs().max())
             for name, weight in self.weights.items()
         }
         one = self.budget == "global" and self.floor == 0

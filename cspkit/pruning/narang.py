@@ -33,7 +33,8 @@ class Narang(MaskedPruner):
         Where q_l is read off. The original takes 0.9, for sparsities of about 0.9; the target
         itself where it is not given.
     start, ramp, end : float
-        Fractions of the steps; the original's are the second epoch, 1/4 and 1/2.
+        Fractions of the steps; the original's are the second epoch, 1/4 and 1/2. The bend is
+        half way from start to end where it is not given.
     ratio : float
         phi_l / theta_l; the original gives 1.5 to 2.
     every : int
@@ -59,7 +60,7 @@ class Narang(MaskedPruner):
         *,
         quantile: float | None = None,
         start: float = 0.0,
-        ramp: float = 0.25,
+        ramp: float | None = None,
         end: float = 0.5,
         ratio: float = 1.5,
         every: int = 10,
@@ -68,6 +69,7 @@ class Narang(MaskedPruner):
     ) -> None:
         super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
         self.quantile = self.target if quantile is None else fraction("quantile", quantile)
+        ramp = (start + end) / 2 if ramp is None else ramp
         self.start = int(fraction("start", start) * steps)
         self.ramp = int(fraction("ramp", ramp) * steps)
         if not start <= ramp <= end:

@@ -89,8 +89,6 @@ def test_in_the_last_phase_the_support_stays_and_momentum_moves_no_zero(task, de
 def test_the_cut_comes_with_the_first_step_the_last_or_none(task, dense, method):
     for end in (0.0, 1.0):
         settings = {} if method == "oneshot" else {"end": end}
-        if method == "narang" and end == 0:
-            settings["ramp"] = 0.0
         pruned = prune(dense, task, method, 0.8, steps=12, **settings)
         assert pruned.n_nonzero == TOTAL - round(0.8 * TOTAL)
 

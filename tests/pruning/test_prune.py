@@ -33,6 +33,15 @@ def test_layers_can_be_named(task, dense):
         ({"steps": "a"}, "steps is 'a'"),
         ({"steps": 5.0}, "steps is 5.0"),
         ({"sparsity": "x"}, "sparsity is 'x'"),
+        ({"every": 2.5}, "every is 2.5"),
+        ({"floor": -1}, "floor is -1"),
+        ({"method": "admm", "rho": 0.0}, "rho is 0.0: expected a finite number > 0"),
+        ({"method": "admm", "every": "a"}, "every is 'a'"),
+        ({"method": "acdc", "cycles": 0}, "cycles is 0: expected a whole number >= 1"),
+        ({"method": "rigl", "alpha": 2}, r"alpha is 2: expected a fraction in \[0, 1\]"),
+        ({"method": "narang", "quantile": 1.5}, "quantile is 1.5"),
+        ({"method": "narang", "ramp": 0.8}, "start, ramp, end are 0.0, 0.8, 0.5"),
+        ({"method": "narang", "ratio": float("inf")}, "ratio is inf"),
     ],
 )
 def test_bad_arguments_are_named(task, dense, change, message):
