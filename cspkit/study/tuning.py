@@ -181,10 +181,17 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     Raises
     ------
     ValueError
-        If all trials of a method diverged.
+        If all trials of a method diverged, or the trials are not of one task, sparsity, length
+        and seed.
     """
     if not isinstance(rows, pd.DataFrame):
         rows = read_rows(rows, KEY)
+    for column in ("task", "sparsity", "steps", "seed"):
+        if rows[column].nunique() > 1:
+            raise ValueError(
+                f"rows have {column} {', '.join(map(str, sorted(rows[column].unique())))}: "
+                "expected the trials of one"
+            )
     best = {}
     for name, trials in rows.sort_values("trial").groupby("method"):
         row = trials.loc[trials[objective].idxmin()]

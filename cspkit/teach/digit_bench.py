@@ -162,11 +162,11 @@ def compare_digits(
     for seed in seeds:
         bench.fold(seed)
     bench.prepare(seeds, jobs)
-    trials = data_folder() / "results" / "pruning_tuning.csv"
+    recorded = data_folder() / "results" / "pruning_tuning.csv"
+    settings = tuned(recorded) if recorded.is_file() else {}
     if tuning:
-        trials = out.with_name(f"{out.stem}_tuning.csv")
         names = {run.entry.name: None for run in runs if run.steps and run.entry.rate}
         bench.prepare([0], jobs)
-        tune(bench, list(names), out=trials, steps=steps, jobs=jobs)
-    settings = tuned(trials) if trials.is_file() else {}
+        trials = out.with_name(f"{out.stem}_tuning.csv")
+        settings = tuned(tune(bench, list(names), out=trials, steps=steps, jobs=jobs))
     return compare(bench, methods, sparsities, seeds, steps, out=out, settings=settings, jobs=jobs)

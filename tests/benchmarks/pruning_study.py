@@ -45,8 +45,8 @@ CHANGES = (
     {"measurement": "activations", "updates": 3},
     {"measurement": "sketch", "updates": 3},
     {"power": 1.0},
-    {"threshold": "firm"},
-    {"threshold": "soft"},
+    {"measurement": "identity", "threshold": "firm"},
+    {"measurement": "identity", "threshold": "soft"},
     {"budget": "uniform"},
     {"rho": 0.01},
     {"mu": 0.0},
@@ -115,7 +115,13 @@ class Study:
         for change in CHANGES:
             name = "csp-D" if change.get("mu") == 0 else "csp"
             entries.append(entry(name, **(settings | change)))
-        self.compare("ablation", entries, [0.95, 0.98], [0, 1, 2])
+        self.bench.prepare([0, 1, 2], self.call.jobs)
+        rows = compare(
+            self.bench, entries, [0.95, 0.98], [0, 1, 2], self.call.steps or STEPS,
+            out=self.file("ablation"), jobs=self.call.jobs,
+        )  # fmt: skip
+        means = rows.groupby(["sparsity", "mu", "settings"])[["dev_loss", "test_wer"]].mean()
+        print(means.to_string(), flush=True)
 
     def run(self, study):
         if study == "tune":
