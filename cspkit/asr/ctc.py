@@ -123,6 +123,13 @@ class CTCTask(DigitTask):
     that give the labels when repeats are merged and blanks are left out. An utterance with fewer
     frames than labels and blanks between equal ones has no such sequence: its infinite cost and
     its gradient count as zero (`zero_infinity` of torch).
+
+    Parameters
+    ----------
+    corpus, fold, config, batch_size, curriculum, augmentation
+        See `DigitTask`.
+    divergence_every
+        Without effect: the divergence looks at all utterances.
     """
 
     def new_model(self, seed: int) -> CTCModel:

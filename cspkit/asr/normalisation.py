@@ -65,7 +65,16 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
 
 
 def normalise_by_recording(corpus: Corpus) -> Corpus:
-    """Take its mean over time from every recording, see `mean_normalised`."""
+    """Take its mean over time from every recording, see `mean_normalised`.
+
+    Parameters
+    ----------
+    corpus : Corpus
+
+    Returns
+    -------
+    Corpus
+    """
     return Corpus(
         tuple(replace(r, features=mean_normalised(r.features)) for r in corpus.recordings)
     )
@@ -77,6 +86,14 @@ def mean_normalised(features: np.ndarray) -> np.ndarray:
     It needs no speaker and no other recording, and takes a constant channel away, loudness with
     it: a filter that is shorter than the window adds a constant to the cepstra. From a short
     recording it takes some of the words, too: a single digit is half told by its mean.
+
+    Parameters
+    ----------
+    features : ndarray, shape (T, n_features)
+
+    Returns
+    -------
+    ndarray, shape (T, n_features)
 
     Raises
     ------

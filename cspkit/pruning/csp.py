@@ -108,7 +108,11 @@ class CSP(GradualPruner):
         rho: float = 0.0,
         block: str = "1x1",
         seed: int = 0,
-        **schedule,
+        exponent: float = 6.0,
+        end: float = 2 / 3,
+        every: int = 1,
+        budget: str = "global",
+        floor: float = 0.0,
     ) -> None:
         self.measurement = _one_of("measurement", measurement, MEASUREMENTS)
         self.threshold = _one_of("threshold", threshold, THRESHOLDS)
@@ -129,9 +133,11 @@ class CSP(GradualPruner):
             self.remembers = ("masks", "gram")
             self.gram = self._first_gram(weights)
         if isinstance(sparsity, Real):
-            limits = {"budget": "global", "floor": 0.0} | schedule
-            self._block.check(weights, sparsity, limits["budget"], limits["floor"])
-        super().__init__(weights, sparsity, steps, **schedule)
+            self._block.check(weights, sparsity, budget, floor)
+        super().__init__(
+            weights, sparsity, steps,
+            exponent=exponent, end=end, every=every, budget=budget, floor=floor,
+        )  # fmt: skip
 
     def watch(self, model: nn.Module) -> None:
         """Collect from now on what enters the layers; `prune` calls it.

@@ -15,7 +15,7 @@ import pandas as pd
 from cspkit.asr import DigitTask, load_transducer, transcribe, word_error_rate
 
 DATA = Path(__file__).parents[2] / "data"
-WIDTHS, TURNS = (1, 5), 5
+WIDTHS, TURNS = (1, 5), 3
 
 
 def measure(fold):
