@@ -34,7 +34,7 @@ def test_sparsity_is_exact_and_the_dense_model_untouched(task, dense, method, sp
 @ALL
 def test_a_classifier_survives_pruning(task, dense, method):
     settings = {"budget": "global"} if method == "narang" else {}
-    pruned = prune(dense, task, method, 0.9, steps=200, **settings)
+    pruned = prune(dense, task, method, 0.9, steps=300, **settings)
     assert (
         task.evaluate(pruned.model, "dev")["error"] <= task.evaluate(dense, "dev")["error"] + 0.05
     )
