@@ -65,7 +65,7 @@ def test_budgets_are_exact_to_one_weight(budget, sparsity):
         assert len(cut) == 0 or len(kept) == 0 or kept.min() >= cut.max()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=6),
     sparsity=st.floats(0, 1, exclude_max=True),

@@ -44,7 +44,6 @@ MODELS = {
     "kernels": Kernels,
 }
 WEIGHTS = {"mlp": 216, "gru": 1110, "gru in two directions": 2820, "lstm": 1470, "kernels": 324}
-EVERY_MODEL = pytest.mark.parametrize("kind", sorted(MODELS))
 
 
 class Tags:
@@ -73,7 +72,7 @@ def new_model(kind):
     return MODELS[kind]()
 
 
-@EVERY_MODEL
+@pytest.mark.parametrize("kind", sorted(MODELS))
 @pytest.mark.parametrize("method", sorted(PRUNERS))
 def test_the_count_is_exact_and_the_zeros_survive_a_state_dict(kind, method):
     model = new_model(kind)
@@ -89,12 +88,15 @@ def test_the_count_is_exact_and_the_zeros_survive_a_state_dict(kind, method):
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
 
 
-@EVERY_MODEL
-@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize(
+    ("kind", "optimizer"),
+    [(kind, torch.optim.Adam) for kind in sorted(MODELS)]
+    + [("mlp", torch.optim.AdamW), ("gru", torch.optim.SGD)],
+)
 def test_training_goes_on_under_the_masks(kind, optimizer):
     task = Tags()
     model = new_model(kind)
-    train(model, task, 60, rng=np.random.default_rng(0), rate=1e-2)
+    train(model, task, 40, rng=np.random.default_rng(0), rate=1e-2)
     pruned = prune(model, task, "oneshot", 0.8, steps=1, mu=0.0)
     weights = prunable_weights(pruned.model)
     before = {n: w.detach().clone() for n, w in weights.items()}
