@@ -13,6 +13,7 @@ from study_bench import BlobBench, CountedBlobs
 
 from cspkit.pruning import PRUNERS, prune
 from cspkit.study import compare, entry, pack_counts, read_rows, unpack_counts
+from cspkit.study.grid import KEY
 from cspkit.study.runs import weights_left
 from cspkit.training import train
 
@@ -85,6 +86,8 @@ def test_rows_that_are_there_are_not_measured_again(whole, tmp_path):
     assert calls == [0, 0, 1, 1]  # other settings are another run
     assert set(more["settings"]) == {'{"exponent": 2.0}'}
     assert len(read_rows(out)) == len(whole[1]) + 4
+    keys = list(read_rows(out)[list(KEY)].itertuples(index=False))
+    assert keys == sorted(keys)  # not in the order of their coming
     compare(Counting("other"), ["dense"], out=out, **CALL)
     assert calls[4:] == [0, 1]  # and so is another task
 
