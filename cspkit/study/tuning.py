@@ -27,7 +27,6 @@ INTERVALS = {
     "rho": (1e-3, 1e-1, True),
     "cycles": (2, 8, False),
     "alpha": (0.1, 0.5, False),
-    "ramp": (0.1, 0.35, False),
     "ratio": (1.0, 3.0, False),
 }
 CHOICES = {"budget": ("global", "uniform")}

@@ -168,5 +168,6 @@ def compare_digits(
         names = {run.entry.name: None for run in runs if run.steps and run.entry.rate}
         bench.prepare([0], jobs)
         trials = out.with_name(f"{out.stem}_tuning.csv")
-        settings = tuned(tune(bench, list(names), out=trials, steps=steps, jobs=jobs))
+        tune(bench, list(names), out=trials, steps=steps, jobs=jobs)
+        settings = tuned(trials)
     return compare(bench, methods, sparsities, seeds, steps, out=out, settings=settings, jobs=jobs)
