@@ -1,0 +1,233 @@
+"""The checks of notebook 09 accept the right answer and name each typical mistake."""
+
+import numpy as np
+import pytest
+import torch
+
+from cspkit.pruning.narang import Narang
+from cspkit.teach.check import verdict
+
+
+def largest(scores, k):
+    mask = torch.zeros(scores.numel(), dtype=torch.bool)
+    mask[scores.flatten().topk(k).indices] = True
+    return mask.view_as(scores)
+
+
+def uniform(score=torch.abs, share=lambda s: 1 - s, then=lambda mask: mask):
+    """The right masks, with switches for mistakes."""
+
+    def answer(W, s):
+        return {n: then(largest(score(w), round(share(s) * w.numel()))) for n, w in W.items()}
+
+    return answer
+
+
+def one_threshold(W, s):
+    sizes = torch.cat([w.abs().flatten() for w in W.values()])
+    kept = largest(sizes, round((1 - s) * len(sizes))).split([w.numel() for w in W.values()])
+    return {n: part.view_as(W[n]) for n, part in zip(W, kept, strict=True)}
+
+
+def by_row(W, s):
+    return {
+        n: torch.stack([largest(r.abs(), round((1 - s) * len(r))) for r in w]) for n, w in W.items()
+    }
+
+
+def with_ties(W, s):
+    values = {n: w.abs().flatten().topk(round((1 - s) * w.numel())).values for n, w in W.items()}
+    return {n: w.abs() >= values[n][-1] for n, w in W.items()}
+
+
+def cuts_the_weights(W, s):
+    masks = uniform()(W, s)
+    for name, w in W.items():
+        w *= masks[name]
+    return masks
+
+
+def some_others(W, s):
+    return {n: mask.flatten().roll(1).view_as(mask) for n, mask in uniform()(W, s).items()}
+
+
+def step(mask_gradient=True, put_back=True, times=1):
+    """The right step, with switches for mistakes."""
+
+    def answer(weight, mask, adam):
+        before = weight.detach().clone()
+        if mask_gradient:
+            weight.grad.mul_(mask)
+        for _ in range(times):
+            adam.step()
+        if put_back:
+            weight.data.copy_(torch.where(mask, weight.data, before))
+
+    return answer
+
+
+def sets_to_zero(weight, mask, adam):
+    step()(weight, mask, adam)
+    weight.data.mul_(mask)
+
+
+def wrong_way_round(weight, mask, adam):
+    step()(weight, ~mask, adam)
+
+
+def no_step(weight, mask, adam):
+    weight.grad.mul_(mask)
+
+
+def counts(of):
+    """Sum over the steps of a function of two rows, before and after."""
+    return lambda masks: of(masks[:-1], masks[1:]).sum(axis=0)
+
+
+def came_back(before, after):
+    return ~before & after
+
+
+def overwrites_masks(masks):
+    result = counts(came_back)(masks)
+    masks[:] = False
+    return result
+
+
+def one_off(masks):
+    result = counts(came_back)(masks)
+    result[3] += 1
+    return result
+
+
+def soft(rank=0, extra=0.0, sign=torch.sign, floor=0.0):
+    """The right threshold, with switches for mistakes."""
+
+    def answer(V, k):
+        sizes = V.abs().sort(descending=True).values
+        tau = float(sizes[min(max(k + rank, 0), len(V) - 1)])
+        if 0 < k:
+            tau += extra * float(sizes[k - 1] - sizes[k])
+        return sign(V) * (V.abs() - tau).clamp(min=floor)
+
+    return answer
+
+
+def overwrites_V(V, k):
+    V.copy_(soft()(V, k))
+    return V
+
+
+def hard(V, k):
+    return V * largest(V.abs(), k)
+
+
+def narang(ratio=1.5, hold=True, wait=True, scale=1.0):
+    """The right threshold, with switches for mistakes."""
+
+    def answer(t, start, ramp, end, q):
+        theta = scale * q / (ramp - start + ratio * (end - ramp))
+        t = min(t, end) if hold else t
+        slow = min(t, ramp) - start
+        return theta * ((max(slow, 0) if wait else slow) + ratio * max(t - ramp, 0))
+
+    return answer
+
+
+def pieces_exchanged(t, start, ramp, end, q):
+    return q - narang()(start + end - t, start, start + end - ramp, end, q)
+
+
+def unsolved(*_):
+    raise NotImplementedError
+
+
+UNIFORM, STEP, RETURNS = "09.uniform_masks", "09.masked_step", "09.returns"
+SOFT, NARANG = "09.soft_to", "09.narang_threshold"
+RIGHT = {
+    UNIFORM: uniform(),
+    STEP: step(),
+    RETURNS: counts(came_back),
+    SOFT: soft(),
+    NARANG: narang(),
+}
+WRONG = [
+    (UNIFORM, one_threshold, "is the global budget"),
+    (UNIFORM, uniform(then=lambda mask: ~mask), "here it is what is cut"),
+    (UNIFORM, uniform(score=lambda w: -w.abs()), "the smallest weights are kept"),
+    (UNIFORM, uniform(score=lambda w: w), "not the largest magnitudes"),
+    (UNIFORM, uniform(share=lambda s: s), "s is the share that is cut"),
+    (UNIFORM, by_row, "of every row"),
+    (UNIFORM, with_ties, "do not compare with >="),
+    (UNIFORM, cuts_the_weights, "weights themselves were changed"),
+    (UNIFORM, some_others, "they are not the largest"),
+    (UNIFORM, uniform(share=lambda s: 1 - s + 0.1), "weights are kept, expected"),
+    (UNIFORM, uniform(then=lambda mask: mask.float()), "a tensor of bool"),
+    (UNIFORM, uniform(then=torch.flatten), "view_as"),
+    (UNIFORM, lambda W, s: list(uniform()(W, s).values()), "a dict with the keys"),
+    (UNIFORM, lambda W, s: None, "returns None"),
+    (STEP, step(put_back=False), "does not stop Adam's momentum"),
+    (STEP, step(mask_gradient=False), "into Adam's memory"),
+    (STEP, step(mask_gradient=False, put_back=False), "cut weights have moved"),
+    (STEP, step(times=2), "Adam's memory"),
+    (STEP, sets_to_zero, "they keep the value"),
+    (STEP, wrong_way_round, "wrong way round"),
+    (STEP, no_step, "no weight has moved"),
+    (RETURNS, lambda masks: counts(came_back)(masks) > 0, "count how often"),
+    (RETURNS, counts(lambda a, b: a & ~b), "these are the cuts"),
+    (RETURNS, counts(lambda a, b: a != b), "all changes are counted"),
+    (RETURNS, lambda masks: (~masks).sum(axis=0), "steps for which a weight was cut"),
+    (RETURNS, lambda masks: masks.sum(axis=0), "steps for which a weight was kept"),
+    (RETURNS, lambda masks: masks[-1] & ~masks.all(axis=0), "kept at the end"),
+    (RETURNS, lambda m: (~m[:-1] & m[1:] & m[-1]).sum(axis=0), "cut again later"),
+    (RETURNS, lambda masks: (~masks[:-1] & masks[1:]).sum(), "for each weight"),
+    (RETURNS, lambda masks: (~masks[:-1] & masks[1:]).sum(axis=1), "axis 0"),
+    (RETURNS, lambda masks: masks.sum(axis=1), "sum over the steps, axis 0"),
+    (RETURNS, overwrites_masks, "in place"),
+    (RETURNS, one_off, "returns, not"),
+    (RETURNS, lambda masks: None, "returns None"),
+    (SOFT, hard, "this is the hard threshold"),
+    (SOFT, soft(sign=torch.ones_like), "sign of negative entries"),
+    (SOFT, soft(rank=-1), "kills the k-th largest"),
+    (SOFT, soft(rank=1), "3 entries are left"),
+    (SOFT, soft(floor=-9.0), "become negative"),
+    (SOFT, soft(extra=0.5), "tau is not the smallest"),
+    (SOFT, lambda V, k: V.clone(), "nothing is cut"),
+    (SOFT, lambda V, k: 2 * soft()(V, k), "the values are wrong"),
+    (SOFT, lambda V, k: 0 * V, "entries are left, expected"),
+    (SOFT, lambda V, k: soft()(V, k).tolist(), "expected a tensor"),
+    (SOFT, overwrites_V, "in place"),
+    (SOFT, lambda V, k: None, "returns None"),
+    (NARANG, narang(ratio=1.0), "one slope all the way"),
+    (NARANG, narang(hold=False), "after end"),
+    (NARANG, narang(wait=False), "before start"),
+    (NARANG, narang(scale=2.0), "at end it is"),
+    (NARANG, pieces_exchanged, "at step"),
+    (NARANG, lambda *_: None, "returns None"),
+]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_answer_passes(name):
+    assert verdict(name, RIGHT[name]) == f"right: {name}"
+
+
+@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
+def test_typical_mistake_is_named(name, answer, sentence):
+    told = verdict(name, answer)
+    assert told.startswith(f"not yet: {name}: ")
+    assert sentence in told
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_unsolved_exercise_is_called_unsolved(name):
+    assert verdict(name, unsolved).startswith("not solved")
+
+
+def test_the_threshold_in_two_pieces_is_that_of_the_method():
+    weights = {"w": torch.nn.Parameter(torch.linspace(-1, 1, 200).view(10, 20))}
+    pruner = Narang(weights, 0.9, 40, quantile=0.5, start=0.1, ramp=0.3, end=0.6)
+    q = float(pruner.threshold("w", 24))
+    given = [float(pruner.threshold("w", t)) for t in range(4, 40)]
+    expected = [narang()(t, 4, 12, 24, q) for t in range(4, 40)]
+    assert np.allclose(given, expected, rtol=1e-5)
