@@ -121,7 +121,7 @@ class Augmentation:
         """
         N, C = len(features), features[0].shape[1]
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
-        # What is off draws nothing, so that it leaves the numbers of the rest as they are.
+        # Warp, bands and gain draw nothing where they are off: the other numbers stay as they are.
         if self.warp:
             factors = rng.uniform(1 - self.warp, 1 + self.warp, size=N)
             varied = [warped(v, factor) for v, factor in zip(varied, factors, strict=True)]

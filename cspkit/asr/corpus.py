@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cspkit.asr.features import HOP, SAMPLE_RATE
+
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PARTS = ("train", "dev", "test")
 N_FOLDS = 5
 MAX_DIGITS = 7
-SECONDS_PER_FRAME = 0.025
 _DEV_TAKES = range(45, 50)
 _TAKES_PER_FOLD = 9
 
@@ -133,7 +134,7 @@ class Corpus:
         """Seconds from the start of a joined utterance to the end of each of its recordings."""
         frames = {r.id: len(r.features) for r in self.recordings}
         lengths = [frames[name] for name in utterance.id.split("+")]
-        return [float(end) for end in np.cumsum(lengths) * SECONDS_PER_FRAME]
+        return [float(end) for end in np.cumsum(lengths) * HOP / SAMPLE_RATE]
 
     def strings(self, part: str, fold: int | str = 0) -> list[Utterance]:
         """Return the joined utterances that a dev or test part is scored on.

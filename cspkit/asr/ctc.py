@@ -7,14 +7,14 @@ encoder learns faster where every frame is judged by itself. Shapes as in `trans
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from cspkit.asr.decoding import checked_features
-from cspkit.asr.task import Batch, DigitTask
+from cspkit.asr.decoding import in_batches
+from cspkit.asr.task import Batch, DigitTask, mean_divergence
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 
@@ -79,15 +79,8 @@ def ctc_transcribe(
     """
     if isinstance(features, np.ndarray) and features.ndim == 2:
         return ctc_transcribe(model, [features])[0]
-    tensors = [checked_features(model, f) for f in features]
-    texts = []
-    for first in range(0, len(tensors), batch_size):
-        some = tensors[first : first + batch_size]
-        lengths = torch.tensor([len(t) for t in some], device=model.device)
-        padded = pad_sequence(some, batch_first=True).to(model.device)
-        labels = ctc_greedy(model, padded, lengths)
-        texts += [model.config.text(found) for found in labels]
-    return texts
+    labels = in_batches(model, features, batch_size, partial(ctc_greedy, model))
+    return [model.config.text(found) for found in labels]
 
 
 @torch.no_grad()
@@ -132,13 +125,8 @@ class CTCTask(DigitTask):
         Without effect: the divergence looks at all utterances.
     """
 
-    def new_model(self, seed: int) -> CTCModel:
-        """Return an untrained model, normalised by the training part of this fold."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = CTCModel(self.config)
-        model.set_normalisation(torch.from_numpy(self._mean), torch.from_numpy(self._std))
-        return model
+    _model = CTCModel
+    _transcribe = staticmethod(ctc_transcribe)
 
     def outputs(self, model: CTCModel, batch: Batch) -> Tensor:
         """Logits (N, S, K)."""
@@ -164,14 +152,7 @@ class CTCTask(DigitTask):
         """Mean over all valid frames of KL(p_reference || p)."""
         frame = torch.arange(outputs.shape[1], device=outputs.device)
         valid = frame < (batch.feature_lengths // self.config.stack)[:, None]
-        return nn.functional.kl_div(
-            outputs[valid].log_softmax(dim=-1),
-            reference_outputs[valid].log_softmax(dim=-1),
-            reduction="batchmean",
-            log_target=True,
-        )
-
-    _transcribe = staticmethod(ctc_transcribe)
+        return mean_divergence(reference_outputs[valid], outputs[valid])
 
 
 def warm_start(transducer: Transducer, ctc_model: CTCModel) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from cspkit.asr.features import HOP, SAMPLE_RATE
@@ -23,6 +23,8 @@ __all__ = [
     "latencies",
     "transcribe",
 ]
+
+T = TypeVar("T")
 
 
 class Emission(NamedTuple):
@@ -213,20 +215,45 @@ def _decode(
     model: Transducer, features: Sequence[np.ndarray], batch_size: int, beam: int
 ) -> list[Path]:
     _check_width("beam", beam)
+
+    def search(padded: Tensor, lengths: Tensor) -> list[Path]:
+        if beam == 1:
+            return greedy_paths(model, padded, lengths)
+        return beam_paths(model, padded, lengths, beam)[0]
+
+    return in_batches(model, features, batch_size, search)
+
+
+def in_batches(
+    model: nn.Module,
+    features: Sequence[np.ndarray],
+    batch_size: int,
+    search: Callable[[Tensor, Tensor], list[T]],
+) -> list[T]:
+    """Run a search over utterances in padded batches of similar length, on the model's device.
+
+    Parameters
+    ----------
+    model : Transducer or CTCModel
+    features : sequence of ndarray, shape (T, n_features)
+    batch_size : int
+    search : callable
+        Features (N, T, n_features) and lengths (N,) to a list of N results.
+
+    Returns
+    -------
+    list
+        The result of each utterance, in the order of `features`.
+    """
     tensors = [checked_features(model, f) for f in features]
     by_length = sorted(range(len(tensors)), key=lambda i: len(tensors[i]))
-    paths: list[Path] = [[] for _ in tensors]
+    results: dict[int, T] = {}
     for first in range(0, len(by_length), batch_size):
         chosen = by_length[first : first + batch_size]
         padded = pad_sequence([tensors[i] for i in chosen], batch_first=True).to(model.device)
         lengths = torch.tensor([len(tensors[i]) for i in chosen], device=model.device)
-        if beam == 1:
-            found = greedy_paths(model, padded, lengths)
-        else:
-            found, _ = beam_paths(model, padded, lengths, beam)
-        for i, path in zip(chosen, found, strict=True):
-            paths[i] = path
-    return paths
+        results |= zip(chosen, search(padded, lengths), strict=True)
+    return [results[i] for i in range(len(tensors))]
 
 
 def _labels(path: Path) -> list[int]:

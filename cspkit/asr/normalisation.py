@@ -54,7 +54,7 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
     own = {}
     for speaker in corpus.speakers():
         said = [r for r in train if r.speaker == speaker]
-        own[speaker] = _statistics(said or [r for r in corpus.recordings if r.speaker == speaker])
+        own[speaker] = _statistics(said or corpus.split("test", fold))
 
     def normalised(recording: Utterance) -> Utterance:
         own_mean, own_std = own[recording.speaker]

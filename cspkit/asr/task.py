@@ -84,6 +84,12 @@ def labels_of(utterance: Utterance, config: TransducerConfig) -> list[int]:
         raise ValueError(f"utterance {utterance.id!r}: {error}") from None
 
 
+def mean_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:
+    """Mean over cells of KL(p_reference || p), of logits (cells, K)."""
+    log_p, log_reference = logits.log_softmax(dim=-1), reference_logits.log_softmax(dim=-1)
+    return torch.nn.functional.kl_div(log_p, log_reference, reduction="batchmean", log_target=True)
+
+
 class DigitTask:
     """Strings of spoken digits: a `cspkit.training.Task`.
 
@@ -117,6 +123,10 @@ class DigitTask:
         augmentation: Augmentation | None = AUGMENTATION,
         divergence_every: int = 2,
     ) -> None:
+        if not isinstance(divergence_every, int) or divergence_every < 1:
+            raise ValueError(
+                f"divergence_every is {divergence_every!r}: expected a positive integer"
+            )
         self.corpus = corpus or load_spoken_digits()
         self.fold = fold
         self.config = config or TransducerConfig()
@@ -132,11 +142,15 @@ class DigitTask:
         frames = np.concatenate([r.features for r in self.corpus.split("train", fold)])
         self._mean, self._std = frames.mean(axis=0), frames.std(axis=0)
 
+    # What is trained, and how it is read.
+    _model = Transducer
+    _transcribe = staticmethod(transcribe)
+
     def new_model(self, seed: int) -> Transducer:
         """Return an untrained model, normalised by the training part of this fold."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = Transducer(self.config)
+            model = self._model(self.config)
         model.set_normalisation(torch.from_numpy(self._mean), torch.from_numpy(self._std))
         return model
 
@@ -238,27 +252,21 @@ class DigitTask:
         valid = (frame < (seen.feature_lengths // self.config.stack)[:, None, None]) & (
             label <= seen.target_lengths[:, None, None]
         )
-        log_p = outputs[valid].log_softmax(dim=-1)
-        log_reference = reference_outputs[valid].log_softmax(dim=-1)
-        return torch.nn.functional.kl_div(
-            log_p, log_reference, reduction="batchmean", log_target=True
-        )
-
-    _transcribe = staticmethod(transcribe)
+        return mean_divergence(reference_outputs[valid], outputs[valid])
 
     @torch.no_grad()
     def evaluate(self, model: Transducer, split: str) -> dict[str, float]:
-        """Return `wer`, the word error rate, and `loss`, the cost per word in nats."""
+        """Return `wer`, the word error rate, and `loss`, the cost per unit in nats."""
         strings = self.corpus.strings(split, self.fold)
         hypotheses = self._transcribe(model, [u.features for u in strings])
-        costs, words = 0.0, 0
+        costs, utterances = 0.0, 0
         for batch in self.batches(split, np.random.default_rng(0)):
-            per_word, _ = self.loss(model, batch.to(model.device))
-            costs += per_word.item() * len(batch.targets)
-            words += len(batch.targets)
+            per_unit, _ = self.loss(model, batch.to(model.device))
+            costs += per_unit.item() * len(batch.targets)
+            utterances += len(batch.targets)
         return {
             "wer": word_error_rate([u.text for u in strings], hypotheses),
-            "loss": costs / words,
+            "loss": costs / utterances,
         }
 
     def errors(self, model: Transducer, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ def frames(corpus, speaker, part=None, fold=0):
 def test_every_speaker_gets_the_statistics_of_the_training_part(corpus, normalised):
     train = np.concatenate([r.features for r in corpus.split("train", HELD_OUT)])
     for speaker in corpus.speakers():
-        part = "train" if speaker != HELD_OUT else None
+        part = "train" if speaker != HELD_OUT else "test"
         own = frames(normalised, speaker, part, HELD_OUT)
         np.testing.assert_allclose(own.mean(axis=0), train.mean(axis=0), atol=0.1)
         np.testing.assert_allclose(own.std(axis=0), train.std(axis=0), rtol=1e-3)

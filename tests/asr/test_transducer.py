@@ -265,3 +265,9 @@ def test_parameters_are_counted_by_part(model):
     assert sum(counts.values()) == 336_235
     assert counts["output"] == 128 * 11 + 11
     assert counts["embedding"] == 11 * 32
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5])
+def test_a_divergence_of_nothing_is_refused(task, every):
+    with pytest.raises(ValueError, match=f"divergence_every is {every}: expected a positive"):
+        DigitTask(task.corpus, divergence_every=every)
