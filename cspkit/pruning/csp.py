@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
 from cspkit.pruning.blocks import Block
-from cspkit.pruning.gradual import GradualPruner, fraction
+from cspkit.pruning.gradual import GradualPruner, count, fraction, positive
 from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
 
 MEASUREMENTS = ("identity", "gradients", "activations", "sketch")
@@ -20,7 +19,7 @@ TINY = 1e-12
 
 
 class CSP(GradualPruner):
-    r"""Compressed-sensing-based pruning (CSP).
+    """Compressed-sensing-based pruning (CSP).
 
     Each layer has dense weights V, the dual variable, and sparse weights Z, with which the
     recogniser computes. Two steps alternate:
@@ -118,9 +117,9 @@ class CSP(GradualPruner):
         self.threshold = _one_of("threshold", threshold, THRESHOLDS)
         self.power = fraction("power", power)
         self.rho = fraction("rho", rho)
-        self.ridge = _from_zero("ridge", ridge)
-        self.updates = _from_zero("updates", updates, whole=True)
-        self.seed = _from_zero("seed", seed, whole=True)
+        self.ridge = positive("ridge", ridge, zero=True)
+        self.updates = count("updates", updates, least=0)
+        self.seed = count("seed", seed, least=0)
         if self.threshold != "hard" and (measurement, block) != ("identity", "1x1"):
             raise ValueError(
                 f"threshold is {threshold!r} with measurement {measurement!r} and block {block!r}: "
@@ -201,7 +200,7 @@ class CSP(GradualPruner):
         return diagonal.sqrt().pow(self.power).view(weight[:1].shape)
 
     def _correct(self) -> None:
-        """Z <- H_k(Z + tau (V - Z) G), within the chosen support."""
+        """Z <- Z + tau mask * (V - Z) G, a few times."""
         if self.updates == 0 or self.measurement in ("identity", "gradients"):
             return
         for name, weight in self.weights.items():
@@ -245,11 +244,3 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, known))}")
     return value
-
-
-def _from_zero(name: str, value: float, whole: bool = False) -> float:
-    kind = Integral if whole else Real
-    if not isinstance(value, kind) or not 0 <= value < math.inf:
-        expected = "whole" if whole else "finite"
-        raise ValueError(f"{name} is {value!r}: expected a {expected} number >= 0")
-    return int(value) if whole else float(value)

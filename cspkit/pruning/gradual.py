@@ -200,17 +200,17 @@ def fraction(name: str, value: float) -> float:
     return float(value)
 
 
-def positive(name: str, value: float) -> float:
-    """A setting > 0, as a float."""
-    if not isinstance(value, Real) or not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value!r}: expected a finite number > 0")
+def positive(name: str, value: float, zero: bool = False) -> float:
+    """A setting > 0, or >= 0 where it may be zero, as a float."""
+    if not isinstance(value, Real) or not 0 <= value < math.inf or (value == 0 and not zero):
+        raise ValueError(f"{name} is {value!r}: expected a finite number {'>=' if zero else '>'} 0")
     return float(value)
 
 
-def count(name: str, value: int) -> int:
-    """A setting that counts from 1, as an int."""
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} is {value!r}: expected a whole number >= 1")
+def count(name: str, value: int, least: int = 1) -> int:
+    """A setting that counts from `least`, as an int."""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} is {value!r}: expected a whole number >= {least}")
     return int(value)
 
 
