@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from answers import answer_tests
 
 from cspkit.teach.check import verdict
 
@@ -103,10 +104,6 @@ def ignores_zero(A, y, eps):
     return pursuit()(A, y, eps) if np.any(y) else np.ones(A.shape[1])
 
 
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
-
-
 def list_of_two(*arguments):
     return [np.zeros(2), "three"]
 
@@ -202,21 +199,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 @pytest.mark.parametrize("name", RIGHT)

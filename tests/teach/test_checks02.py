@@ -1,10 +1,9 @@
 """The checks of notebook 02 accept the right answer and name each typical mistake."""
 
 import numpy as np
-import pytest
+from answers import answer_tests
 
 from cspkit.recovery import lasso_gap
-from cspkit.teach.check import verdict
 
 
 def violation(on=None, off=None, pull=None, total=np.max):
@@ -105,10 +104,6 @@ def overwrites(function):
     return answer
 
 
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
-
-
 RIGHT = [
     ("02.kkt_violation", violation()),
     ("02.certified_gap", certified_gap),
@@ -116,7 +111,6 @@ RIGHT = [
     ("02.exact_values", exact),
     ("02.next_knot", knot()),
 ]
-NAMES = sorted({name for name, _ in RIGHT})
 
 WRONG = [
     (
@@ -248,23 +242,4 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_right_answer_passes(name, answer):
-    assert verdict(name, answer) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_missing_return_is_named(name):
-    assert "returns None" in verdict(name, lambda *_: None)
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

@@ -1,10 +1,9 @@
 """The checks of notebook 03 accept the right answer and name each typical mistake."""
 
 import numpy as np
-import pytest
+from answers import answer_tests
 
 from cspkit.recovery import hard_threshold
-from cspkit.teach.check import verdict
 
 
 def fit_on(A, y, S):
@@ -116,10 +115,6 @@ def strict(A, y, S, ratio):
     return bool(ratio * np.max(np.abs(np.delete(g, S))) < np.min(np.abs(z[S])))
 
 
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
-
-
 RIGHT = {
     "03.best_step": best_step,
     "03.htp_step": htp_step,
@@ -213,26 +208,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_missing_return_is_named(name):
-    assert "returns None" in verdict(name, lambda *_: None)
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 def test_true_support_is_the_only_resting_place_at_a_large_ratio():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from answers import answer_tests
 from scipy.stats import norm
 
 from cspkit.recovery import phase_transition, soft_threshold
@@ -67,10 +68,6 @@ def needed(enough=lambda n, k, m: k <= m * phase_transition(m / n), more=0):
         return int(m[np.argmax(enough(n, k, m))]) + more
 
     return answer
-
-
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
 
 
 RIGHT = {
@@ -162,21 +159,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -1,7 +1,7 @@
 """The checks of notebook 05 accept the right answer and name each typical mistake."""
 
 import numpy as np
-import pytest
+from answers import answer_tests
 
 from cspkit.recovery import soft_threshold
 from cspkit.teach.check import verdict
@@ -104,10 +104,6 @@ def step(dual=None, primal=lambda V, old, G, lam: soft_threshold(V, lam)):
 def overwrites_V(V, Z, W, G, lam):
     V -= (Z - W) @ G / np.linalg.norm(G, 2)
     return V, soft_threshold(V, lam)
-
-
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
 
 
 RIGHT = {
@@ -230,26 +226,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_answer_that_is_nothing_is_described(name):
-    assert "returns None" in verdict(name, lambda *_: None)
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 def test_integers_do_as_a_mask():

@@ -1,10 +1,8 @@
 """The checks of notebook 06 accept the right answer and name each typical mistake."""
 
 import numpy as np
-import pytest
 import scipy.fft
-
-from cspkit.teach.check import verdict
+from answers import answer_tests
 
 WINDOW = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
 
@@ -105,10 +103,6 @@ def level_in_decibels(c, level):
     return forth(10 * np.log10(np.maximum(10 ** (back()(c) / 10) + level, 1e-10)), c.shape[1])
 
 
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
-
-
 RIGHT = {
     "06.cut": frames(),
     "06.triangle": triangle,
@@ -171,23 +165,4 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_answer_that_is_nothing_is_described(name):
-    assert "returns None" in verdict(name, lambda *_: None)
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

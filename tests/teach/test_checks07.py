@@ -1,7 +1,7 @@
 """The checks of notebook 07 accept the right answer and name each typical mistake."""
 
 import numpy as np
-import pytest
+from answers import answer_tests
 
 from cspkit.teach.check import verdict
 
@@ -169,10 +169,6 @@ def most_probable_each(log_blank, log_label):
     return np.argmax(alpha[:, :-1] * p_label * beta[:, 1:], axis=0)
 
 
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
-
-
 RIGHT = {
     "07.alignment_probability": probability(),
     "07.backward": beta_table,
@@ -236,26 +232,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_answer_that_is_nothing_is_described(name):
-    assert "returns None" in verdict(name, lambda *_: None)
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 def test_best_frames_may_be_an_array():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from answers import answer_tests
 
 from cspkit.asr.transducer import CHARACTERS, Transducer, TransducerConfig
 from cspkit.teach.check import verdict
@@ -158,10 +159,6 @@ def lstms(**options):
     )
 
 
-def unsolved(*arguments):
-    raise NotImplementedError("exercise not solved yet")
-
-
 RIGHT = {
     "08.clip": clip(),
     "08.word_errors": words(),
@@ -276,26 +273,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_answer_that_is_nothing_is_described(name):
-    assert "returns None" in verdict(name, lambda *_: None)
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,11 +1,10 @@
 """The checks of notebook 09 accept the right answer and name each typical mistake."""
 
 import numpy as np
-import pytest
 import torch
+from answers import answer_tests
 
 from cspkit.pruning.narang import Narang
-from cspkit.teach.check import verdict
 
 
 def largest(scores, k):
@@ -138,10 +137,6 @@ def pieces_exchanged(t, start, ramp, end, q):
     return q - narang()(start + end - t, start, start + end - ramp, end, q)
 
 
-def unsolved(*_):
-    raise NotImplementedError
-
-
 UNIFORM, STEP, RETURNS = "09.uniform_masks", "09.masked_step", "09.returns"
 SOFT, NARANG = "09.soft_to", "09.narang_threshold"
 RIGHT = {
@@ -207,21 +202,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answer_passes(name):
-    assert verdict(name, RIGHT[name]) == f"right: {name}"
-
-
-@pytest.mark.parametrize(("name", "answer", "sentence"), WRONG)
-def test_typical_mistake_is_named(name, answer, sentence):
-    told = verdict(name, answer)
-    assert told.startswith(f"not yet: {name}: ")
-    assert sentence in told
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unsolved_exercise_is_called_unsolved(name):
-    assert verdict(name, unsolved).startswith("not solved")
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG, in_place={STEP})
 
 
 def test_the_threshold_in_two_pieces_is_that_of_the_method():
