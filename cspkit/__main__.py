@@ -72,7 +72,7 @@ def prune_command(call: argparse.Namespace) -> int:
     device = _usable(call.device)
     path = call.model or default_model()
     dense = load_transducer(path).to(device)
-    fold = call.fold if call.fold is not None else int(checkpoint_facts(path).get("fold", 0))
+    fold = call.fold if call.fold is not None else checkpoint_facts(path).get("fold", 0)
     task = DigitTask(fold=fold, config=dense.config)
     start = time.perf_counter()
     pruned = prune(
@@ -190,6 +190,11 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _fold(text: str) -> int | str:
+    """A fold, or the name of the speaker who is held out."""
+    return int(text) if text.isdecimal() else text
+
+
 def _positive(text: str) -> int:
     """An integer >= 1."""
     if _natural(text) == 0:
@@ -230,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("train", train_command, "Train a dense recogniser on the embedded corpus.")
     add_run(sub, 3400, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
     sub.add_argument(
-        "--fold", type=int, default=0, help="0 to 4, the takes tested on (%(default)s)"
+        "--fold", type=_fold, default=0, help="0 to 4, or a speaker, tested on (%(default)s)"
     )
 
     sub = add("prune", prune_command, "Prune a trained recogniser.")
@@ -238,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--method", default="csp", help="csp, gmp, dpf, ... (%(default)s)")
     sub.add_argument("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
     sub.add_argument("--mu", type=float, help="weight of D (the method's own)")
-    sub.add_argument("--fold", type=int, help="0 to 4 (that of the model)")
+    sub.add_argument("--fold", type=_fold, help="0 to 4, or a speaker (that of the model)")
     sub.add_argument("--model", type=Path, help="dense checkpoint (the project's own)")
 
     sub = add("compare", compare_command, "Compare pruning methods on the embedded corpus.")

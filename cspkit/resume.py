@@ -101,8 +101,14 @@ def load_state(
     return json.loads(metadata["log"])
 
 
-def fingerprint(model: nn.Module, parts: dict[str, object], rng: np.random.Generator) -> dict:
-    """What tells one run from another: first weights, methods and settings, generator.
+def fingerprint(
+    model: nn.Module,
+    reference: nn.Module | None,
+    task: object,
+    parts: dict[str, object],
+    rng: np.random.Generator,
+) -> dict:
+    """What tells one run from another: weights, task, methods and settings, generator.
 
     Raises
     ------
@@ -115,14 +121,20 @@ def fingerprint(model: nn.Module, parts: dict[str, object], rng: np.random.Gener
                 f"{name} is a {type(part).__name__} without `state` and `settings`: "
                 "expected both where state_file is given"
             )
-    weights = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return {
-        "weights": weights.hexdigest(),
+        "weights": _hash(model),
+        "reference": None if reference is None else _hash(reference),
+        "task": [type(task).__name__, getattr(task, "settings", None)],
         "method": {name: [type(part).__name__, part.settings] for name, part in parts.items()},
         "generator": json.dumps(rng.bit_generator.state, default=lambda array: array.tolist()),
     }
+
+
+def _hash(model: nn.Module) -> str:
+    weights = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return weights.hexdigest()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

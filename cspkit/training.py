@@ -31,7 +31,8 @@ class Task(Protocol):
     D; a task without it is trained and pruned with mu = 0 only. `reference_outputs(model, batch)`
     returns what `divergence` takes first, where that is not all that `loss` returns second: it
     saves the reference model the loss, and what D does not look at. `errors(model, split)`
-    counts errors and words of each utterance, for intervals in studies.
+    counts errors and words of each utterance, for intervals in studies. `settings`, a dict, tells
+    a task from others of its class, so that a resumed run goes on with its own.
     """
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Any]:
@@ -156,7 +157,7 @@ def train(
     if pruner is not None:
         parts["pruner"] = pruner
     if state_file is not None:
-        run |= fingerprint(model, parts, rng)
+        run |= fingerprint(model, reference, task, parts, rng)
     batches = task.batches("train", rng)
     if state_file is not None and Path(state_file).is_file():
         log = load_state(Path(state_file), model, optimizer, parts, run)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from cspkit.__main__ import default_model, main
+from cspkit.__main__ import _parser, default_model, main
 from cspkit.asr import load_transducer
 from cspkit.asr.corpus import data_folder
+from cspkit.asr.task import DENSE_STEPS
 from cspkit.pruning import prunable_weights
 
 FSDD = os.environ.get("CSPKIT_FSDD")
@@ -186,3 +187,13 @@ def test_transcribe_hears_the_digit(capsys):
 
 def test_thedefault_model_is_the_recorded_one():
     assert default_model() == data_folder() / "models" / "dense_fold0.safetensors"
+
+
+def test_the_default_length_of_training_is_that_of_the_recorded_models():
+    assert _parser().parse_args(["train"]).steps == DENSE_STEPS
+
+
+def test_a_fold_may_be_a_speaker():
+    parse = _parser().parse_args
+    assert [parse(["train", "--fold", f]).fold for f in ("3", "theo")] == [3, "theo"]
+    assert main(["train", "--fold", "nobody", "--steps", "1"]) == 2

@@ -20,9 +20,13 @@ class KilledError(Exception):
     pass
 
 
-def run(state_file, method=CSP, kill_after=None, seed=0, weights=0, sparsity=0.9, **change):
+def run(
+    state_file, method=CSP, kill_after=None, seed=0, weights=0, teacher=1, part=0, sparsity=0.9,
+    **change,
+):  # fmt: skip
     """Prune a new classifier; return all of its weights. May be killed after a step."""
     task = Blobs()
+    task.settings = {"part": part}
     model = task.new_model(weights)
     pruner = method(prunable_weights(model), sparsity, STEPS) if method else None
 
@@ -32,7 +36,7 @@ def run(state_file, method=CSP, kill_after=None, seed=0, weights=0, sparsity=0.9
 
     call = {"steps": STEPS, "state_every": 7, "rate": 1e-2} | change
     log = train(
-        model, task, pruner=pruner, reference=task.new_model(1), mu=0.5, on_step=on_step,
+        model, task, pruner=pruner, reference=task.new_model(teacher), mu=0.5, on_step=on_step,
         rng=np.random.default_rng(seed), state_file=state_file, **call,
     )  # fmt: skip
     return torch.cat([p.detach().flatten() for p in model.parameters()]), log
@@ -95,6 +99,8 @@ def test_a_process_that_is_really_killed(tmp_path):
         ({"method": None}, "method is"),
         ({"sparsity": 0.8}, "method is"),
         ({"weights": 1}, "weights is"),
+        ({"teacher": 2}, "reference is"),
+        ({"part": 1}, "its task is .*'part': 0"),
     ],
 )
 def test_the_state_of_another_run_is_refused(tmp_path, change, message):

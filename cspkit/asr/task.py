@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -141,6 +141,15 @@ class DigitTask:
             self._by_speaker.setdefault(recording.speaker, []).append(recording)
         frames = np.concatenate([r.features for r in self.corpus.split("train", fold)])
         self._mean, self._std = frames.mean(axis=0), frames.std(axis=0)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What tells this task from others on the same corpus."""
+        names = ("fold", "batch_size", "curriculum", "divergence_every")
+        recipe = {"config": asdict(self.config), "augmentation": None}
+        if self.augmentation is not None:
+            recipe["augmentation"] = asdict(self.augmentation)
+        return {name: getattr(self, name) for name in names} | recipe
 
     # What is trained, and how it is read.
     _model = Transducer

@@ -40,7 +40,6 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
         cells = [[*HEAD, f"{against} has a"]]
         cells += [_cells(line) for line in lines.to_dict("records")]
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        seeds = ", ".join(str(s) for s in sorted(set(of_task["seed"])))
         body = [
             "  ".join(
                 cell.ljust(width) if i in (0, 8) else cell.rjust(width)
@@ -48,18 +47,22 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
             ).rstrip()
             for row in cells
         ]
-        texts.append("\n".join([f"{task}, test {metric} in per cent, seeds {seeds}", *body]))
-    drawn = "seeds and utterances resampled"
-    if rows["seed"].nunique() == 1:
-        drawn = "utterances resampled; one seed cannot tell the chance of training"
+        head = f"{task}, test {metric} in per cent, seeds {lines['seeds'].iloc[0]}"
+        texts.append("\n".join([head, *body, f"intervals: 95 %, {_drawn(lines)}"]))
     notes = (
-        f"intervals: 95 %, {drawn}\n"
         f"excess over dense; * no loss: its upper end is under {100 * LOSSLESS:.1f}; "
         "relative: excess / dense\n"
         f"time: of the processor, {against} = 1\n"
         "win and loss: p < .05 after Holm's correction over the methods of a task"
     )
     return "\n\n".join([*texts, notes])
+
+
+def _drawn(lines: pd.DataFrame) -> str:
+    """What the intervals of a task come from."""
+    if "," not in lines["seeds"].iloc[0]:
+        return "utterances resampled; one seed cannot tell the chance of training"
+    return f"seeds {'and utterances ' if lines['by_utterance'].all() else ''}resampled"
 
 
 def _cells(line: dict) -> list[str]:

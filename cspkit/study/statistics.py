@@ -311,7 +311,8 @@ def summary(
     Returns
     -------
     DataFrame
-        method, sparsity, steps, seeds (their number); rate, low, high; where there is a "dense"
+        method, sparsity, steps; seeds (those that all have, as text) and `by_utterance`, whether
+        utterances were resampled too; rate, low, high; where there is a "dense"
         row, `excess` over it with `excess_low`, `excess_high`, `lossless` (excess_high <
         0.005) and `degradation`, excess / dense; `verdict` of `against` and its `p`; `cost`.
 
@@ -327,7 +328,9 @@ def summary(
     for column in resampled.columns:
         rate, (low, high) = resampled.mean(column), resampled.interval(column)
         line = dict(zip(COLUMNS, column, strict=True)) | {
-            "seeds": len(resampled.seeds), "rate": rate, "low": low, "high": high,
+            "seeds": ", ".join(map(str, resampled.seeds)),
+            "by_utterance": resampled.by_utterance,
+            "rate": rate, "low": low, "high": high,
         }  # fmt: skip
         if dense in resampled.columns:
             base = resampled.mean(dense)

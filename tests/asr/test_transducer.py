@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from cspkit.asr import (
     word_error_rate,
 )
 from cspkit.asr.checkpoint import checkpoint_facts
-from cspkit.asr.corpus import Corpus, data_folder
+from cspkit.asr.corpus import Corpus, data_folder, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS
 from cspkit.asr.task import collate
 from cspkit.asr.transducer import CHARACTERS
@@ -271,3 +272,11 @@ def test_parameters_are_counted_by_part(model):
 def test_a_divergence_of_nothing_is_refused(task, every):
     with pytest.raises(ValueError, match=f"divergence_every is {every}: expected a positive"):
         DigitTask(task.corpus, divergence_every=every)
+
+
+def test_settings_tell_a_task_from_others():
+    options = [{}, {"fold": 1}, {"fold": "theo"}, {"batch_size": 4}, {"curriculum": 9}]
+    options += [{"augmentation": None}, {"divergence_every": 1}]
+    options += [{"config": TransducerConfig(encoder_size=8)}]
+    told = [json.dumps(DigitTask(load_spoken_digits(), **o).settings) for o in options]
+    assert len(set(told)) == len(options)

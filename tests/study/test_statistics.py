@@ -250,3 +250,12 @@ def test_the_table_of_one_seed_says_what_it_leaves_out():
     rows = study({CSP: 0.02, GMP: 0.06}, seeds=2)
     assert "seeds and utterances resampled" in table(rows)
     assert "one seed cannot tell" in table(rows[rows["seed"] == 0])
+
+
+def test_the_table_lists_the_seeds_that_it_rests_on():
+    rows = study({CSP: 0.02, GMP: 0.06}, seeds=3)
+    short = rows[(rows["method"] != "csp") | (rows["seed"] < 2)]
+    assert "seeds 0, 1\n" in table(short)
+    assert "seeds 0, 1, 2\n" in table(rows)
+    uncounted = rows.assign(errors="", words="")
+    assert "seeds resampled" in table(uncounted)
