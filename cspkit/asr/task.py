@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.scoring import utterance_errors, word_error_rate
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
-AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)
+AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)  # from scratch
+LIGHT = Augmentation(speed=0.15, channel=0.2, noise=0.2)  # what a trained model goes on with
 DENSE_STEPS = 3400  # of training the recorded dense models
 
 
@@ -106,8 +108,10 @@ class DigitTask:
     curriculum : int
         Length in steps of the curriculum of training from scratch: single digits for the first
         tenth, up to three until three tenths, up to seven after. 0 starts with up to seven.
-    augmentation : Augmentation, optional
-        Variation of the training strings; None trains on the features as they are.
+    augmentation : Augmentation or None, optional
+        Variation of the training strings; None trains on the features as they are. Where it is
+        not given, it is `AUGMENTATION` with a curriculum and `LIGHT` without: weights that are
+        being cut have less to spare than those of a dense model.
     divergence_every : int
         The divergence looks at every so-manieth utterance of a batch.
     """
@@ -120,7 +124,7 @@ class DigitTask:
         config: TransducerConfig | None = None,
         batch_size: int = 32,
         curriculum: int = 0,
-        augmentation: Augmentation | None = AUGMENTATION,
+        augmentation: Augmentation | None | Literal["recipe"] = "recipe",
         divergence_every: int = 2,
     ) -> None:
         if not isinstance(divergence_every, int) or divergence_every < 1:
@@ -132,6 +136,8 @@ class DigitTask:
         self.config = config or TransducerConfig()
         self.batch_size = batch_size
         self.curriculum = curriculum
+        if augmentation == "recipe":
+            augmentation = AUGMENTATION if curriculum else LIGHT
         self.augmentation = augmentation
         self.divergence_every = divergence_every
         self._by_speaker: dict[str, list[Utterance]] = {}
