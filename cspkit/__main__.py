@@ -27,6 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (FloatingPointError, OSError) as error:
         print(f"cspkit {call.name}: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        hint = "install what pyproject.toml lists, extras included: pip install '.[study]'"
+        print(f"cspkit {call.name}: {error}; {hint}", file=sys.stderr)
+        return 1
 
 
 def doctor(call: argparse.Namespace) -> int:

@@ -144,7 +144,7 @@ def train(
         If the loss or its gradient is not finite; the message names the step, and the state of
         the last good step that was written, which stays.
     """
-    _validate(task, steps, reference, mu, rate, schedule)
+    _validate(task, steps, reference, mu, rate, schedule, state_every)
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
@@ -255,9 +255,10 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (t - 0.3) / 0.7)) / 2
 
 
-def _validate(task, steps, reference, mu, rate, schedule) -> None:
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}: expected a positive integer")
+def _validate(task, steps, reference, mu, rate, schedule, state_every) -> None:
+    for name, value in (("steps", steps), ("state_every", state_every)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}: expected a positive integer")
     if not (math.isfinite(mu) and mu >= 0):
         raise ValueError(f"mu is {mu!r}: expected a finite number >= 0")
     if mu > 0 and reference is None:

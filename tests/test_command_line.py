@@ -197,3 +197,9 @@ def test_a_fold_may_be_a_speaker():
     parse = _parser().parse_args
     assert [parse(["train", "--fold", f]).fold for f in ("3", "theo")] == [3, "theo"]
     assert main(["train", "--fold", "nobody", "--steps", "1"]) == 2
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "cspkit.teach.digit_bench", None)
+    assert main(["compare", "--out", str(tmp_path / "rows.csv")]) == 1
+    assert "pip install '.[study]'" in capsys.readouterr().err

@@ -119,6 +119,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(task):
         ({"mu": 1.0}, "reference is None"),
         ({"rate": 0.0}, "rate is 0.0"),
         ({"schedule": "linear"}, "schedule is 'linear'"),
+        ({"state_every": 0}, "state_every is 0"),
     ],
 )
 def test_bad_arguments_are_named(task, change, message):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.pruning.blocks import Block
+from cspkit.pruning.budget import BUDGETS, keep_largest, masks_of_largest
 from cspkit.pruning.gradual import GradualPruner, count, fraction, positive
 from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
 
@@ -38,8 +39,12 @@ class CSP(GradualPruner):
 
     Parameters
     ----------
-    weights, sparsity, steps, exponent, end, every, budget, floor
+    weights, sparsity, steps, exponent, end, every, floor
         See `GradualPruner`.
+    budget : {"global", "uniform", "erk", "sensitivity"}
+        As there, and "sensitivity": a layer keeps as many weights as it would if all weights
+        were ranked by |V| r^power, r the root of the layer's mean squared gradient; which ones,
+        the measurement says.
     measurement : {"identity", "gradients", "activations", "sketch"}
         What measures the error of the cut, by the Gram matrix G = A^T A / m of each layer:
         "identity", G = I, the weights themselves; "activations", the layer's inputs (padding
@@ -92,6 +97,7 @@ class CSP(GradualPruner):
     """
 
     mu = 1.0
+    budgets = (*BUDGETS, "sensitivity")
 
     def __init__(
         self,
@@ -129,8 +135,11 @@ class CSP(GradualPruner):
         self._block = Block(block)
         self._watched: ActivationGram | None = None
         if measurement != "identity":
-            self.remembers = ("masks", "gram")
+            self.remembers += ("gram",)
             self.gram = self._first_gram(weights)
+        if budget == "sensitivity":
+            self.remembers += ("sensitivity",)
+            self.sensitivity = {name: w.new_zeros(()) for name, w in weights.items()}
         if isinstance(sparsity, Real):
             self._block.check(weights, sparsity, budget, floor)
         super().__init__(
@@ -165,10 +174,13 @@ class CSP(GradualPruner):
         if self.debiasing(step):
             self.mask_gradients()
             return
-        if self.measurement == "gradients":
-            for name, weight in self.weights.items():
-                if weight.grad is not None:
-                    self.gram[name].lerp_(weight.grad.square(), 1 - MEMORY)
+        for name, weight in self.weights.items():
+            if weight.grad is None:
+                continue
+            if self.measurement == "gradients":
+                self.gram[name].lerp_(weight.grad.square(), 1 - MEMORY)
+            if self.budget == "sensitivity":
+                self.sensitivity[name].lerp_(weight.grad.square().mean(), 1 - MEMORY)
         self.restore_dense()
 
     def after_update(self, step: int) -> None:
@@ -186,8 +198,13 @@ class CSP(GradualPruner):
 
     def largest(self, sparsity: float) -> dict[str, Tensor]:
         """Masks of the weights whose cut would cost most, as A measures it."""
-        scores = {n: w.data.abs() * self._importance(n) for n, w in self.weights.items()}
-        return self._block.masks(scores, sparsity, self.budget, self.floor)
+        sizes = {n: w.data.abs() for n, w in self.weights.items()}
+        scores = {n: size * self._importance(n) for n, size in sizes.items()}
+        if self.budget != "sensitivity":
+            return self._block.masks(scores, sparsity, self.budget, self.floor)
+        felt = {n: size * _root(self.sensitivity[n], self.power) for n, size in sizes.items()}
+        shares = masks_of_largest(felt, sparsity, "global", self.floor)
+        return {n: keep_largest(s, int(shares[n].count_nonzero())) for n, s in scores.items()}
 
     def _importance(self, name: str) -> float | Tensor:
         """G_jj^(power / 2) of each column, or of each weight."""
@@ -195,7 +212,7 @@ class CSP(GradualPruner):
             return 1.0
         gram, weight = self.gram[name], self.weights[name]
         if self.measurement == "gradients":
-            return (gram + TINY).sqrt().pow(self.power)
+            return _root(gram, self.power)
         diagonal = regularised(gram, self.ridge).diagonal()
         return diagonal.sqrt().pow(self.power).view(weight[:1].shape)
 
@@ -238,6 +255,11 @@ class CSP(GradualPruner):
             n: gaussian_gram(size, max(1, size // 2), generator).to(weights[n])
             for n, size in sizes.items()
         }
+
+
+def _root(squares: Tensor, power: float) -> Tensor:
+    """Their square root, to a power; positive, so that magnitude ranks where nothing is known."""
+    return (squares + TINY).sqrt().pow(power)
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:

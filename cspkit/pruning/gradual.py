@@ -44,6 +44,7 @@ class MaskedPruner:
     """
 
     mu = 0.0  # default weight of the compression-error term
+    budgets = BUDGETS
     remembers: tuple[str, ...] = ("masks",)
 
     def __init__(
@@ -56,7 +57,7 @@ class MaskedPruner:
         budget: str = "global",
         floor: float = 0.0,
     ) -> None:
-        _validate(weights, sparsity, budget)
+        _validate(weights, sparsity, budget, self.budgets)
         self.weights = weights
         self.target = float(sparsity)
         self.end = int(fraction("end", end) * steps)
@@ -214,7 +215,7 @@ def count(name: str, value: int, least: int = 1) -> int:
     return int(value)
 
 
-def _validate(weights, sparsity, budget) -> None:
+def _validate(weights, sparsity, budget, budgets) -> None:
     if not weights:
         raise ValueError("weights is empty: expected at least one prunable weight")
     for name, weight in weights.items():
@@ -225,5 +226,5 @@ def _validate(weights, sparsity, budget) -> None:
             )
     if not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is {sparsity!r}: expected a number in [0, 1)")
-    if budget not in BUDGETS:
-        raise ValueError(f"budget is {budget!r}: expected one of {', '.join(map(repr, BUDGETS))}")
+    if budget not in budgets:
+        raise ValueError(f"budget is {budget!r}: expected one of {', '.join(map(repr, budgets))}")

@@ -85,15 +85,16 @@ class Pruned:
 
 
 def prunable_weights(
-    model: nn.Module, layers: Sequence[str] | None = None
+    model: nn.Module, layers: Sequence[str | type[nn.Module]] | None = None
 ) -> dict[str, nn.Parameter]:
     """Find the weights to prune.
 
     Parameters
     ----------
     model : nn.Module
-    layers : sequence of str, optional
-        Names of weights, or patterns such as "encoder.*"; biases never count. Where it is not
+    layers : sequence of str or type, optional
+        Names of weights, patterns such as "encoder.*", or types of layers such as `nn.LSTM`;
+        biases never count. Where it is not
         given: what the model names in an attribute `prunable`, else every matrix or kernel of
         its Linear, LSTM, GRU, RNN and Conv1d layers. A weight that layers share counts once,
         under its first name.
@@ -111,26 +112,33 @@ def prunable_weights(
     """
     if layers is None:
         layers = getattr(model, "prunable", None)
-    if isinstance(layers, str):
-        raise ValueError(f"layers is {layers!r}: expected a list, such as [{layers!r}]")
+    if isinstance(layers, str | type):
+        raise ValueError(f"layers is {layers!r}: expected a list of such")
     owned = {
-        f"{prefix}.{name}" if prefix else name: weight
+        f"{prefix}.{name}" if prefix else name: (weight, module)
         for prefix, module in model.named_modules()
         if isinstance(module, PRUNABLE_TYPES)
         for name, weight in module.named_parameters(recurse=False)
         if weight.dim() >= 2
     }
-    shared = {id(weight): name for name, weight in reversed(owned.items())}
-    owned = {name: weight for name, weight in owned.items() if shared[id(weight)] == name}
+    first = {id(weight): name for name, (weight, _) in reversed(owned.items())}
+    owned = {name: one for name, one in owned.items() if first[id(one[0])] == name}
     if layers is not None:
-        unmatched = [p for p in layers if not any(fnmatchcase(name, p) for name in owned)]
-        if unmatched:
-            raise ValueError(f"layers has {unmatched[0]!r}: expected one of {', '.join(owned)}")
-        owned = {n: w for n, w in owned.items() if any(fnmatchcase(n, p) for p in layers)}
+        chosen = {p: {n for n, (_, module) in owned.items() if _is(n, module, p)} for p in layers}
+        for pattern, names in chosen.items():
+            if not names:
+                raise ValueError(f"layers has {pattern!r}: expected one of {', '.join(owned)}")
+        owned = {n: one for n, one in owned.items() if any(n in c for c in chosen.values())}
     if not owned:
         raise ValueError(f"{type(model).__name__} has no weights that can be pruned")
-    _refuse_tied(model, owned)
-    return owned
+    weights = {name: weight for name, (weight, _) in owned.items()}
+    _refuse_tied(model, weights)
+    return weights
+
+
+def _is(name: str, module: nn.Module, pattern: str | type[nn.Module]) -> bool:
+    """Whether a weight of a layer is meant by a pattern of its name, or by a type."""
+    return isinstance(module, pattern) if isinstance(pattern, type) else fnmatchcase(name, pattern)
 
 
 def _refuse_tied(model: nn.Module, weights: dict[str, nn.Parameter]) -> None:
@@ -154,7 +162,7 @@ def prune(
     steps: int = 600,
     rate: float = 1e-2,
     mu: float | None = None,
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str | type[nn.Module]] | None = None,
     rng: np.random.Generator | None = None,
     on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
@@ -177,7 +185,7 @@ def prune(
         Peak learning rate; it warms up over the first fifth and falls to zero along a cosine.
     mu : float, optional
         Weight of the compression-error term; the method's own default where it is not given.
-    layers : sequence of str, optional
+    layers : sequence of str or type, optional
         See `prunable_weights`.
     rng : np.random.Generator, optional
         Source of the batches; seed 0 where it is not given.

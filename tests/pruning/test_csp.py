@@ -52,6 +52,26 @@ def test_the_support_is_the_argmin_for_a_diagonal_measurement(measurement):
     assert error == pytest.approx(min(errors.values()), rel=1e-5)
 
 
+@pytest.mark.parametrize("measurement", ["identity", "gradients", "sketch"])
+def test_a_layer_that_the_loss_feels_more_keeps_more(measurement):
+    torch.manual_seed(0)
+    felt, unfelt = nn.Parameter(torch.randn(20, 20)), nn.Parameter(torch.randn(20, 20))
+    pruner = CSP(
+        {"felt": felt, "unfelt": unfelt}, 0.9, 10, budget="sensitivity", measurement=measurement
+    )
+    for step in range(5):
+        pruner.before_forward(step)
+        felt.grad, unfelt.grad = torch.randn(20, 20), 0.01 * torch.randn(20, 20)
+        pruner.after_backward(step)
+    masks = pruner.largest(0.9)
+    kept = {name: int(mask.sum()) for name, mask in masks.items()}
+    assert sum(kept.values()) == 80
+    assert kept["felt"] > 4 * kept["unfelt"]
+    if measurement == "identity":  # inside a layer, magnitude
+        size = felt.detach().abs()
+        assert size[masks["felt"]].min() >= size[~masks["felt"]].max()
+
+
 def test_updates_correct_the_survivors_for_what_the_cut_takes():
     torch.manual_seed(0)
     A = torch.randn(50, 12) @ torch.randn(12, 12)
@@ -136,8 +156,16 @@ def test_activations_are_asked_for_before_they_are_used(task, dense):
         train(model, task, 5, pruner=pruner, rng=np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("measurement", ["identity", "gradients", "activations", "sketch"])
-def test_every_measurement_survives_a_kill_to_the_bit(task, dense, tmp_path, measurement):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"measurement": "identity", "budget": "sensitivity"},
+        {"measurement": "gradients"},
+        {"measurement": "activations"},
+        {"measurement": "sketch"},
+    ],
+)
+def test_what_is_measured_survives_a_kill_to_the_bit(task, dense, tmp_path, settings):
     class KilledError(Exception):
         pass
 
@@ -147,7 +175,7 @@ def test_every_measurement_survives_a_kill_to_the_bit(task, dense, tmp_path, mea
                 raise KilledError
 
         model = copy.deepcopy(dense)
-        pruner = CSP(prunable_weights(model), 0.9, 40, measurement=measurement, updates=1)
+        pruner = CSP(prunable_weights(model), 0.9, 40, updates=1, **settings)
         pruner.watch(model)
         train(
             model, task, 40, pruner=pruner, rng=np.random.default_rng(0), rate=1e-2,
