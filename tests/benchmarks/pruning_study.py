@@ -47,9 +47,12 @@ CHANGES = (
     {"power": 1.0},
     {"measurement": "identity", "threshold": "firm"},
     {"measurement": "identity", "threshold": "soft"},
+    {"measurement": "identity", "budget": "sensitivity"},
     {"budget": "uniform"},
     {"rho": 0.01},
+    {"rho": 1.0},  # no memory: V = Z after every step
     {"mu": 0.0},
+    {"mu": 0.0, "measurement": "identity"},  # what dpf does
 )
 
 
@@ -109,7 +112,7 @@ class Study:
                     low, high = (f"{100 * end:+.2f}" for end in drawn.interval(column, other))
                     print(f"{with_term} less {without} at {column[1]}, equal time: {low} to {high}")
 
-    def ablation(self):
+    def ablation(self, sparsities=(0.95, 0.98)):
         settings = tuned(self.file("tuning"))["csp"]
         entries = [entry("csp", **settings)]
         for change in CHANGES:
@@ -117,7 +120,7 @@ class Study:
             entries.append(entry(name, **(settings | change)))
         self.bench.prepare([0, 1, 2], self.call.jobs)
         rows = compare(
-            self.bench, entries, [0.95, 0.98], [0, 1, 2], self.call.steps or STEPS,
+            self.bench, entries, sparsities, [0, 1, 2], self.call.steps or STEPS,
             out=self.file("ablation"), jobs=self.call.jobs,
         )  # fmt: skip
         means = rows.groupby(["sparsity", "mu", "settings"])[["dev_loss", "test_wer"]].mean()
