@@ -116,6 +116,7 @@ def compare_command(call: argparse.Namespace) -> int:
         out=call.out,
         jobs=call.jobs,
         tuning=call.tune,
+        dense=call.train_dense,
     )
     if call.json:
         lines = json.loads(summary(rows).to_json(orient="records"))
@@ -266,6 +267,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--tune", action="store_true",
         help="first try ten settings of each method, in place of those recorded",
+    )  # fmt: skip
+    sub.add_argument(
+        "--train-dense", type=Path, metavar="FOLDER",
+        help="train the dense models, into this folder, in place of those that come along",
     )  # fmt: skip
     sub.add_argument(
         "--quick", action="store_true",

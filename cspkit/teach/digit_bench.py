@@ -35,8 +35,7 @@ class DigitBench:
     Attributes
     ----------
     models : str
-        Folder where dense checkpoints are kept. An embedded checkpoint serves where it was made
-        by the command that would make the one that is asked for.
+        Folder where dense checkpoints are kept.
     dense_steps : int
         Steps of the dense training.
     width : int
@@ -44,6 +43,9 @@ class DigitBench:
     units : {"words", "characters"}
     split : {"takes", "speakers"}
         What a seed holds out: fold i, 0 to 4, or the i-th speaker, 0 to 5.
+    embedded : bool
+        Whether an embedded checkpoint serves where it was made by the command that would make
+        the one that is asked for.
     """
 
     models: str = "build"
@@ -51,6 +53,7 @@ class DigitBench:
     width: int = 128
     units: str = "words"
     split: str = "takes"
+    embedded: bool = True
 
     def __post_init__(self) -> None:
         if self.units not in ("words", "characters"):
@@ -94,7 +97,7 @@ class DigitBench:
         """File of the dense model of a seed."""
         path = data_folder() / "models" / f"dense_fold{seed}.safetensors"
         usual = (self.config, self.split) == (TransducerConfig(), "takes")
-        if usual and path.is_file():
+        if self.embedded and usual and path.is_file():
             command = f"python -m cspkit train --fold {seed} --seed {seed} --steps "
             if checkpoint_facts(path).get("command") == f"{command}{self.dense_steps}":
                 return path
@@ -134,6 +137,7 @@ def compare_digits(
     out: Path,
     jobs: int | None = None,
     tuning: bool = False,
+    dense: Path | None = None,
 ) -> pd.DataFrame:
     """Compare pruning methods on the embedded corpus, from dense models made where missing.
 
@@ -146,6 +150,8 @@ def compare_digits(
     tuning : bool
         Whether settings are looked for, in trials that go to a file beside `out`. Else they are
         those of the recorded tuning, where it has the method, or the method's own.
+    dense : Path, optional
+        Folder for dense models trained here; the embedded ones serve where it is not given.
 
     Returns
     -------
@@ -156,7 +162,7 @@ def compare_digits(
     ValueError
         If an argument is wrong, before anything is trained.
     """
-    bench = DigitBench()
+    bench = DigitBench() if dense is None else DigitBench(str(dense), embedded=False)
     methods = methods or ["dense", "dense+", *PRUNERS]
     runs = grid(methods, sparsities, seeds, steps, {})
     for seed in seeds:

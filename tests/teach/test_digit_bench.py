@@ -23,6 +23,7 @@ def bench(tmp_path):
 
 def test_an_embedded_checkpoint_serves_where_it_is_the_one_asked_for(tmp_path, monkeypatch):
     assert DigitBench().checkpoint(0) == default_model()
+    assert DigitBench(embedded=False).checkpoint(0).parts[0] == "build"
     steps = DigitBench().dense_steps
     assert f"--steps {steps}" in checkpoint_facts(default_model())["command"]
     for other in ({"width": 64}, {"dense_steps": steps // 10}, {"split": "speakers"}):
@@ -97,6 +98,14 @@ def test_settings_are_those_of_the_tuning(bench, tmp_path, monkeypatch):
     rows = compare_digits(**call, out=out, tuning=True)
     assert trials.is_file()
     assert rows.set_index("method")["rate"].to_dict() == {"dense": 0.0, "gmp": 0.02}
+
+
+def test_dense_models_are_trained_where_that_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(DigitBench, "prepare", lambda bench, seeds, jobs: asked.append(bench))
+    monkeypatch.setattr(digit_bench, "compare", lambda bench, *_, **__: asked.append(bench))
+    compare_digits(["dense"], [0.5], [0], 1, out=tmp_path / "rows.csv", dense=tmp_path)
+    assert asked == 2 * [DigitBench(str(tmp_path), embedded=False)]
 
 
 def test_the_checkpoint_of_a_bench_can_be_loaded_alone(bench):
