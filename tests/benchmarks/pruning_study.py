@@ -2,6 +2,7 @@
 
     python tests/benchmarks/pruning_study.py tune          ten trials for each method, fold 0
     python tests/benchmarks/pruning_study.py methods       all of them, four sparsities, five folds
+    python tests/benchmarks/pruning_study.py equal-time    the best on dev for as long as csp takes
     python tests/benchmarks/pruning_study.py long          the best on dev, 2,000 steps, to .99
     python tests/benchmarks/pruning_study.py error-term    the same with and without D
     python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
@@ -12,9 +13,9 @@
 
 Rows go to data/results/pruning_STUDY.csv, each as it is measured, and a study that was stopped
 goes on where it was. `tune` comes first: the others take their settings from it; `methods` comes
-before `long` and `error-term`, which ask it for the best on dev. Dense models are trained where
-they are missing, into build/. Equal time in `error-term`: the methods without D make as many more
-steps as the recorded processor seconds of those with D allow.
+before `equal-time`, `long` and `error-term`, which ask it for the best on dev. Dense models are
+trained where they are missing, into build/. Equal time: the cheaper methods make as many more
+steps as the recorded processor seconds of the dearer ones allow.
 """
 
 import argparse
@@ -32,8 +33,8 @@ from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
-    "tune", "methods", "long", "error-term", "ablation", "speakers", "widths", "small-dense",
-    "second-task",
+    "tune", "methods", "equal-time", "long", "error-term", "ablation", "speakers", "widths",
+    "small-dense", "second-task",
 )  # fmt: skip
 REFERENCES = ["dense", "dense+"]
 FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
@@ -92,6 +93,13 @@ class Study:
         losses = rows.assign(log=np.log(rows["dev_loss"])).groupby("method")["log"].mean()
         return [*losses.drop("csp").nsmallest(count).index, "csp"]
 
+    def equal_time(self, count=4):
+        """The strongest others, each for as many steps as fit into the time of csp."""
+        measured = read_rows(self.file("methods"))
+        measured = measured[measured["steps"].isin([0, STEPS])]
+        for method in self.strongest(count)[:-1]:
+            self.longer("equal-time", method, "csp", measured)
+
     def error_term(self):
         """With and without D at equal steps; then those without as long as those with."""
         pairs = [
@@ -99,18 +107,20 @@ class Study:
         ]
         self.tune([name for pair in pairs for name in pair])
         names = REFERENCES + [name for pair in pairs for name in pair]
-        seeds = [0, 1, 2, 3, 4]
-        rows = self.compare("error-term", names, [0.95, 0.98], seeds)
+        rows = self.compare("error-term", names, [0.95, 0.98], [0, 1, 2, 3, 4])
         for without, with_term in pairs:
-            steps = round(rows["steps"].max() * cost_ratio(rows, with_term, without))
-            longer = argparse.Namespace(**vars(self.call) | {"steps": steps})
-            more = Study(longer).compare("error-term", [without], [0.95, 0.98], seeds)
-            drawn = resample(pd.concat([rows[rows["method"] == with_term], more]))
-            for column in drawn.columns:
-                if column[0] == with_term:
-                    other = (without, column[1], steps)
-                    low, high = (f"{100 * end:+.2f}" for end in drawn.interval(column, other))
-                    print(f"{with_term} less {without} at {column[1]}, equal time: {low} to {high}")
+            self.longer("error-term", without, with_term, rows)
+
+    def longer(self, study, cheap, dear, rows):
+        """Run a method for as long as a dearer one took; print by how much that one is ahead."""
+        steps = round(STEPS * cost_ratio(rows, dear, cheap))
+        more = self.compare(study, [cheap], [0.95, 0.98], [0, 1, 2, 3, 4], steps=steps)
+        drawn = resample(pd.concat([rows[rows["method"] == dear], more[more["steps"] == steps]]))
+        for method, sparsity, taken in drawn.columns:
+            if method == dear and (cheap, sparsity, steps) in drawn.columns:
+                interval = drawn.interval((dear, sparsity, taken), (cheap, sparsity, steps))
+                low, high = (f"{100 * end:+.2f}" for end in interval)
+                print(f"{dear} less {cheap} at {sparsity}, {steps} steps: {low} to {high}")
 
     def ablation(self, sparsities=(0.95, 0.98)):
         settings = tuned(self.file("tuning"))["csp"]
@@ -134,6 +144,8 @@ class Study:
         elif study == "long":
             methods = [*REFERENCES, *self.strongest()]
             self.compare(study, methods, [0.95, 0.98, 0.99], [0, 1, 2], steps=LONG_STEPS)
+        elif study == "equal-time":
+            self.equal_time()
         elif study == "error-term":
             self.error_term()
         elif study == "ablation":
