@@ -6,6 +6,7 @@
     python tests/benchmarks/pruning_study.py long          the best on dev, 2,000 steps, to .99
     python tests/benchmarks/pruning_study.py error-term    the same with and without D
     python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
+    python tests/benchmarks/pruning_study.py no-memory     csp and gmp where what is cut stays cut
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
     python tests/benchmarks/pruning_study.py widths        64, 128 and 256 units a layer
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
@@ -33,8 +34,8 @@ from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
-    "tune", "methods", "equal-time", "long", "error-term", "ablation", "speakers", "widths",
-    "small-dense", "second-task",
+    "tune", "methods", "equal-time", "long", "error-term", "ablation", "no-memory", "speakers",
+    "widths", "small-dense", "second-task",
 )  # fmt: skip
 REFERENCES = ["dense", "dense+"]
 FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
@@ -136,6 +137,22 @@ class Study:
         means = rows.groupby(["sparsity", "mu", "settings"])[["dev_loss", "test_wer"]].mean()
         print(means.to_string(), flush=True)
 
+    def no_memory(self, sparsities=(0.95, 0.98)):
+        """What the ablation asks for: on all folds, csp and gmp that set what they cut to zero."""
+        settings = tuned(self.file("tuning"))
+        forgetful = [
+            entry("csp", **(settings["csp"] | {"rho": 1.0})),
+            entry("gmp", **(settings["gmp"] | {"keep_values": False})),
+        ]
+        seeds = [0, 1, 2, 3, 4]
+        self.bench.prepare(seeds, self.call.jobs)
+        for one in forgetful:
+            rows = compare(
+                self.bench, [one], sparsities, seeds, self.call.steps or STEPS,
+                out=self.file("no-memory"), jobs=self.call.jobs,
+            )  # fmt: skip
+            print(table(rows), flush=True)
+
     def run(self, study):
         if study == "tune":
             self.tune(["dense+", *PRUNERS])
@@ -150,6 +167,8 @@ class Study:
             self.error_term()
         elif study == "ablation":
             self.ablation()
+        elif study == "no-memory":
+            self.no_memory()
         elif study == "speakers":
             bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
             methods = [*REFERENCES, *FEW]
