@@ -67,7 +67,8 @@ class CSP(GradualPruner):
         sign(v) (|v| - lam), or, where |v| < 2 lam, twice that. The last phase begins with v.
         Soft and firm go with "identity" and single weights, where magnitude is the rank.
     rho : float
-        Share of what is cut that V forgets in each step, 0 to 1.
+        Share of what is cut that V forgets in each step, 0 to 1. With 1 what is cut is set to
+        zero and stays cut: no memory.
     block : str
         "1x1"; "1xB": B neighbours of a row live and die together, by their norm; "N:M": N of
         every M neighbours live, so that the sparsity is 1 - N / M.
