@@ -49,7 +49,7 @@ build/headline.csv: $(PACKAGE) $(VENV)/installed
 	@mkdir -p build/headline
 	@$(BIN)/python -m cspkit compare --methods dense dense+ gmp csp --sparsities 0.95 --seeds 0 --jobs 1 \
 	    --train-dense build/headline --out build/headline/rows.csv > build/headline/table.txt
-	@mv build/headline/table.txt build/headline.txt
+	@grep -v "^written" build/headline/table.txt > build/headline.txt
 	@mv build/headline/rows.csv $@
 	@rm -r build/headline
 
