@@ -110,8 +110,7 @@ class DigitTask:
         tenth, up to three until three tenths, up to seven after. 0 starts with up to seven.
     augmentation : Augmentation or None, optional
         Variation of the training strings; None trains on the features as they are. Where it is
-        not given, it is `AUGMENTATION` with a curriculum and `LIGHT` without: weights that are
-        being cut have less to spare than those of a dense model.
+        not given, it is `AUGMENTATION` with a curriculum, from scratch, and `LIGHT` without.
     divergence_every : int
         The divergence looks at every so-manieth utterance of a batch.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -68,3 +68,11 @@ def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None,
 def exercises() -> list[str]:
     """Names of all exercises that have a check."""
     return sorted(_CHECKS)
+
+
+def named(answer: np.ndarray, known: Sequence[tuple[object, str]], otherwise: str) -> str:
+    """Return the sentence of the first known mistake that gives this answer."""
+    for value, sentence in known:
+        if np.shape(value) == np.shape(answer) and np.allclose(value, answer):
+            return sentence
+    return otherwise

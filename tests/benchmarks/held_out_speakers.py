@@ -11,6 +11,7 @@ there are not measured again. At the end the mean over speakers is printed for e
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,11 @@ from cspkit.asr import (
     normalise_by_recording,
     normalise_by_speaker,
 )
-from cspkit.asr.task import AUGMENTATION
+from cspkit.asr.task import AUGMENTATION, LIGHT
 from cspkit.training import train
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "held_out_speakers.csv"
-WEAK = {"speed": 0.15, "channel": 0.2, "noise": 0.2, "warp": 0.0}
+WEAK = asdict(LIGHT)
 STRONG = {"speed": 0.2, "channel": 0.5, "noise": 0.2, "warp": 0.15}
 KINDS = {  # name: augmentation, normalisation
     "plain": (None, None),

@@ -96,10 +96,8 @@ class Study:
 
     def equal_time(self, count=4):
         """The strongest others, each for as many steps as fit into the time of csp."""
-        measured = read_rows(self.file("methods"))
-        measured = measured[measured["steps"].isin([0, STEPS])]
         for method in self.strongest(count)[:-1]:
-            self.longer("equal-time", method, "csp", measured)
+            self.longer("equal-time", method, "csp", read_rows(self.file("methods")))
 
     def error_term(self):
         """With and without D at equal steps; then those without as long as those with."""
@@ -137,21 +135,12 @@ class Study:
         means = rows.groupby(["sparsity", "mu", "settings"])[["dev_loss", "test_wer"]].mean()
         print(means.to_string(), flush=True)
 
-    def no_memory(self, sparsities=(0.95, 0.98)):
+    def no_memory(self):
         """What the ablation asks for: on all folds, csp and gmp that set what they cut to zero."""
         settings = tuned(self.file("tuning"))
-        forgetful = [
-            entry("csp", **(settings["csp"] | {"rho": 1.0})),
-            entry("gmp", **(settings["gmp"] | {"keep_values": False})),
-        ]
-        seeds = [0, 1, 2, 3, 4]
-        self.bench.prepare(seeds, self.call.jobs)
-        for one in forgetful:
-            rows = compare(
-                self.bench, [one], sparsities, seeds, self.call.steps or STEPS,
-                out=self.file("no-memory"), jobs=self.call.jobs,
-            )  # fmt: skip
-            print(table(rows), flush=True)
+        for name, change in (("csp", {"rho": 1.0}), ("gmp", {"keep_values": False})):
+            one = entry(name, **(settings[name] | change))
+            self.compare("no-memory", [one], [0.95, 0.98], [0, 1, 2, 3, 4])
 
     def run(self, study):
         if study == "tune":

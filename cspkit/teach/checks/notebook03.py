@@ -7,21 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from cspkit.recovery import hard_threshold
-from cspkit.teach.check import Verdict, as_array, exercise
+from cspkit.teach.check import Verdict, as_array, exercise, named
 
 Vector = np.ndarray
 
 
 def _changed(given: tuple[Vector, ...], kept: tuple[Vector, ...]) -> bool:
     return not all(map(np.array_equal, given, kept))
-
-
-def _named(answer: Vector, known: list[tuple[object, str]], otherwise: str) -> str:
-    """Return the sentence of the mistake that gives this answer."""
-    for value, sentence in known:
-        if np.shape(value) == np.shape(answer) and np.allclose(value, answer):
-            return sentence
-    return otherwise
 
 
 def _fit(A: Vector, y: Vector, S: Vector) -> Vector:
@@ -58,7 +50,7 @@ def best_step(function: Callable[[Vector, Vector, Vector], float]) -> Verdict:
         (1 / np.linalg.norm(A, 2) ** 2, "this is 1/L, safe for all directions; take the best here"),
     ]
     left = np.linalg.norm(r - mu * A_g) / np.linalg.norm(r - square / curvature * A_g)
-    return _named(mu, known, f"||r - mu A g_S|| is {left:.2f} times as large as it could be")
+    return named(mu, known, f"||r - mu A g_S|| is {left:.2f} times as large as it could be")
 
 
 @exercise("03.htp_step")
@@ -118,7 +110,7 @@ def htp_step(function: Callable[[Vector, Vector, Vector, int, float], Vector]) -
             ),
         ]
         count = np.count_nonzero(answer)
-        return _named(
+        return named(
             answer,
             known,
             f"{count} entries are not zero, expected {k}"
@@ -161,7 +153,7 @@ def memory_step(function: Callable[..., tuple[Vector, Vector]]) -> Verdict:
             ),
             (np.where(v >= np.sort(v)[-k], v, 0), "z keeps the largest values; compare magnitudes"),
         ]
-        return _named(z, known, "z is not H_k(v)")
+        return named(z, known, "z is not H_k(v)")
     dense = A.T @ (A @ v - y)
     known = [
         (
@@ -192,7 +184,7 @@ def memory_step(function: Callable[..., tuple[Vector, Vector]]) -> Verdict:
 def _wrong_memory(v_new: Vector, right: Vector, known: list[tuple[object, str]]) -> Verdict:
     if np.allclose(v_new, right):
         return None
-    return _named(v_new, known, "the next v is not v - eta A^T (A z - y)")
+    return named(v_new, known, "the next v is not v - eta A^T (A z - y)")
 
 
 @exercise("03.rests")

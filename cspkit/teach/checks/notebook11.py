@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from cspkit.study.statistics import holm as holm_adjusted
-from cspkit.teach.check import Verdict, as_array, exercise
+from cspkit.teach.check import Verdict, as_array, exercise, named
 
 Array = np.ndarray
 
@@ -60,10 +60,11 @@ def drawn_difference(function: Callable[[Array, Array, Array, Array], float]) ->
                 "both models hear the utterances that were drawn",
             ),
         )
-        for value, sentence in known:
-            if np.isclose(answer, value):
-                return sentence
-        return f"errors {a} and {b} in {words} words, drawn {drawn}: {answer:.4g} != {right:.4g}"
+        return named(
+            answer,
+            known,
+            f"errors {a} and {b} in {words} words, drawn {drawn}: {answer:.4g} != {right:.4g}",
+        )
     return None
 
 
@@ -91,12 +92,10 @@ def holm(function: Callable[[Sequence[float]], Sequence[float]]) -> Verdict:
             (stepped, "a larger p-value must not come out smaller: take the running maximum"),
             (forward, "the smallest takes the largest factor, m"),
         )
-        for value, sentence in known:
-            if np.allclose(answer, value):
-                return sentence
         if np.any(answer > 1):
-            return "a probability is at most 1"
-        return f"{p} gives {np.round(answer, 4).tolist()}, expected {np.round(right, 4).tolist()}"
+            known += ((answer, "a probability is at most 1"),)
+        got, expected = np.round(answer, 4).tolist(), np.round(right, 4).tolist()
+        return named(answer, known, f"{p} gives {got}, expected {expected}")
     return None
 
 
@@ -125,10 +124,9 @@ def best_of(function: Callable[[Sequence[float], int], float]) -> Verdict:
             (again, "k runs are k different ones: choose without putting back"),
             (np.min([np.mean(s) for s in sets]), "first the best of each set, then the mean"),
         )
-        for value, sentence in known:
-            if np.isclose(answer, value):
-                return sentence
-        return f"{rates.tolist()} with k = {k} gives {answer:.4g}, expected {right:.4g}"
+        return named(
+            answer, known, f"{rates.tolist()} with k = {k} gives {answer:.4g}, expected {right:.4g}"
+        )
     return None
 
 
@@ -160,8 +158,9 @@ def folds_needed(function: Callable[[Sequence[float], float], int]) -> Verdict:
             (math.ceil(needed(spread, 2 * 1.96)), "the margin is half of the interval's width"),
             (math.ceil(needed(spread, 1.0)), "one standard error is a 68 % interval: 1.96 of them"),
         )
-        for value, sentence in known:
-            if answer == value:
-                return sentence
-        return f"differences {given}, margin {margin}: it gives {answer:g}, expected {right}"
+        return named(
+            answer,
+            known,
+            f"differences {given}, margin {margin}: it gives {answer:g}, expected {right}",
+        )
     return None
