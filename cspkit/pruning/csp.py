@@ -30,9 +30,13 @@ class CSP(GradualPruner):
                                                - rho (V - mask * V)
 
     The loss is evaluated where the recogniser will compute, at Z, and what it asks for is added
-    to V, zeros of Z included. So V goes on collecting evidence for a weight that is cut, until
-    (S) takes it back. The schedule of k answers *when*, the support of Z *which*. When the
-    schedule is over, that support stays and its weights are trained alone.
+    to V, zeros of Z included. The schedule of k answers *when*, the support of Z *which*. When
+    the schedule is over, that support stays and its weights are trained alone.
+
+    How long V remembers what is cut, rho says. With rho = 1 each step starts from Z, as in
+    iterative hard thresholding, and a weight that was cut comes back only where one step lifts it
+    over the threshold: with Adam's small steps, hardly ever. With rho = 0, V goes on collecting
+    evidence for it until (S) takes it back.
 
     D measures the compression error by what comes out of the model; the training loop computes
     it, given `reference` and `mu`. Without D, with A = I and rho = 0, this is DPF.
@@ -67,8 +71,7 @@ class CSP(GradualPruner):
         sign(v) (|v| - lam), or, where |v| < 2 lam, twice that. The last phase begins with v.
         Soft and firm go with "identity" and single weights, where magnitude is the rank.
     rho : float
-        Share of what is cut that V forgets in each step, 0 to 1. With 1 what is cut is set to
-        zero and stays cut: no memory.
+        Share of what is cut that V forgets in each step, 0 to 1.
     block : str
         "1x1"; "1xB": B neighbours of a row live and die together, by their norm; "N:M": N of
         every M neighbours live, so that the sparsity is 1 - N / M.
@@ -111,7 +114,7 @@ class CSP(GradualPruner):
         ridge: float = 1.0,
         updates: int = 0,
         threshold: str = "hard",
-        rho: float = 0.0,
+        rho: float = 1.0,
         block: str = "1x1",
         seed: int = 0,
         exponent: float = 6.0,
@@ -183,10 +186,7 @@ class CSP(GradualPruner):
             if self.budget == "sensitivity":
                 self.sensitivity[name].lerp_(weight.grad.square().mean(), 1 - MEMORY)
         self.restore_dense()
-
-    def after_update(self, step: int) -> None:
-        super().after_update(step)
-        if self.rho > 0 and not self.debiasing(step):
+        if self.rho > 0:
             for name, weight in self.weights.items():
                 weight.data.mul_(1 - self.rho * ~self.masks[name])
 

@@ -5,7 +5,7 @@ from cspkit.study.report import table
 from cspkit.study.rows import pack_counts, read_rows, unpack_counts
 from cspkit.study.runs import Entry, entry
 from cspkit.study.statistics import cost_ratio, summary
-from cspkit.study.tuning import default_space, tune, tuned
+from cspkit.study.tuning import default_space, finals, tune, tuned
 
 __all__ = [
     "Entry",
@@ -13,6 +13,7 @@ __all__ = [
     "cost_ratio",
     "default_space",
     "entry",
+    "finals",
     "pack_counts",
     "read_rows",
     "summary",

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from cspkit import __version__
@@ -147,18 +148,72 @@ def tune(
             for n in entries
             if rows.get(keys[n]) is None
         ]
-        for run, outcome in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
-            if isinstance(outcome, FloatingPointError):  # at a rate that is too large, say
-                outcome = run.key(bench.name) | {objective: math.inf, "version": __version__}
-            if objective not in outcome:
-                columns = ", ".join(c for c in outcome if c.startswith("dev_"))
-                raise ValueError(f"objective is {objective!r}: expected one of {columns}")
-            if math.isnan(outcome[objective]):
-                raise ValueError(f"objective is {objective!r}, which is nan in the row of {run}")
-            rows.add(outcome | {"trial": trial})
+        for run, row in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
+            rows.add(_row(run, row, bench, objective) | {"trial": trial})
         for name in entries:
             history[name].append(rows.get(keys[name]))
     return pd.DataFrame(row for trials_of_one in history.values() for row in trials_of_one)
+
+
+def finals(
+    bench: Bench,
+    *,
+    out: str | Path,
+    seeds: Sequence[int] = (1, 2),
+    within: float = 0.1,
+    jobs: int | None = None,
+    metric: str = "wer",
+    objective: str = "dev_loss",
+) -> pd.DataFrame:
+    """Let the best trials of each method meet again, on the dev parts of other seeds.
+
+    One seed cannot tell settings of nearly the same loss apart. A method whose second best is
+    farther off is decided, and makes no more runs.
+
+    Parameters
+    ----------
+    bench : Bench
+    out : str or Path
+        The file that `tune` wrote; the runs are added to it.
+    seeds : sequence of int
+        Others than that of the tuning.
+    within : float
+        A trial takes part whose loss is at most `1 + within` times that of its method's best.
+    jobs, metric, objective
+        As for `tune`.
+
+    Returns
+    -------
+    DataFrame
+        All rows of the file, from which `tuned` takes the best.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no trials of another seed.
+    """
+    recorded = read_rows(out, KEY)
+    first = recorded[~recorded["seed"].isin(list(seeds))]
+    if first["seed"].nunique() != 1:
+        raise ValueError(
+            f"{out} has trials of {first['seed'].nunique()} seeds other than those of the finals, "
+            f"{', '.join(map(str, seeds))}: expected one"
+        )
+    best = first.groupby("method")[objective].transform("min")
+    near = first[first[objective] <= (1 + within) * best]
+    near = near[near.groupby("method")["trial"].transform("size") > 1]
+    rows, runs = Rows(out, KEY), {}
+    for row in near.to_dict("records"):
+        one = entry(row["method"], mu=row["mu"], rate=row["rate"], **json.loads(row["settings"]))
+        for seed in seeds:
+            if rows.get(row | {"seed": seed}) is None:
+                run = Run(one, row["sparsity"], seed, row["steps"])
+                runs[str(run.key(bench.name))] = run, row["trial"]
+    measured = partial(measure, bench, metric=metric, test=False)
+    for run, row in run_all([run for run, _ in runs.values()], measured, jobs, "tuning, finals"):
+        trial = runs[str(run.key(bench.name))][1]
+        rows.add(_row(run, row, bench, objective) | {"trial": trial})
+    return read_rows(out, KEY)
 
 
 def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[str, dict]:
@@ -167,9 +222,11 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     Parameters
     ----------
     rows : DataFrame, str or Path
-        What `tune` returned, or its file.
+        What `tune` or `finals` returned, or their file.
     objective : str
-        Column that is made small; the earlier of equal trials is taken.
+        Column that is made small, its geometric mean where a trial ran on several seeds. Trials
+        that ran on fewer seeds than others of their method are out; of equal ones the earlier
+        is taken.
 
     Returns
     -------
@@ -180,28 +237,47 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     Raises
     ------
     ValueError
-        If all trials of a method diverged, or the trials are not of one task, sparsity, length
-        and seed.
+        If all trials of a method diverged, if they are not of one task, sparsity and length, or
+        if a trial has other settings on another seed.
     """
     if not isinstance(rows, pd.DataFrame):
         rows = read_rows(rows, KEY)
-    for column in ("task", "sparsity", "steps", "seed"):
+    for column in ("task", "sparsity", "steps"):
         if rows[column].nunique() > 1:
             raise ValueError(
                 f"rows have {column} {', '.join(map(str, sorted(rows[column].unique())))}: "
                 "expected the trials of one"
             )
     best = {}
-    for name, trials in rows.sort_values("trial").groupby("method"):
-        row = trials.loc[trials[objective].idxmin()]
-        if not math.isfinite(row[objective]):
+    for name, trials in rows.groupby("method"):
+        by_trial = trials.groupby("trial")
+        if (by_trial[["mu", "rate", "settings"]].nunique() > 1).any(axis=None):
+            raise ValueError(f"rows have trials of {name} whose settings differ between seeds")
+        losses = trials.pivot(index="trial", columns="seed", values=objective).dropna()
+        means = np.log(losses).mean(axis=1)
+        if not math.isfinite(means.min()):
             raise ValueError(f"every trial of {name} diverged: expected one that did not")
+        row = by_trial.first().loc[means.idxmin()]
         best[name] = {
             "rate": float(row["rate"]),
             "mu": float(row["mu"]),
             **json.loads(row["settings"]),
         }
     return best
+
+
+def _row(
+    run: Run, outcome: dict | FloatingPointError, bench: Bench, objective: str
+) -> dict[str, Any]:
+    """The row of a trial; where it diverged, at a rate that is too large, say, with loss inf."""
+    if isinstance(outcome, FloatingPointError):
+        return run.key(bench.name) | {objective: math.inf, "version": __version__}
+    if objective not in outcome:
+        columns = ", ".join(c for c in outcome if c.startswith("dev_"))
+        raise ValueError(f"objective is {objective!r}: expected one of {columns}")
+    if math.isnan(outcome[objective]):
+        raise ValueError(f"objective is {objective!r}, which is nan in the row of {run}")
+    return outcome
 
 
 def _drawn(

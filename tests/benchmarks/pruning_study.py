@@ -1,12 +1,13 @@
 """Pruning methods compared on the spoken digits, as fairly as two cores allow.
 
-    python tests/benchmarks/pruning_study.py tune          ten trials for each method, fold 0
+    python tests/benchmarks/pruning_study.py tune          ten trials for each method, fold 0;
+                                                           the best of them on folds 1 and 2
     python tests/benchmarks/pruning_study.py methods       all of them, four sparsities, five folds
     python tests/benchmarks/pruning_study.py equal-time    the best on dev for as long as csp takes
     python tests/benchmarks/pruning_study.py long          the best on dev, 2,000 steps, to .99
     python tests/benchmarks/pruning_study.py error-term    the same with and without D
     python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
-    python tests/benchmarks/pruning_study.py no-memory     csp and gmp where what is cut stays cut
+    python tests/benchmarks/pruning_study.py memory        csp where V remembers what is cut
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
     python tests/benchmarks/pruning_study.py widths        64, 128 and 256 units a layer
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
@@ -28,13 +29,13 @@ from image_task import ImageBench
 
 from cspkit.asr.task import DENSE_STEPS
 from cspkit.pruning import PRUNERS
-from cspkit.study import compare, cost_ratio, entry, read_rows, table, tune, tuned
+from cspkit.study import compare, cost_ratio, entry, finals, read_rows, table, tune, tuned
 from cspkit.study.statistics import resample
 from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
-    "tune", "methods", "equal-time", "long", "error-term", "ablation", "no-memory", "speakers",
+    "tune", "methods", "equal-time", "long", "error-term", "ablation", "memory", "speakers",
     "widths", "small-dense", "second-task",
 )  # fmt: skip
 REFERENCES = ["dense", "dense+"]
@@ -42,19 +43,20 @@ FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
 STEPS, LONG_STEPS, TRIALS = 600, 2000, 10
 # One choice of csp at a time, away from the shipped one.
 CHANGES = (
+    {"rho": 0.0},  # V remembers all that is cut
+    {"rho": 0.1},
+    {"mu": 0.0},
     {"measurement": "identity"},
+    {"mu": 0.0, "measurement": "identity"},  # what is left: magnitude, and what is cut is zero
+    {"mu": 0.0, "measurement": "identity", "rho": 0.0},  # what dpf does
+    {"budget": "uniform"},
+    {"measurement": "identity", "budget": "sensitivity"},
+    {"power": 1.0},
     {"measurement": "activations"},
     {"measurement": "activations", "updates": 3},
     {"measurement": "sketch", "updates": 3},
-    {"power": 1.0},
     {"measurement": "identity", "threshold": "firm"},
     {"measurement": "identity", "threshold": "soft"},
-    {"measurement": "identity", "budget": "sensitivity"},
-    {"budget": "uniform"},
-    {"rho": 0.01},
-    {"rho": 1.0},  # no memory: V = Z after every step
-    {"mu": 0.0},
-    {"mu": 0.0, "measurement": "identity"},  # what dpf does
 )
 
 
@@ -69,11 +71,12 @@ class Study:
         return self.call.results / f"pruning_{name.replace('-', '_')}.csv"
 
     def tune(self, methods):
-        self.bench.prepare([0], self.call.jobs)
+        self.bench.prepare([0, 1, 2], self.call.jobs)
         tune(
             self.bench, methods, out=self.file("tuning"), trials=self.call.trials,
             steps=self.call.steps or STEPS, jobs=self.call.jobs,
         )  # fmt: skip
+        finals(self.bench, out=self.file("tuning"), jobs=self.call.jobs)
 
     def compare(self, study, methods, sparsities, seeds, *, steps=STEPS, bench=None, metric="wer"):
         bench = bench or self.bench
@@ -100,26 +103,26 @@ class Study:
             self.longer("equal-time", method, "csp", read_rows(self.file("methods")))
 
     def error_term(self):
-        """With and without D at equal steps; then those without as long as those with."""
-        pairs = [
-            (entry(f"{method}-D").name, entry(f"{method}+D").name) for method in self.strongest()
-        ]
-        self.tune([name for pair in pairs for name in pair])
-        names = REFERENCES + [name for pair in pairs for name in pair]
-        rows = self.compare("error-term", names, [0.95, 0.98], [0, 1, 2, 3, 4])
-        for without, with_term in pairs:
-            self.longer("error-term", without, with_term, rows)
+        """D added where a method has none, and taken from csp, with the settings that it has."""
+        settings, recorded = tuned(self.file("tuning")), read_rows(self.file("methods"))
+        for method in self.strongest():
+            name = f"{method}-D" if PRUNERS[method].mu else f"{method}+D"
+            other = entry(name, **(settings[method] | {"mu": None}))
+            rows = self.compare("error-term", [other], [0.95, 0.98], [0, 1, 2, 3, 4])
+            if name.endswith("-D"):
+                self.longer("error-term", other, method, pd.concat([rows, recorded]))
 
     def longer(self, study, cheap, dear, rows):
         """Run a method for as long as a dearer one took; print by how much that one is ahead."""
-        steps = round(STEPS * cost_ratio(rows, dear, cheap))
+        name = getattr(cheap, "name", cheap)
+        steps = round(STEPS * cost_ratio(rows, dear, name))
         more = self.compare(study, [cheap], [0.95, 0.98], [0, 1, 2, 3, 4], steps=steps)
         drawn = resample(pd.concat([rows[rows["method"] == dear], more[more["steps"] == steps]]))
         for method, sparsity, taken in drawn.columns:
-            if method == dear and (cheap, sparsity, steps) in drawn.columns:
-                interval = drawn.interval((dear, sparsity, taken), (cheap, sparsity, steps))
+            if method == dear and (name, sparsity, steps) in drawn.columns:
+                interval = drawn.interval((dear, sparsity, taken), (name, sparsity, steps))
                 low, high = (f"{100 * end:+.2f}" for end in interval)
-                print(f"{dear} less {cheap} at {sparsity}, {steps} steps: {low} to {high}")
+                print(f"{dear} less {name} at {sparsity}, {steps} steps: {low} to {high}")
 
     def ablation(self, sparsities=(0.95, 0.98)):
         settings = tuned(self.file("tuning"))["csp"]
@@ -135,12 +138,12 @@ class Study:
         means = rows.groupby(["sparsity", "mu", "settings"])[["dev_loss", "test_wer"]].mean()
         print(means.to_string(), flush=True)
 
-    def no_memory(self):
-        """What the ablation asks for: on all folds, csp and gmp that set what they cut to zero."""
+    def memory(self):
+        """The other way: csp that remembers what it cuts, and gmp that sets it to zero."""
         settings = tuned(self.file("tuning"))
-        for name, change in (("csp", {"rho": 1.0}), ("gmp", {"keep_values": False})):
+        for name, change in (("csp", {"rho": 0.0}), ("gmp", {"keep_values": False})):
             one = entry(name, **(settings[name] | change))
-            self.compare("no-memory", [one], [0.95, 0.98], [0, 1, 2, 3, 4])
+            self.compare("memory", [one], [0.95, 0.98], [0, 1, 2, 3, 4])
 
     def run(self, study):
         if study == "tune":
@@ -156,8 +159,8 @@ class Study:
             self.error_term()
         elif study == "ablation":
             self.ablation()
-        elif study == "no-memory":
-            self.no_memory()
+        elif study == "memory":
+            self.memory()
         elif study == "speakers":
             bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
             methods = [*REFERENCES, *FEW]

@@ -21,7 +21,7 @@ def shown(pruner, step):
 
 
 def test_without_measurement_and_error_term_it_is_dpf_to_the_bit(task, dense):
-    csp = prune(dense, task, "csp", 0.9, steps=60, mu=0.0, measurement="identity")
+    csp = prune(dense, task, "csp", 0.9, steps=60, mu=0.0, measurement="identity", rho=0.0)
     dpf = prune(dense, task, "dpf", 0.9, steps=60)
     for a, b in zip(csp.model.parameters(), dpf.model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -228,19 +228,40 @@ def test_thresholds_shrink_as_their_names_say(threshold):
         assert shrunk == pytest.approx(np.sign(value) * expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.25])
+@pytest.mark.parametrize("rho", [0.0, 0.25, 1.0])
 def test_rho_forgets_what_is_cut_and_nothing_else(rho):
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(8, 8))
     pruner = CSP({"w": weight}, 0.5, 10, measurement="identity", rho=rho, end=1.0)
-    pruner.before_forward(9)
+    _, V = shown(pruner, 9)
     weight.grad = torch.zeros(8, 8)
     pruner.after_backward(9)
-    before = weight.detach().clone()
-    pruner.after_update(9)
     kept = pruner.masks["w"]
-    assert torch.equal(weight[kept], before[kept])
-    assert torch.allclose(weight[~kept], (1 - rho) * before[~kept])
+    assert torch.equal(weight[kept], V["w"][kept])
+    assert torch.allclose(weight[~kept], (1 - rho) * V["w"][~kept])
+
+
+def test_without_memory_plain_steps_are_iterative_hard_thresholding():
+    torch.manual_seed(0)
+    A, y = torch.randn(30, 20) / 30**0.5, torch.randn(30)
+    weight = nn.Parameter(0.1 * torch.randn(1, 20))
+    pruner = CSP({"w": weight}, 0.7, 40, measurement="identity", rho=1.0, exponent=1.0, end=1.0)
+    z = weight.detach().clone().flatten()
+    supports = set()
+    for step in range(40):
+        k = 20 - round(pruner.scheduled(step) * 20)
+        z = torch.where(z.abs() >= z.abs().topk(k).values[-1], z, 0)
+        supports.add(tuple(z.nonzero().flatten().tolist()))
+        pruner.before_forward(step)
+        assert torch.allclose(weight.flatten(), z, atol=1e-6)
+        weight.grad = None
+        (0.5 * (A @ weight.flatten() - y).square().sum()).backward()
+        pruner.after_backward(step)
+        weight.data -= 0.3 * weight.grad
+        pruner.after_update(step)
+        z = z - 0.3 * A.T @ (A @ z - y)
+    last = min(supports, key=len)
+    assert any(set(last) - set(other) for other in supports)  # one step can lift a weight back
 
 
 def test_blocks_live_and_die_together(task, dense):

@@ -46,7 +46,7 @@ def test_the_gradient_is_taken_at_the_sparse_weights(task, dense):
 
 def test_a_cut_weight_can_come_back(task, dense):
     model = copy.deepcopy(dense)
-    pruner = CSP(prunable_weights(model), 0.9, 200)
+    pruner = CSP(prunable_weights(model), 0.9, 200, rho=0.0)
     history = []
     train(
         model, task, 200, pruner=pruner, rng=np.random.default_rng(0), rate=1e-2, schedule="cosine",

@@ -7,7 +7,7 @@ import pytest
 from study_bench import BlobBench
 
 from cspkit.pruning import PRUNERS, prune
-from cspkit.study import compare, default_space, entry, read_rows, tune, tuned
+from cspkit.study import compare, default_space, entry, finals, read_rows, tune, tuned
 from cspkit.study.runs import settings_of
 
 CALL = {"steps": 6, "sparsity": 0.9, "metric": "error"}
@@ -79,6 +79,39 @@ def test_the_best_on_dev_is_what_a_comparison_runs_with(trials, tmp_path):
         BlobBench(), METHODS, [0.9], [0], 6, out=tmp_path / "a.csv", settings=best, metric="error"
     )
     assert dict(zip(found["method"], found["dev_loss"], strict=True)) == loss
+
+
+def test_trials_that_are_near_the_best_meet_on_other_seeds(trials, tmp_path):
+    out = tmp_path / "rows.csv"
+    rows = trials[1].copy()
+    for method, own in rows.groupby("method"):  # two near trials of each; of csp only one
+        far = 9.0 if method == "csp" else 1.05
+        rows.loc[own.index, "dev_loss"] = [5.0, far, 1.0, 5.0, 5.0, 5.0, 5.0]
+    rows.to_csv(out, index=False)
+    found = finals(BlobBench(), out=out, metric="error")
+    again = found[found["seed"] > 0]
+    met = {m: set(zip(g["trial"], g["seed"], strict=True)) for m, g in again.groupby("method")}
+    assert met == {m: {(1, 1), (1, 2), (2, 1), (2, 2)} for m in METHODS if m != "csp"}
+    best = tuned(out)
+    for method, own in found.groupby("method"):
+        means = own.assign(log=np.log(own["dev_loss"])).groupby("trial")["log"].mean()
+        winner = 2 if method == "csp" else means[[1, 2]].idxmin()
+        assert best[method]["rate"] == own[own["trial"] == winner]["rate"].iloc[0]
+
+    half = tmp_path / "half.csv"  # killed in the middle, and called again
+    found.drop(again.index[::2]).to_csv(half, index=False)
+    whole = finals(BlobBench(), out=half, metric="error").drop(columns=TIMES)
+    pd.testing.assert_frame_equal(whole, found.drop(columns=TIMES))
+
+
+def test_finals_and_their_rows_are_checked(trials, tmp_path):
+    out = tmp_path / "rows.csv"
+    trials[1].to_csv(out, index=False)
+    with pytest.raises(ValueError, match="has trials of 0 seeds other than those of the finals, 0"):
+        finals(BlobBench(), out=out, seeds=[0])
+    other = trials[1].assign(seed=1, rate=0.5)
+    with pytest.raises(ValueError, match="trials of csp whose settings differ between seeds"):
+        tuned(pd.concat([trials[1], other]))
 
 
 @pytest.mark.parametrize("method", sorted(PRUNERS))
