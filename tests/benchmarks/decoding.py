@@ -2,7 +2,7 @@
 
     python tests/benchmarks/decoding.py
 
-The models are the dense checkpoints; rows go to build/decoding.csv. Both searches take
+The models are the dense checkpoints; rows go to data/results/decoding.csv. Both searches take
 turns on the same strings; the ratio is the median over turns.
 """
 
@@ -35,7 +35,6 @@ def measure(fold):
 
 if __name__ == "__main__":
     rows = pd.DataFrame([measure(fold) for fold in range(5)])
-    Path("build").mkdir(exist_ok=True)
-    rows.round(6).to_csv(Path("build") / "decoding.csv", index=False)
+    rows.round(6).to_csv(DATA / "results" / "decoding.csv", index=False)
     print(rows.to_string(index=False))
     print(rows.mean().to_string())
