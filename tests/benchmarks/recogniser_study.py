@@ -24,7 +24,7 @@ from cspkit.training import train
 
 DATA = Path(__file__).parents[2] / "data"
 SHORT = 1500
-CHARACTER_STEPS = 2000  # each three times as long, since lattices are larger
+CHARACTER_STEPS = 2000  # each about twice as long, since lattices are larger
 CURVE_EVERY = 250
 
 
