@@ -14,6 +14,8 @@ class EarlyStopping:
 
     To be given to `cspkit.training.train` as `on_step`. Every `every` steps the model is
     evaluated; after `patience` evaluations in a row without a new lowest value the run ends.
+    While a pruner still chooses its support, nothing is evaluated: the weights between two such
+    steps are not those of the result.
 
     However the run ends, the loop then calls `finish`: it evaluates the last weights, if they are
     not yet, and puts the best ones back. That is before the pruner's own `finish`, so that a
@@ -37,8 +39,7 @@ class EarlyStopping:
     split : str
         Part of the data, "dev" as a rule.
     first : int
-        Steps before which nothing is evaluated. With a pruner: at least those until its support
-        is frozen, since before then the weights between two steps are not those of the result.
+        Steps before which nothing is evaluated.
 
     Attributes
     ----------
@@ -48,8 +49,7 @@ class EarlyStopping:
     Raises
     ------
     ValueError
-        If an argument is out of range; in the run, if the task has no such figure, or the
-        evaluations started before the support of a pruned model was frozen.
+        If an argument is out of range; in the run, if the task has no such figure.
 
     Notes
     -----
@@ -80,7 +80,6 @@ class EarlyStopping:
         self.metric, self.split = metric, split
         self.rows: list[dict[str, float]] = []
         self._last: dict[str, float] | None = None  # row of the log
-        self._sparsity: float | None = None
         self._weights: dict[str, Tensor] = {}
 
     @property
@@ -99,7 +98,7 @@ class EarlyStopping:
         """Take the row of a step; return True where the run should end."""
         self._last = row
         done = row["step"] + 1
-        if done < self.first or done % self.every:
+        if not row["frozen"] or done < self.first or done % self.every:
             return False
         self._evaluate()
         since = self.rows[self.rows.index(self.best) + 1 :] if self.best else self.rows
@@ -114,18 +113,16 @@ class EarlyStopping:
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs: the best weights, and the rows as text."""
-        seen = json.dumps([self.rows, self._last, self._sparsity]).encode()
+        seen = json.dumps([self.rows, self._last]).encode()
         best = {f"best.{name}": tensor for name, tensor in self._weights.items()}
         return best | {"rows": torch.frombuffer(bytearray(seen), dtype=torch.uint8)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        seen = json.loads(state["rows"].numpy(force=True).tobytes())
-        self.rows, self._last, self._sparsity = seen
+        self.rows, self._last = json.loads(state["rows"].numpy(force=True).tobytes())
         self._weights = {n.removeprefix("best."): t for n, t in state.items() if n != "rows"}
 
     def _evaluate(self) -> None:
-        self._check_support()
         was_training = self.model.training
         self.model.eval()
         figures = self.task.evaluate(self.model, self.split)
@@ -135,13 +132,3 @@ class EarlyStopping:
         self.rows.append({"step": self._last["step"]} | figures)
         if self.best is self.rows[-1]:
             self._weights = {n: t.detach().clone() for n, t in self.model.state_dict().items()}
-
-    def _check_support(self) -> None:
-        sparsity = self._last["sparsity"]
-        dense = sparsity > 0 and all((w != 0).all() for w in self.model.parameters())
-        if dense or self._sparsity not in (None, sparsity):
-            raise ValueError(
-                f"first is {self.first}, but at step {self._last['step']} the support of the "
-                "pruned model is not frozen: expected a step after that"
-            )
-        self._sparsity = sparsity

@@ -52,6 +52,7 @@ class Pruner(Protocol):
     `cspkit.pruning.prune` asks for two attributes more, `masks` and `mu` (the method's default
     weight of D); a run that can be resumed asks for `state`, which returns tensors by name that
     tell all that the pruner remembers between steps, `load_state`, and `settings`, a dict.
+    `debiasing(step)`, where it is there, tells whether the support is frozen at a step.
     """
 
     def before_forward(self, step: int) -> None:
@@ -134,7 +135,8 @@ def train(
     Returns
     -------
     list of dict
-        A row per step: step, loss, divergence, rate, sparsity.
+        A row per step: step, loss, divergence, rate, sparsity, and frozen: 0 while a pruner still
+        chooses its support, 1 after that and without one.
 
     Raises
     ------
@@ -196,6 +198,7 @@ def train(
             "divergence": divergence.item(),
             "rate": optimizer.param_groups[0]["lr"],
             "sparsity": pruner.sparsity if pruner is not None else 0.0,
+            "frozen": float(getattr(pruner, "debiasing", lambda step: True)(step)),
         }
         log.append(row)
         wishes = [watch(row) for watch in watchers]  # all of them see the row

@@ -5,7 +5,7 @@ from blobs import Blobs
 from torch import nn
 
 from cspkit.early_stopping import EarlyStopping
-from cspkit.pruning import CSP, GMP, prunable_weights
+from cspkit.pruning import CSP, GMP, PRUNERS, prunable_weights
 from cspkit.training import train
 
 STEPS = 60
@@ -92,7 +92,7 @@ def test_evaluation_leaves_training_as_it_was():
 
     task = Dropout([1, 2])
     model = task.new_model().train()
-    EarlyStopping(task, model, every=1)({"step": 0, "sparsity": 0.0})
+    EarlyStopping(task, model, every=1)({"step": 0, "sparsity": 0.0, "frozen": 1.0})
     assert model.training
 
 
@@ -101,7 +101,7 @@ def test_a_pruned_model_has_its_final_sparsity_and_the_best_weights(method):
     task = Scripted([4, 1, 3, 2])
     model = task.new_model()
     pruner = method(prunable_weights(model), 0.9, STEPS)
-    stopper = EarlyStopping(task, model, every=5, first=pruner.end + 5)
+    stopper = EarlyStopping(task, model, every=5)
     seen = {}
 
     def watch(row):
@@ -116,18 +116,26 @@ def test_a_pruned_model_has_its_final_sparsity_and_the_best_weights(method):
     assert pruner.sparsity == pytest.approx(0.9, abs=1e-3)
 
 
-# Without a memory, what is cut and has no gradient is zero between steps too, so that the weights
-# look sparse; the second evaluation sees that their number still changes.
-@pytest.mark.parametrize(
-    ("method", "settings", "step"), [(GMP, {}, 9), (CSP, {"rho": 0.0}, 9), (CSP, {}, 19)]
-)
-def test_evaluation_before_the_support_is_frozen_is_refused(method, settings, step):
+@pytest.mark.parametrize("method", PRUNERS)
+def test_nothing_is_evaluated_before_the_support_is_frozen(method):
     task = Blobs()
     model = task.new_model()
-    pruner = method(prunable_weights(model), 0.9, STEPS, **settings)
-    stopper = EarlyStopping(task, model, every=10, metric="error")
-    with pytest.raises(ValueError, match=f"first is 0, but at step {step} .* not frozen"):
-        train(model, task, STEPS, pruner=pruner, rng=np.random.default_rng(0), on_step=stopper)
+    pruner = PRUNERS[method](prunable_weights(model), 0.9, STEPS)
+    stopper = EarlyStopping(task, model, every=5, patience=STEPS, metric="error")
+    supports = {}
+
+    def watch(row):
+        supports[row["step"]] = [w != 0 for w in pruner.weights.values()]
+
+    watchers = [stopper, watch]
+    log = train(model, task, STEPS, pruner=pruner, rng=np.random.default_rng(0), on_step=watchers)
+    assert [row["frozen"] for row in log] == [0.0] * pruner.end + [1.0] * (STEPS - pruner.end)
+    assert [row["step"] for row in stopper.rows] == [
+        s for s in range(4, STEPS, 5) if s >= pruner.end
+    ]
+    final = supports[STEPS - 1]
+    for row in stopper.rows:
+        assert all(map(torch.equal, supports[row["step"]], final))
 
 
 def resumable(state_file, kill_after=None, patience=3, figures="error"):

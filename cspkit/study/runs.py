@@ -150,16 +150,19 @@ class Run:
         Picks task and dense model from the bench, and seeds the batches.
     steps : int
         Training steps; 0 for "dense".
+    trial : int, optional
+        Its number in a tuning.
     """
 
     entry: Entry
     sparsity: float
     seed: int
     steps: int
+    trial: int | None = None
 
     def key(self, task: str) -> dict[str, Any]:
         """What tells its row from all others."""
-        return {
+        key = {
             "task": task,
             "method": self.entry.name,
             "mu": self.entry.mu,
@@ -169,6 +172,7 @@ class Run:
             "settings": json.dumps(dict(self.entry.settings), sort_keys=True),
             "seed": self.seed,
         }
+        return key if self.trial is None else key | {"trial": self.trial}
 
     def __str__(self) -> str:
         return f"{self.entry.name} at sparsity {self.sparsity}, seed {self.seed}"

@@ -143,13 +143,14 @@ def tune(
     history: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
     for trial in range(trials):
         keys = {name: place | {"method": name, "trial": trial} for name in entries}
-        runs = [
-            Run(_drawn(entries[n], spaces[n], history[n], objective, seed), sparsity, seed, steps)
-            for n in entries
-            if rows.get(keys[n]) is None
+        drawn = [
+            _drawn(entries[name], spaces[name], history[name], objective, seed)
+            for name in entries
+            if rows.get(keys[name]) is None
         ]
+        runs = [Run(one, sparsity, seed, steps, trial) for one in drawn]
         for run, row in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
-            rows.add(_row(run, row, bench, objective) | {"trial": trial})
+            rows.add(_row(run, row, bench, objective))
         for name in entries:
             history[name].append(rows.get(keys[name]))
     return pd.DataFrame(row for trials_of_one in history.values() for row in trials_of_one)
@@ -202,17 +203,15 @@ def finals(
     best = first.groupby("method")[objective].transform("min")
     near = first[first[objective] <= (1 + within) * best]
     near = near[near.groupby("method")["trial"].transform("size") > 1]
-    rows, runs = Rows(out, KEY), {}
+    rows, runs = Rows(out, KEY), []
     for row in near.to_dict("records"):
         one = entry(row["method"], mu=row["mu"], rate=row["rate"], **json.loads(row["settings"]))
         for seed in seeds:
             if rows.get(row | {"seed": seed}) is None:
-                run = Run(one, row["sparsity"], seed, row["steps"])
-                runs[str(run.key(bench.name))] = run, row["trial"]
+                runs.append(Run(one, row["sparsity"], seed, row["steps"], row["trial"]))
     measured = partial(measure, bench, metric=metric, test=False)
-    for run, row in run_all([run for run, _ in runs.values()], measured, jobs, "tuning, finals"):
-        trial = runs[str(run.key(bench.name))][1]
-        rows.add(_row(run, row, bench, objective) | {"trial": trial})
+    for run, row in run_all(runs, measured, jobs, "tuning, finals"):
+        rows.add(_row(run, row, bench, objective))
     return read_rows(out, KEY)
 
 
