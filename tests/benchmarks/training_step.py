@@ -3,7 +3,8 @@
     python tests/benchmarks/training_step.py
 
 Steps of all kinds take turns on the same batches in one process; a ratio is the median of the
-ratios to the dense step of the same turn.
+ratios to the dense step of the same turn. Among them are the matrix products of the LSTMs, alone:
+no step can take less than they do. Then the dense step by parts, from torch's profiler.
 """
 
 import copy
@@ -17,6 +18,13 @@ from cspkit.pruning import CSP, GMP, prunable_weights
 from cspkit.training import train
 
 TURNS = 40
+PARTS = {  # of a dense step, by what is in the profiler's names
+    "LSTM layers": ("mkldnn_rnn_layer",),
+    "transducer loss": ("_TransducerCost", "log_softmax", "logaddexp", "exp_", "logsumexp"),
+    "matrix products of joiner and output": ("aten::mm", "aten::addmm"),
+    "tanh of the joiner": ("tanh",),
+    "Adam and the norm of the gradient": ("adam", "Adam", "norm"),
+}
 
 
 class OneBatch(DigitTask):
@@ -48,6 +56,38 @@ def stepper(task, dense, method, mu):
     return step
 
 
+def lstm_products(dense, batch):
+    """Seconds of the LSTMs' matrix products alone, forward and backward (which is twice that)."""
+    lengths = batch.feature_lengths // dense.config.stack
+    runs = [(dense.encoder, int(bucket.max()), 8) for bucket in lengths.split(8)]
+    runs.append((dense.predictor, batch.targets.shape[1] + 1, len(lengths)))
+    operands = []
+    for lstm, n_steps, n in runs:
+        for layer in range(lstm.num_layers):
+            inputs = getattr(lstm, f"weight_ih_l{layer}").detach().t()
+            hidden = getattr(lstm, f"weight_hh_l{layer}").detach().t()
+            operands.append((1, inputs, torch.randn(n_steps * n, len(inputs))))  # of all steps
+            operands.append((n_steps, hidden, torch.randn(n, len(hidden))))
+    start = time.perf_counter()
+    for times, weight, x in operands:
+        for _ in range(3 * times):
+            torch.mm(x, weight)
+    return time.perf_counter() - start
+
+
+def parts_of_a_step(step, task, draws):
+    """Milliseconds of a dense step by part, means over steps."""
+    batches = [next(draws) for _ in range(TURNS)]
+    with torch.profiler.profile() as profile:
+        for task.batch in batches:
+            step()
+    took = dict.fromkeys((*PARTS, "all else in torch"), 0.0)
+    for event in profile.key_averages():
+        part = next((p for p, names in PARTS.items() if any(n in event.key for n in names)), None)
+        took[part or "all else in torch"] += event.self_cpu_time_total / 1e3 / TURNS
+    return took
+
+
 def training_steps():
     task = OneBatch()
     draws = DigitTask(task.corpus).batches("train", np.random.default_rng(0))
@@ -57,6 +97,7 @@ def training_steps():
         "gmp": stepper(task, dense, GMP, 0.0),
         "csp without D": stepper(task, dense, CSP, 0.0),
         "csp": stepper(task, dense, CSP, 1.0),
+        "LSTM products": lambda: lstm_products(dense, task.batch),
     }
     seconds = {name: [] for name in kinds}
     for turn in range(TURNS + 3):
@@ -69,6 +110,13 @@ def training_steps():
     for name, values in seconds.items():
         ratio = np.median(np.array(values) / dense_seconds)
         print(f"{name:15s} {1e3 * np.median(values):6.1f} ms   {ratio:.2f} of a dense step")
+    for name, milliseconds in parts_of_a_step(kinds["dense"], task, draws).items():
+        print(f"    {milliseconds:6.1f} ms   {name}")
+    start = time.perf_counter()
+    for _ in range(TURNS):
+        next(draws)
+    took = 1e3 * (time.perf_counter() - start) / TURNS
+    print(f"    {took:6.1f} ms   drawing and varying a batch")
 
 
 def losses():
