@@ -17,8 +17,9 @@ class Narang(MaskedPruner):
         eps_l(t) = theta_l (t - start)                                   start <= t <= ramp
                  = theta_l (ramp - start) + phi_l (t - ramp)             ramp <= t <= end
 
-    with phi_l = ratio theta_l, and theta_l such that the threshold ends at q_l, a quantile of the
-    magnitudes in the dense layer; with ratio = 3/2 this is the original's
+    with phi_l = ratio theta_l, and theta_l such that the threshold ends at reach q_l, q_l a
+    quantile of the magnitudes in the dense layer; with ratio = 3/2 and reach = 1 this is the
+    original's
 
         theta_l = 2 q_l / (2 (ramp - start) + 3 (end - ramp)).
 
@@ -37,6 +38,9 @@ class Narang(MaskedPruner):
         half way from start to end where it is not given.
     ratio : float
         phi_l / theta_l; the original gives 1.5 to 2.
+    reach : float
+        The end of the thresholds in units of q_l. Weights that are trained grow, and by more at a
+        high rate, so that thresholds that end at q_l may cut too few.
     every : int
         Steps between two updates of the masks, `freq` in the original.
 
@@ -63,6 +67,7 @@ class Narang(MaskedPruner):
         ramp: float | None = None,
         end: float = 0.5,
         ratio: float = 1.5,
+        reach: float = 1.0,
         every: int = 10,
         budget: str = "uniform",
         floor: float = 0.0,
@@ -77,9 +82,11 @@ class Narang(MaskedPruner):
                 f"start, ramp, end are {start}, {ramp}, {end}: expected start <= ramp <= end"
             )
         self.ratio = positive("ratio", ratio)
+        self.reach = positive("reach", reach)
         self.every = count("every", every)
         length = self.ramp - self.start + self.ratio * (self.end - self.ramp)
-        self.theta = {n: self._quantile(w.data) / max(length, 1) for n, w in weights.items()}
+        ends = {name: self.reach * self._quantile(w.data) for name, w in weights.items()}
+        self.theta = {name: end / max(length, 1) for name, end in ends.items()}
 
     def _quantile(self, weight: Tensor) -> Tensor:
         """Magnitude that a fraction `quantile` of the weights stays below, shape ()."""

@@ -104,15 +104,17 @@ def test_dpf_applies_the_gradient_at_the_sparse_weights_to_the_dense_ones():
     torch.testing.assert_close(weight.data, V - 0.1 * (Z - target))
 
 
-def test_narang_thresholds_are_two_lines_that_end_at_the_quantile():
+@pytest.mark.parametrize("reach", [1.0, 1.5])
+def test_narang_thresholds_are_two_lines_that_end_at_the_quantile(reach):
     values = torch.arange(1, 1001)[torch.randperm(1000)].view(20, 50) / 1000
-    weight, pruner = one_layer(Narang, values, 0.8, 200, quantile=0.9, start=0.1, ramp=0.25)
+    settings = {"quantile": 0.9, "start": 0.1, "ramp": 0.25, "reach": reach}
+    weight, pruner = one_layer(Narang, values, 0.8, 200, **settings)
     eps = np.array([float(pruner.threshold("w", t)) for t in range(20, 101)])
-    theta = 2 * 0.901 / (2 * (50 - 20) + 3 * (100 - 50))
+    theta = reach * 2 * 0.901 / (2 * (50 - 20) + 3 * (100 - 50))
     np.testing.assert_allclose(np.diff(eps)[:30], theta, rtol=1e-4)
     np.testing.assert_allclose(np.diff(eps)[30:], 1.5 * theta, rtol=1e-4)
     assert eps[0] == 0
-    assert eps[-1] == pytest.approx(0.901)  # 900 of the 1,000 are smaller
+    assert eps[-1] == pytest.approx(reach * 0.901)  # 900 of the 1,000 are smaller
 
 
 def test_narang_cuts_below_the_threshold_for_good_and_no_more_than_the_target():
