@@ -8,6 +8,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from cspkit.arguments import count
+from cspkit.training import evaluating
+
 
 class EarlyStopping:
     """End a run when a figure of the dev part falls no more, and go back to the best weights.
@@ -68,15 +71,10 @@ class EarlyStopping:
         split: str = "dev",
         first: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("every", every, 1),
-            ("patience", patience, 1),
-            ("first", first, 0),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}: expected an integer from {least}")
         self.task, self.model = task, model
-        self.every, self.patience, self.first = every, patience, first
+        self.every = count("every", every)
+        self.patience = count("patience", patience)
+        self.first = count("first", first, least=0)
         self.metric, self.split = metric, split
         self.rows: list[dict[str, float]] = []
         self._last: dict[str, float] | None = None  # row of the log
@@ -123,10 +121,8 @@ class EarlyStopping:
         self._weights = {n.removeprefix("best."): t for n, t in state.items() if n != "rows"}
 
     def _evaluate(self) -> None:
-        was_training = self.model.training
-        self.model.eval()
-        figures = self.task.evaluate(self.model, self.split)
-        self.model.train(was_training)
+        with evaluating(self.model):
+            figures = self.task.evaluate(self.model, self.split)
         if self.metric not in figures:
             raise ValueError(f"metric is {self.metric!r}: expected one of {', '.join(figures)}")
         self.rows.append({"step": self._last["step"]} | figures)

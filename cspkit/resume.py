@@ -52,7 +52,8 @@ def save_state(
     metadata = {"format": FORMAT, "log": json.dumps(log), "run": json.dumps(run)}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, beside, metadata=metadata)
+    apart = {n: t.detach().clone().contiguous() for n, t in tensors.items()}  # tied weights too
+    save_file(apart, beside, metadata=metadata)
     beside.replace(path)
 
 
@@ -70,16 +71,7 @@ def load_state(
     ValueError
         If the file is damaged, or belongs to another run: other steps, rate, generator, ...
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} holds no training state: its format is {metadata.get('format')!r}"
-        )
+    tensors, metadata = _read(path)
     stored = json.loads(metadata["run"])
     for name, value in json.loads(json.dumps(run)).items():
         if stored.get(name) != value:
@@ -99,6 +91,43 @@ def load_state(
         state = _part(tensors, f"{name}.")
         part.load_state({key: tensor.to(device) for key, tensor in state.items()})
     return json.loads(metadata["log"])
+
+
+def stored_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of the last good step that a run wrote, as `state_dict` has them.
+
+    They are those between two steps: of a pruner that keeps dense weights, the dense ones.
+
+    Parameters
+    ----------
+    path : str or Path
+        The `state_file` of a run that was killed or diverged.
+
+    Returns
+    -------
+    dict of Tensor
+        By name, for `load_state_dict`.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no training state.
+    """
+    return _part(_read(Path(path))[0], "model.")
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT or not {"run", "log"} <= set(metadata):
+        raise ValueError(
+            f"{path} holds no training state: its format is {metadata.get('format')!r}"
+        )
+    return tensors, metadata
 
 
 def fingerprint(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import cspkit.threads  # noqa: F401
+from cspkit.arguments import count, positive
 from cspkit.progress import progress
 from cspkit.resume import fingerprint, load_state, save_state
 
@@ -109,7 +111,8 @@ def train(
     pruner : Pruner, optional
         A pruning method, made for the weights of this model; none trains densely.
     reference : nn.Module, optional
-        The model whose outputs D compares with; it is not changed. Needed where mu > 0.
+        The model whose outputs D compares with, in evaluation mode; it is not changed. Needed
+        where mu > 0.
     mu : float
         Weight of the compression-error term, >= 0.
     rng : np.random.Generator
@@ -119,7 +122,7 @@ def train(
     schedule : {"one-cycle", "cosine"}
         For training from scratch, and for going on from a trained model, see `rate_factor`.
     clip : float
-        Bound on the norm of the gradient.
+        Bound on the norm of the gradient, > 0; infinite where there is to be none.
     on_step : callable or sequence of such
         Called after every step with its row of the log, for live plots and records. If one
         returns True the run ends there. A method `finish` that one may have is called after the
@@ -130,7 +133,8 @@ def train(
         to the bit; deleted when the run ends. Call again with the same arguments and a model and
         a generator in the same state.
     state_every : int
-        Steps between two writes of that file.
+        Steps between two writes of that file. `cspkit.resume.stored_weights` reads the weights
+        of the last write.
 
     Returns
     -------
@@ -146,7 +150,7 @@ def train(
         If the loss or its gradient is not finite; the message names the step, and the state of
         the last good step that was written, which stays.
     """
-    _validate(task, steps, reference, mu, rate, schedule, state_every)
+    _validate(task, steps, reference, mu, rng, rate, schedule, clip, state_every)
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
@@ -165,14 +169,14 @@ def train(
         log = load_state(Path(state_file), model, optimizer, parts, run)
         next(islice(batches, len(log) - 1, None), None)  # those that it has seen
     for step in progress(range(len(log), steps), "pruning" if pruner else "training"):
-        batch = on_device(next(batches), device)
+        batch = on_device(_next(batches, step), device)
         if pruner is not None:
             pruner.before_forward(step)
 
         loss, outputs = task.loss(model, batch)
         divergence = loss.new_zeros(())
         if mu > 0:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(reference):
                 reference_outputs = outputs_of(reference, batch)
             divergence = task.divergence(reference_outputs, outputs, batch)
         objective = loss + mu * divergence
@@ -217,6 +221,26 @@ def train(
     return log
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a while."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _next(batches: Iterator[Any], step: int) -> Any:
+    for batch in batches:
+        return batch
+    raise ValueError(
+        f"the task's train batches end before step {step}: expected batches without end"
+    )
+
+
 def _not_finite(what, step, value, state_file) -> FloatingPointError:
     kept = "no state of the run was kept: give a state_file to keep one"
     if state_file is not None:
@@ -258,17 +282,18 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (t - 0.3) / 0.7)) / 2
 
 
-def _validate(task, steps, reference, mu, rate, schedule, state_every) -> None:
-    for name, value in (("steps", steps), ("state_every", state_every)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}: expected a positive integer")
-    if not (math.isfinite(mu) and mu >= 0):
-        raise ValueError(f"mu is {mu!r}: expected a finite number >= 0")
+def _validate(task, steps, reference, mu, rng, rate, schedule, clip, state_every) -> None:
+    count("steps", steps)
+    count("state_every", state_every)
+    positive("mu", mu, zero=True)
+    positive("rate", rate)
+    if clip != math.inf:
+        positive("clip", clip)
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
     if mu > 0 and reference is None:
         raise ValueError(f"reference is None with mu = {mu}: expected the model to compare with")
     if mu > 0 and not hasattr(task, "divergence"):
         raise ValueError(f"mu is {mu}, but {type(task).__name__} has no divergence: expected mu=0")
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"rate is {rate!r}: expected a finite number > 0")
     if schedule not in ("one-cycle", "cosine"):
         raise ValueError(f"schedule is {schedule!r}: expected 'one-cycle' or 'cosine'")

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from blobs import Blobs
+from safetensors.torch import save_file
 
-from cspkit.pruning import CSP, GMP, PRUNERS, prunable_weights
+from cspkit.pruning import CSP, GMP, PRUNERS, prunable_weights, prune
+from cspkit.resume import FORMAT, stored_weights
 from cspkit.training import train
 
 STEPS = 90
@@ -87,6 +89,52 @@ def test_a_process_that_is_really_killed(tmp_path):
     assert dead.returncode == -signal.SIGKILL
     assert state.is_file()
     assert torch.equal(run(state)[0], run(None)[0])
+
+
+def tied(state_file, kill_after=None):
+    task = Blobs()
+    model = task.new_model()
+    model[4] = torch.nn.Linear(40, 40)
+    model[4].weight = model[2].weight
+
+    def on_step(row):
+        if row["step"] == kill_after:
+            raise KilledError
+
+    pruned = prune(
+        model, task, "csp", 0.9, steps=STEPS, state_file=state_file, state_every=7, on_step=on_step
+    )
+    assert pruned.model[4].weight is pruned.model[2].weight
+    return torch.cat([p.detach().flatten() for p in pruned.model.parameters()])
+
+
+def test_a_model_with_tied_weights_is_resumed(tmp_path):
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KilledError):
+        tied(state, kill_after=40)
+    assert torch.equal(tied(state), tied(None))
+
+
+def test_the_weights_of_the_last_good_step_can_be_read(tmp_path):
+    class Bad(Blobs):
+        def loss(self, model, batch):
+            loss, outputs = super().loss(model, batch)
+            self.step = getattr(self, "step", -1) + 1
+            return loss * (float("nan") if self.step == 10 else 1), outputs
+
+    state, model = tmp_path / "state", Blobs().new_model()
+    seen = []
+    with pytest.raises(FloatingPointError, match=f"last good state is in {state}"):
+        train(
+            model, Bad(), 30, rng=np.random.default_rng(0), state_file=state, state_every=4,
+            on_step=lambda row: seen.append(model[0].weight.detach().clone()),
+        )  # fmt: skip
+    again = Blobs().new_model(1)
+    again.load_state_dict(stored_weights(state))
+    assert torch.equal(again[0].weight, seen[7])
+    save_file({"a": torch.zeros(1)}, tmp_path / "other", metadata={"format": FORMAT})
+    with pytest.raises(ValueError, match="holds no training state"):
+        stored_weights(tmp_path / "other")
 
 
 @pytest.mark.parametrize(

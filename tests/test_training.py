@@ -1,9 +1,11 @@
 import copy
+import itertools
 
 import numpy as np
 import pytest
 import torch
 from blobs import Blobs
+from torch import nn
 
 from cspkit.training import Pruner, Task, rate_factor, train
 
@@ -123,6 +125,10 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(task):
         ({"rate": 0.0}, "rate is 0.0"),
         ({"schedule": "linear"}, "schedule is 'linear'"),
         ({"state_every": 0}, "state_every is 0"),
+        ({"clip": 0.0}, "clip is 0.0"),
+        ({"clip": -1.0}, "clip is -1.0"),
+        ({"clip": float("nan")}, "clip is nan"),
+        ({"rng": 0}, "rng is 0"),
     ],
 )
 def test_bad_arguments_are_named(task, change, message):
@@ -132,6 +138,28 @@ def test_bad_arguments_are_named(task, change, message):
     with pytest.raises(ValueError, match=message):
         train(model, task, **call)
     assert torch.equal(weights(model), before)
+
+
+def test_batches_that_end_are_named(task):
+    class Short(Blobs):
+        def batches(self, split, rng):
+            return itertools.islice(super().batches(split, rng), 3)
+
+    with pytest.raises(ValueError, match="end before step 3"):
+        train(task.new_model(), Short(), 5, rng=np.random.default_rng(0))
+
+
+def test_the_reference_is_evaluated_and_not_changed(task):
+    reference = nn.Sequential(nn.BatchNorm1d(10), nn.Dropout(0.5), task.new_model()).train()
+    reference[1].eval()
+    before = copy.deepcopy(reference.state_dict())
+    seen = []
+    reference.register_forward_hook(lambda module, _, out: seen.append((module.training, out)))
+    model, rng = task.new_model(1), np.random.default_rng(0)
+    train(model, task, 3, reference=reference, mu=1.0, rng=rng)
+    assert [training for training, _ in seen] == [False] * 3
+    assert reference.training and reference[0].training and not reference[1].training
+    assert all(torch.equal(before[name], t) for name, t in reference.state_dict().items())
 
 
 def test_a_task_without_divergence_needs_mu_zero(task):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from cspkit.arguments import count
 from cspkit.asr.features import HOP, SAMPLE_RATE
 from cspkit.asr.search import MAX_SYMBOLS, Path, beam_paths, greedy_paths
 from cspkit.asr.transducer import Transducer
@@ -207,14 +208,14 @@ def beam_search(
     ----------
     Graves, "Sequence transduction with recurrent neural networks", arXiv:1211.3711, section 2.5.
     """
-    _check_width("width", width)
+    count("width", width)
     return [_labels(path) for path in beam_paths(model, features, lengths, width)[0]]
 
 
 def _decode(
     model: Transducer, features: Sequence[np.ndarray], batch_size: int, beam: int
 ) -> list[Path]:
-    _check_width("beam", beam)
+    count("beam", beam)
 
     def search(padded: Tensor, lengths: Tensor) -> list[Path]:
         if beam == 1:
@@ -245,6 +246,7 @@ def in_batches(
     list
         The result of each utterance, in the order of `features`.
     """
+    batch_size = count("batch_size", batch_size)
     tensors = [checked_features(model, f) for f in features]
     by_length = sorted(range(len(tensors)), key=lambda i: len(tensors[i]))
     results: dict[int, T] = {}
@@ -258,11 +260,6 @@ def in_batches(
 
 def _labels(path: Path) -> list[int]:
     return [label for label, _ in path]
-
-
-def _check_width(name: str, width: int) -> None:
-    if not isinstance(width, int) or width < 1:
-        raise ValueError(f"{name} is {width!r}: expected a positive integer")
 
 
 def checked_features(model: Transducer, features: np.ndarray) -> Tensor:

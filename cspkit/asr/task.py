@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cspkit.arguments import count
 from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
@@ -126,19 +127,15 @@ class DigitTask:
         augmentation: Augmentation | None | Literal["recipe"] = "recipe",
         divergence_every: int = 2,
     ) -> None:
-        if not isinstance(divergence_every, int) or divergence_every < 1:
-            raise ValueError(
-                f"divergence_every is {divergence_every!r}: expected a positive integer"
-            )
         self.corpus = corpus or load_spoken_digits()
         self.fold = fold
         self.config = config or TransducerConfig()
-        self.batch_size = batch_size
-        self.curriculum = curriculum
+        self.batch_size = count("batch_size", batch_size)
+        self.curriculum = count("curriculum", curriculum, least=0)
         if augmentation == "recipe":
             augmentation = AUGMENTATION if curriculum else LIGHT
         self.augmentation = augmentation
-        self.divergence_every = divergence_every
+        self.divergence_every = count("divergence_every", divergence_every)
         self._by_speaker: dict[str, list[Utterance]] = {}
         for recording in self.corpus.recordings:
             labels_of(recording, self.config)  # a unit that is none is noticed before training

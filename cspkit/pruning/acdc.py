@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cspkit.pruning.gradual import MaskedPruner, count
+from cspkit.arguments import count
+from cspkit.pruning.gradual import MaskedPruner
 
 
 class ACDC(MaskedPruner):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from cspkit.arguments import count, positive
 from cspkit.pruning.budget import masks_of_largest
-from cspkit.pruning.gradual import MaskedPruner, count, positive
+from cspkit.pruning.gradual import MaskedPruner
 
 
 class ADMM(MaskedPruner):

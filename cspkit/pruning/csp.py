@@ -7,9 +7,10 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
+from cspkit.arguments import count, fraction, positive
 from cspkit.pruning.blocks import Block
 from cspkit.pruning.budget import BUDGETS, keep_largest, masks_of_largest
-from cspkit.pruning.gradual import GradualPruner, count, fraction, positive
+from cspkit.pruning.gradual import GradualPruner
 from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
 
 MEASUREMENTS = ("identity", "gradients", "activations", "sketch")
@@ -192,7 +193,10 @@ class CSP(GradualPruner):
 
     def finish(self) -> None:
         # A frozen support stays as it is: of blocks of unequal size another choice may fit.
-        if any(bool(w.data[~self.masks[n]].any()) for n, w in self.weights.items()):
+        total = sum(mask.numel() for mask in self.masks.values())
+        short = round(self.target * total) - round(self.sparsity * total)
+        uncut = any(bool(w.data[~self.masks[n]].any()) for n, w in self.weights.items())
+        if uncut or short >= self._block.size:
             self.cut()
         if self._watched is not None:
             self._watched.remove()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
+from cspkit.arguments import count, fraction, positive
 from cspkit.pruning.budget import BUDGETS, masks_of_largest
 from cspkit.pruning.schedule import polynomial_sparsity
 
@@ -192,27 +192,6 @@ class GradualPruner(MaskedPruner):
         """Put V back into the model; the gradient stays that at Z."""
         for name, weight in self.weights.items():
             weight.data.copy_(self._dense[name])
-
-
-def fraction(name: str, value: float) -> float:
-    """A setting in [0, 1], as a float."""
-    if not isinstance(value, Real) or not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value!r}: expected a fraction in [0, 1]")
-    return float(value)
-
-
-def positive(name: str, value: float, zero: bool = False) -> float:
-    """A setting > 0, or >= 0 where it may be zero, as a float."""
-    if not isinstance(value, Real) or not 0 <= value < math.inf or (value == 0 and not zero):
-        raise ValueError(f"{name} is {value!r}: expected a finite number {'>=' if zero else '>'} 0")
-    return float(value)
-
-
-def count(name: str, value: int, least: int = 1) -> int:
-    """A setting that counts from `least`, as an int."""
-    if not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} is {value!r}: expected a whole number >= {least}")
-    return int(value)
 
 
 def _validate(weights, sparsity, budget, budgets) -> None:

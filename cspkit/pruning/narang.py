@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from cspkit.arguments import count, fraction, positive
 from cspkit.pruning.budget import kth_largest
-from cspkit.pruning.gradual import MaskedPruner, count, fraction, positive
+from cspkit.pruning.gradual import MaskedPruner
 
 
 class Narang(MaskedPruner):

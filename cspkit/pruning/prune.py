@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
+from cspkit.arguments import count
 from cspkit.pruning.acdc import ACDC
 from cspkit.pruning.admm import ADMM
 from cspkit.pruning.csp import CSP
@@ -93,11 +94,10 @@ def prunable_weights(
     ----------
     model : nn.Module
     layers : sequence of str or type, optional
-        Names of weights, patterns such as "encoder.*", or types of layers such as `nn.LSTM`;
-        biases never count. Where it is not
-        given: what the model names in an attribute `prunable`, else every matrix or kernel of
-        its Linear, LSTM, GRU, RNN and Conv1d layers. A weight that layers share counts once,
-        under its first name.
+        Names of layers or of weights, patterns such as "encoder.*", or types of layers such as
+        `nn.LSTM`; biases never count. Where it is not given: what the model names in an attribute
+        `prunable`, else every matrix or kernel of its Linear, LSTM, GRU, RNN and Conv1d layers. A
+        weight that layers share counts once, under its first name.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def prunable_weights(
     ------
     ValueError
         If a name matches nothing, there is nothing to prune, or a weight belongs also to a layer
-        that is not pruned, such as an embedding.
+        that is not pruned: an embedding, or one that is not among `layers`.
     """
     if layers is None:
         layers = getattr(model, "prunable", None)
@@ -121,33 +121,34 @@ def prunable_weights(
         for name, weight in module.named_parameters(recurse=False)
         if weight.dim() >= 2
     }
-    first = {id(weight): name for name, (weight, _) in reversed(owned.items())}
-    owned = {name: one for name, one in owned.items() if first[id(one[0])] == name}
+    chosen = dict(owned)
     if layers is not None:
-        chosen = {p: {n for n, (_, module) in owned.items() if _is(n, module, p)} for p in layers}
-        for pattern, names in chosen.items():
+        matched = {p: {n for n, (_, module) in owned.items() if _is(n, module, p)} for p in layers}
+        for pattern, names in matched.items():
             if not names:
                 raise ValueError(f"layers has {pattern!r}: expected one of {', '.join(owned)}")
-        owned = {n: one for n, one in owned.items() if any(n in c for c in chosen.values())}
-    if not owned:
+        chosen = {n: one for n, one in owned.items() if any(n in m for m in matched.values())}
+    if not chosen:
         raise ValueError(f"{type(model).__name__} has no weights that can be pruned")
-    weights = {name: weight for name, (weight, _) in owned.items()}
-    _refuse_tied(model, weights)
-    return weights
+    weights = {id(weight): (name, weight) for name, (weight, _) in reversed(chosen.items())}
+    _refuse_tied(model, {key: name for key, (name, _) in weights.items()}, chosen)
+    return dict(reversed(weights.values()))
 
 
 def _is(name: str, module: nn.Module, pattern: str | type[nn.Module]) -> bool:
-    """Whether a weight of a layer is meant by a pattern of its name, or by a type."""
-    return isinstance(module, pattern) if isinstance(pattern, type) else fnmatchcase(name, pattern)
+    """Whether a weight of a layer is meant by a pattern of its or the layer's name, or a type."""
+    if isinstance(pattern, type):
+        return isinstance(module, pattern)
+    return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[0], pattern)
 
 
-def _refuse_tied(model: nn.Module, weights: dict[str, nn.Parameter]) -> None:
-    names = {id(weight): name for name, weight in weights.items()}
+def _refuse_tied(model: nn.Module, names: dict[int, str], chosen: dict[str, object]) -> None:
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in names and not isinstance(module, PRUNABLE_TYPES):
+            full = f"{prefix}.{name}".lstrip(".")
+            if id(parameter) in names and full not in chosen:
                 raise ValueError(
-                    f"{names[id(parameter)]!r} is also {f'{prefix}.{name}'.lstrip('.')!r} of a "
+                    f"{names[id(parameter)]!r} is also {full!r} of a "
                     f"{type(module).__name__}, which is not pruned: expected weights of their "
                     "own; name the layers to prune without it"
                 )
@@ -166,6 +167,7 @@ def prune(
     rng: np.random.Generator | None = None,
     on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
+    state_every: int = 200,
     **settings,
 ) -> Pruned:
     """Prune a copy of a trained model, and train it while that happens.
@@ -192,7 +194,8 @@ def prune(
     on_step : callable or sequence of such
         Called after every step with its row of the log.
     state_file : str or Path, optional
-        Where the state of the run is kept, so that it goes on after a kill, see
+    state_every : int
+        Where the state of the run is kept, and how often, so that it goes on after a kill, see
         `cspkit.training.train`.
     **settings
         Of the method, see its class.
@@ -208,8 +211,7 @@ def prune(
     """
     if method not in PRUNERS:
         raise ValueError(f"method is {method!r}: expected one of {', '.join(PRUNERS)}")
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}: expected a positive integer")
+    steps = count("steps", steps)
     pruned = copy.deepcopy(model)
     pruner = PRUNERS[method](prunable_weights(pruned, layers), sparsity, steps, **settings)
     if hasattr(pruner, "watch"):
@@ -219,12 +221,13 @@ def prune(
         task,
         steps,
         pruner=pruner,
-        reference=copy.deepcopy(model).eval(),
+        reference=model,
         mu=pruner.mu if mu is None else mu,
         rng=rng or np.random.default_rng(0),
         rate=rate,
         schedule="cosine",
         on_step=on_step,
         state_file=state_file,
+        state_every=state_every,
     )
     return Pruned(pruned, pruner.masks, log)

@@ -6,8 +6,9 @@ import math
 
 from torch import nn
 
+from cspkit.arguments import count, fraction
 from cspkit.pruning.budget import keep_largest
-from cspkit.pruning.gradual import MaskedPruner, count, fraction
+from cspkit.pruning.gradual import MaskedPruner
 
 
 class RigL(MaskedPruner):

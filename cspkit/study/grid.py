@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from cspkit.arguments import count
 from cspkit.study.rows import Rows
 from cspkit.study.runs import Bench, Entry, Run, entry, measure, run_all
 
@@ -108,10 +109,8 @@ def grid(
         if not 0 <= sparsity < 1:
             raise ValueError(f"sparsities has {sparsity!r}: expected numbers in [0, 1)")
     for seed in seeds:
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seeds has {seed!r}: expected integers >= 0")
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}: expected a positive integer")
+        count("seeds", seed, least=0)
+    steps = count("steps", steps)
     entries = [
         m if isinstance(m, Entry) else entry(m, **settings.get(entry(m).name, {})) for m in methods
     ]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cspkit import __version__
+from cspkit.arguments import count
 from cspkit.study.rows import Rows, read_rows
 from cspkit.study.runs import Bench, Entry, Run, entry, measure, run_all, settings_of
 
@@ -130,8 +131,7 @@ def tune(
     ----------
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
     """
-    if not isinstance(trials, int) or trials < 1:
-        raise ValueError(f"trials is {trials!r}: expected a positive integer")
+    trials = count("trials", trials)
     entries = {e.name: e for e in (m if isinstance(m, Entry) else entry(m) for m in methods)}
     for name in entries:
         if name in ("dense", "small-dense"):

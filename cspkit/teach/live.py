@@ -8,6 +8,7 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 
+from cspkit.arguments import count
 from cspkit.early_stopping import EarlyStopping
 from cspkit.teach.plots import BLUE, GREEN, ORANGE, reference_line
 
@@ -53,9 +54,7 @@ class LivePlot:
         reference: float | None = None,
         stopping: EarlyStopping | None = None,
     ) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every is {every!r}: expected a positive integer")
-        self.every, self.reference, self.stopping = every, reference, stopping
+        self.every, self.reference, self.stopping = count("every", every), reference, stopping
         self.rows: list[dict[str, float]] = []
         self.figure: plt.Figure | None = None
         self._in_notebook = "ipykernel" in sys.modules

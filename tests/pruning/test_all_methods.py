@@ -96,6 +96,13 @@ def test_the_cut_comes_with_the_first_step_the_last_or_none(task, dense, method)
 
 
 @ALL
+def test_a_run_that_ends_early_has_the_sparsity_that_was_asked_for(task, dense, method):
+    pruned = prune(dense, task, method, 0.9, steps=60, on_step=lambda row: row["step"] == 0)
+    assert len(pruned.log) == 1
+    assert pruned.n_nonzero == TOTAL - round(0.9 * TOTAL)
+
+
+@ALL
 def test_settings_tell_every_argument(dense, method):
     weights = prunable_weights(copy.deepcopy(dense))
     plain = json.dumps(PRUNERS[method](weights, 0.9, 60).settings)

@@ -1,4 +1,5 @@
 import copy
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -66,6 +67,25 @@ def test_a_shared_weight_counts_once(task):
     model[4].weight = model[2].weight
     weights = prunable_weights(model)
     assert list(weights) == ["0.weight", "2.weight"]
+
+
+def test_one_of_two_layers_that_share_a_weight_is_refused(task):
+    model = task.new_model()
+    model[4] = nn.Linear(40, 40, bias=False)
+    model[4].weight = model[2].weight
+    with pytest.raises(ValueError, match="'2.weight' is also '4.weight' of a Linear"):
+        prunable_weights(model, ["2"])
+    with pytest.raises(ValueError, match="'4.weight' is also '2.weight' of a Linear"):
+        prunable_weights(model, ["4.weight"])
+    assert list(prunable_weights(model, ["4", "2"])) == ["2.weight"]
+
+
+def test_layers_are_chosen_by_their_own_name():
+    model = nn.Sequential(OrderedDict(rnn=nn.GRU(5, 4), head=nn.Linear(4, 3)))
+    assert list(prunable_weights(model, ["rnn"])) == ["rnn.weight_ih_l0", "rnn.weight_hh_l0"]
+    assert list(prunable_weights(model, ["h*"])) == ["head.weight"]
+    with pytest.raises(ValueError, match="layers has 'rn'"):
+        prunable_weights(model, ["rn"])
 
 
 def test_a_model_with_nothing_to_prune_is_named(task):
