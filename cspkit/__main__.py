@@ -112,7 +112,7 @@ def compare_command(call: argparse.Namespace) -> int:
         call.methods or (["dense", "gmp", "csp"] if call.quick else None),
         call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),
         call.seeds or ([0] if call.quick else [0, 1, 2, 3, 4]),
-        call.steps if call.steps is not None else (150 if call.quick else 600),
+        call.steps or (150 if call.quick else 600),
         out=call.out,
         jobs=call.jobs,
         tuning=call.tune,
@@ -258,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--seeds", nargs="+", type=_natural, metavar="I", help="seed i is on fold i (0 1 2 3 4)"
     )
-    sub.add_argument("--steps", type=int, help="training steps of each run (600)")
+    sub.add_argument("--steps", nargs="+", type=int, metavar="N", help="of each run (600)")
     sub.add_argument("--jobs", type=_positive, default=2, help="runs at a time (%(default)s)")
     sub.add_argument(
         "--out", type=Path, default=Path("build/compare.csv"),

@@ -97,7 +97,7 @@ def test_compare_prints_the_table_of_what_it_wrote(tmp_path, capsys):
     assert answer["out"] == str(out)
     by_method = {line["method"]: line for line in answer["summary"]}
     assert set(by_method) == {"dense", "gmp", "csp"}
-    assert by_method["csp"]["verdict"] == "" and by_method["gmp"]["verdict"]
+    assert by_method["gmp"]["verdict"] == ""  # one seed tells nothing
     written = out.read_text()
     assert main(call) == 0
     assert f"{100 * by_method['gmp']['rate']:.2f}" in capsys.readouterr().out

@@ -53,7 +53,8 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
         f"excess over dense; * no loss: its upper end is under {100 * LOSSLESS:.1f}; "
         "relative: excess / dense\n"
         f"time: of the processor, {against} = 1\n"
-        "win and loss: p < .05 after Holm's correction over the methods of a task"
+        "win and loss: p < .05 after Holm's correction over the methods of a task; "
+        "none from fewer than three seeds"
     )
     return "\n\n".join([*texts, notes])
 

@@ -19,6 +19,7 @@ from torch import nn
 
 import cspkit.threads  # noqa: F401
 from cspkit import __version__
+from cspkit.arguments import positive
 from cspkit.progress import progress
 from cspkit.pruning import PRUNERS, prunable_weights, prune
 from cspkit.study.rows import pack_counts
@@ -110,11 +111,14 @@ def entry(
         mu = (own or 1.0) if asked else 0.0
     if (mu > 0) != asked:
         raise ValueError(f"mu is {mu!r} for {name}: expected {'> 0' if asked else '0'}")
+    positive("mu", mu, zero=True)
     if rate is None:
         trained_by = train if method == "dense+" else prune
         rate = inspect.signature(trained_by).parameters["rate"].default
     if method in ("dense", "small-dense"):
         rate = 0.0
+    else:
+        positive("rate", rate)
     suffix = "" if asked == (own > 0) else "+D" if asked else "-D"
     return Entry(method + suffix, method, float(mu), float(rate), dict(settings))
 
@@ -216,8 +220,7 @@ def measure(bench: Bench, run: Run, metric: str, test: bool = True) -> dict[str,
         model = _trained(bench, run, task, dense)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     dev = task.evaluate(model, "dev")
-    if metric not in dev:
-        raise ValueError(f"metric is {metric!r}: expected one of {', '.join(dev)}")
+    check_metric(metric, dev)
     row = run.key(bench.name) | {f"dev_{metric}": dev[metric]}
     counts = {}
     if test and hasattr(task, "errors"):
@@ -236,6 +239,12 @@ def measure(bench: Bench, run: Run, metric: str, test: bool = True) -> dict[str,
         "version": __version__,
         **counts,
     }
+
+
+def check_metric(metric: str, figures: Mapping[str, float]) -> None:
+    """Refuse a metric that the task's `evaluate` does not return."""
+    if metric not in figures:
+        raise ValueError(f"metric is {metric!r}: expected one of {', '.join(figures)}")
 
 
 def _trained(bench: Bench, run: Run, task: Task, dense: nn.Module) -> nn.Module:

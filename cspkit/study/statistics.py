@@ -7,7 +7,7 @@ a seed, utterance by utterance: both models of a seed hear the same test strings
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from cspkit.study.rows import unpack_counts
 
 DRAWS = 10_000
+LEAST_SEEDS = 3  # of a verdict
 LOSSLESS = 0.005  # "no loss against dense": the upper end of the interval is under half a point
 COLUMNS = ["method", "sparsity", "steps"]  # tell one column of a Resampled from another
 UNPRUNED = ("dense", "dense+", "small-dense")
@@ -235,9 +236,12 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def verdicts(
-    resampled: Resampled, method: str = "csp", level: float = 0.05
+    resampled: Resampled,
+    method: str = "csp",
+    level: float = 0.05,
+    against: Mapping[tuple, tuple] | None = None,
 ) -> dict[tuple, tuple[str, float]]:
-    """Does a method win or lose against each other pruning method, at equal sparsity and steps?
+    """Does a method win or lose against each other pruning method?
 
     Parameters
     ----------
@@ -245,27 +249,35 @@ def verdicts(
     method : str
     level : float
         Bound on the probability of any false win or loss among all verdicts.
+    against : mapping, optional
+        By column of another method, that of `method` which it is compared with; the one of equal
+        sparsity and steps where this is not given.
 
     Returns
     -------
     dict
         By column of the other method: "win" of `method`, "tie" or "loss", and the p-value
-        after `holm` over the family of all of them.
+        after `holm` over the family of all of them. Empty with fewer seeds than three, which
+        cannot tell the chance of training.
 
     Notes
     -----
     The p-values are those of the hierarchical bootstrap: three to five seeds alone can reject
     nothing (the sign-flip test over five ends at 1 / 16), while utterances, which are hundreds,
-    carry power, and resampled seeds keep the chance of training in.
+    carry power, and resampled seeds keep the chance of training in. A recording may be heard in
+    several strings of a test part, whose errors are then not quite independent.
     """
-    pairs = [
-        (other, (method, *other[1:]))
-        for other in resampled.columns
-        if other[0] not in (method, *UNPRUNED) and (method, *other[1:]) in resampled.columns
-    ]
-    adjusted = holm([resampled.p_value(mine, other) for other, mine in pairs])
+    if len(resampled.seeds) < LEAST_SEEDS:
+        return {}
+    if against is None:
+        against = {
+            other: (method, *other[1:])
+            for other in resampled.columns
+            if other[0] not in (method, *UNPRUNED) and (method, *other[1:]) in resampled.columns
+        }
+    adjusted = holm([resampled.p_value(mine, other) for other, mine in against.items()])
     found = {}
-    for (other, mine), p in zip(pairs, adjusted, strict=True):
+    for (other, mine), p in zip(against.items(), adjusted, strict=True):
         better = resampled.mean(mine) < resampled.mean(other)
         found[other] = ("tie" if p >= level else "win" if better else "loss", float(p))
     return found
@@ -314,7 +326,9 @@ def summary(
         method, sparsity, steps; seeds (those that all have, as text) and `by_utterance`, whether
         utterances were resampled too; rate, low, high; where there is a "dense"
         row, `excess` over it with `excess_low`, `excess_high`, `lossless` (excess_high <
-        0.005) and `degradation`, excess / dense; `verdict` of `against` and its `p`; `cost`.
+        0.005) and `degradation`, excess / dense; `difference`, what the rate exceeds that of
+        `against` by at equal sparsity and steps, with `difference_low` and `difference_high`;
+        `verdict` of `against` and its `p`; `cost`.
 
     Raises
     ------
@@ -338,7 +352,15 @@ def summary(
             line |= {"excess": rate - base, "excess_low": low, "excess_high": high}
             line["lossless"] = high < LOSSLESS
             line["degradation"] = (rate - base) / base if base else math.nan
+        other = (against, *column[1:])
+        if column != other and other in resampled.columns:
+            low, high = resampled.interval(column, less=other)
+            line |= {"difference": rate - resampled.mean(other)}
+            line |= {"difference_low": low, "difference_high": high}
         verdict, p = judged.get(column, ("", math.nan))
-        cost = cost_ratio(rows[rows["steps"] == column[2]], column[0], against)
+        alike = rows["steps"] == column[2]
+        if column[0] not in UNPRUNED:
+            alike &= rows["sparsity"] == column[1]
+        cost = cost_ratio(rows[alike], column[0], against)
         lines.append(line | {"verdict": verdict, "p": p, "cost": cost})
     return pd.DataFrame(lines)

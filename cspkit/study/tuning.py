@@ -132,6 +132,8 @@ def tune(
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
     """
     trials = count("trials", trials)
+    if isinstance(methods, str) or len(methods) == 0:
+        raise ValueError(f"methods is {methods!r}: expected a sequence with at least one entry")
     entries = {e.name: e for e in (m if isinstance(m, Entry) else entry(m) for m in methods)}
     for name in entries:
         if name in ("dense", "small-dense"):
@@ -223,9 +225,9 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     rows : DataFrame, str or Path
         What `tune` or `finals` returned, or their file.
     objective : str
-        Column that is made small, its geometric mean where a trial ran on several seeds. Trials
-        that ran on fewer seeds than others of their method are out; of equal ones the earlier
-        is taken.
+        Column that is made small, where a trial ran on several seeds its geometric mean, or its
+        mean where there is a value that is not positive. Trials that ran on fewer seeds than
+        others of their method are out; of equal ones the earlier is taken.
 
     Returns
     -------
@@ -253,8 +255,9 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         if (by_trial[["mu", "rate", "settings"]].nunique() > 1).any(axis=None):
             raise ValueError(f"rows have trials of {name} whose settings differ between seeds")
         losses = trials.pivot(index="trial", columns="seed", values=objective).dropna()
-        means = np.log(losses).mean(axis=1)
-        if not math.isfinite(means.min()):
+        positive = (losses > 0).all(axis=None)
+        means = (np.log(losses) if positive else losses).mean(axis=1)
+        if means.min() == math.inf:
             raise ValueError(f"every trial of {name} diverged: expected one that did not")
         row = by_trial.first().loc[means.idxmin()]
         best[name] = {

@@ -23,7 +23,7 @@ from cspkit.asr.corpus import N_FOLDS, data_folder
 from cspkit.asr.task import DENSE_STEPS
 from cspkit.asr.transducer import CHARACTERS
 from cspkit.pruning import PRUNERS
-from cspkit.study import compare, tune, tuned
+from cspkit.study import compare, finals, tune, tuned
 from cspkit.study.grid import grid
 from cspkit.training import train
 
@@ -132,7 +132,7 @@ def compare_digits(
     methods: Sequence[str] | None,
     sparsities: Sequence[float],
     seeds: Sequence[int],
-    steps: int,
+    steps: int | Sequence[int],
     *,
     out: Path,
     jobs: int | None = None,
@@ -148,8 +148,9 @@ def compare_digits(
     sparsities, seeds, steps, out, jobs
         See `cspkit.study.compare`.
     tuning : bool
-        Whether settings are looked for, in trials that go to a file beside `out`. Else they are
-        those of the recorded tuning, where it has the method, or the method's own.
+        Whether settings are looked for, by `tune` at the first of the lengths and `finals`, in
+        trials that go to a file beside `out`. Else they are those of the recorded tuning, where
+        it has the method, or the method's own.
     dense : Path, optional
         Folder for dense models trained here; the embedded ones serve where it is not given.
 
@@ -172,8 +173,10 @@ def compare_digits(
     settings = tuned(recorded) if recorded.is_file() else {}
     if tuning:
         names = {run.entry.name: None for run in runs if run.steps and run.entry.rate}
-        bench.prepare([0], jobs)
+        bench.prepare([0, 1, 2], jobs)
         trials = out.with_name(f"{out.stem}_tuning.csv")
-        tune(bench, list(names), out=trials, steps=steps, jobs=jobs)
+        length = next(run.steps for run in runs if run.steps)
+        tune(bench, list(names), out=trials, steps=length, jobs=jobs)
+        finals(bench, out=trials, jobs=jobs)
         settings = tuned(trials)
     return compare(bench, methods, sparsities, seeds, steps, out=out, settings=settings, jobs=jobs)

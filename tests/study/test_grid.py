@@ -13,7 +13,7 @@ from study_bench import BlobBench, CountedBlobs
 
 from cspkit.pruning import PRUNERS, prune
 from cspkit.study import compare, entry, pack_counts, read_rows, unpack_counts
-from cspkit.study.grid import KEY
+from cspkit.study.grid import KEY, grid
 from cspkit.study.runs import weights_left
 from cspkit.training import train
 
@@ -83,13 +83,13 @@ def test_rows_that_are_there_are_not_measured_again(whole, tmp_path):
     pd.testing.assert_frame_equal(again, whole[1])
     settings = {"gmp": {"exponent": 2.0}}
     more = compare(Counting(), ["gmp"], out=out, settings=settings, **CALL)
-    assert calls == [0, 0, 1, 1]  # other settings are another run
+    assert calls == [0, 0, 0, 1, 1]  # other settings are another run; the first tries them
     assert set(more["settings"]) == {'{"exponent": 2.0}'}
     assert len(read_rows(out)) == len(whole[1]) + 4
     keys = list(read_rows(out)[list(KEY)].itertuples(index=False))
     assert keys == sorted(keys)  # not in the order of their coming
     compare(Counting("other"), ["dense"], out=out, **CALL)
-    assert calls[4:] == [0, 1]  # and so is another task
+    assert calls[5:] == [0, 0, 1]  # and so is another task
 
 
 def test_two_processes_give_the_same_file_as_one(whole, tmp_path):
@@ -197,6 +197,26 @@ def test_names_say_whether_the_error_term_is_there():
         assert entry(f"{method}+D").mu > 0 == entry(f"{method}-D").mu
 
 
+def test_every_length_is_measured(tmp_path):
+    call = CALL | {"sparsities": [0.9], "seeds": [0], "steps": [4, 6]}
+    rows = compare(BlobBench(), ["dense", "gmp"], out=tmp_path / "rows.csv", **call)
+    assert rows[["method", "steps"]].to_numpy().tolist() == [["dense", 0], ["gmp", 4], ["gmp", 6]]
+
+
+def test_with_and_without_d_a_method_has_its_own_settings():
+    settings = {"gmp": {"rate": 0.02, "mu": 0.0, "exponent": 2.0}, "csp-D": {"rate": 0.05}}
+    settings["csp"] = {"rate": 0.03, "mu": 2.0, "end": 0.5}
+    names = ["gmp", "gmp+D", "csp", "csp-D", "dpf+D"]
+    found = [r.entry for r in grid(names, [0.9], [0], 6, settings)]
+    assert [(e.name, e.rate, e.mu, dict(e.settings)) for e in found] == [
+        ("gmp", 0.02, 0.0, {"exponent": 2.0}),
+        ("gmp+D", 0.02, 1.0, {"exponent": 2.0}),
+        ("csp", 0.03, 2.0, {"end": 0.5}),
+        ("csp-D", 0.05, 0.0, {}),
+        ("dpf+D", 0.01, 1.0, {}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -206,10 +226,18 @@ def test_names_say_whether_the_error_term_is_there():
         ({"methods": "csp"}, "methods is 'csp'"),
         ({"sparsities": [1.0]}, "sparsities has 1.0"),
         ({"sparsities": []}, "sparsities is \\[\\]"),
-        ({"seeds": [-1]}, "seeds has -1"),
+        ({"seeds": [-1]}, "an entry of seeds is -1"),
         ({"steps": 0}, "steps is 0"),
+        ({"steps": []}, "steps is \\[\\]"),
+        ({"steps": [6, 2.5]}, "steps is 2.5"),
         ({"settings": {"csp": {"speed": 3}}}, "csp has no setting 'speed': expected .*exponent"),
         ({"settings": {"csp": {"mu": 0}}}, "mu is 0 for csp: expected > 0"),
+        ({"settings": {"csp": {"rate": -1}}}, "rate is -1"),
+        ({"settings": {"csp": {"mu": float("inf")}}}, "mu is inf"),
+        ({"settings": {"cps": {}}}, "method is 'cps'"),
+        ({"settings": {"csp": {"end": 1.5}}}, "csp at sparsity .*: end is 1.5"),
+        ({"settings": {"csp": {"measurement": "magic"}}}, "measurement is 'magic'"),
+        ({"methods": ["gmp", "csp"], "settings": {"csp": {"floor": 0.5}}}, "csp at .*floor"),
         ({"metric": "wer"}, "metric is 'wer': expected one of error, loss"),
     ],
 )

@@ -131,6 +131,15 @@ def test_verdicts_are_those_of_the_method_and_at_equal_sparsity_and_steps():
     }
     mirrored = verdicts(resample(study(rates)), "gmp")
     assert mirrored[CSP][0] == "loss"
+    longer = verdicts(resample(study(rates)), against={("gmp", 0.95, 900): CSP})
+    assert {column: v for column, (v, _) in longer.items()} == {("gmp", 0.95, 900): "win"}
+
+
+def test_fewer_than_three_seeds_give_no_verdict():
+    rates = {DENSE: 0.01, CSP: 0.02, GMP: 0.06}
+    assert verdicts(resample(study(rates, seeds=3)))
+    assert verdicts(resample(study(rates, seeds=2))) == {}
+    assert set(summary(study(rates, seeds=2))["verdict"]) == {""}
 
 
 def test_holm_as_computed_by_hand():
@@ -188,6 +197,17 @@ def test_the_summary_says_what_it_says():
     assert lines.loc["dense", "lossless"] and not lines.loc["gmp", "lossless"]
     assert lines["verdict"].to_dict() == {"dense": "", "csp": "", "gmp": "win"}
     assert lines.loc["gmp", "cost"] == 32 / 52  # the median pair is that of seed 2
+    assert lines.loc["gmp", "difference"] == pytest.approx(means["gmp"] - means["csp"])
+    ends = lines.loc["gmp", ["difference_low", "difference_high"]]
+    assert tuple(ends) == r.interval(GMP, less=CSP)
+    assert lines.loc[["csp", "dense"], "difference"].isna().all()
+
+
+def test_the_cost_of_a_sparsity_is_its_own():
+    rows = study({GMP: 0.06, CSP: 0.02, ("gmp", 0.98, 600): 0.06, ("csp", 0.98, 600): 0.02})
+    rows.loc[(rows["sparsity"] == 0.98) & (rows["method"] == "gmp"), "processor_seconds"] = 104.0
+    costs = summary(rows).set_index(["method", "sparsity"])["cost"]
+    assert costs[("gmp", 0.95)] == 32 / 52 and costs[("gmp", 0.98)] == 2
 
 
 def test_the_cost_is_paired_by_seed_and_steps():

@@ -164,11 +164,18 @@ def test_a_trial_that_diverges_is_recorded_and_never_best(tmp_path):
         tuned(rows[np.isinf(rows["dev_loss"])])
 
 
+def test_an_objective_of_zero_is_the_best(tmp_path):
+    rows = tune(BlobBench(), ["gmp"], out=tmp_path / "rows.csv", **CALL | {"trials": 3})
+    rows["dev_error"] = [0.1, 0.0, 0.2]
+    assert tuned(rows, "dev_error")["gmp"]["rate"] == rows["rate"][1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"methods": ["dense"]}, "methods has 'dense', which has nothing to tune"),
         ({"methods": ["magic"]}, "method is 'magic'"),
+        ({"methods": []}, "methods is \\[\\]"),
         ({"trials": 0}, "trials is 0"),
         ({"steps": 0}, "steps is 0"),
         ({"sparsity": 2.0}, "sparsity is 2.0"),
