@@ -7,9 +7,12 @@ same d = t + u, an anti-diagonal, depend only on those of d - 1, so each is one 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 NEVER = -1e30  # a log probability that adds nothing, yet stays finite in differences
 
@@ -105,9 +108,11 @@ class _TransducerCost(torch.autograd.Function):
             logits, lse, targets, logit_lengths, target_lengths, log_blank, log_label, alpha
         )
         ctx.blank, ctx.clamp, ctx.fused = blank, clamp, fused
-        return -end.to(logits.dtype)
+        cost = -end.to(logits.dtype)
+        return cost.masked_fill_(end < NEVER / 2, math.inf)  # no path has a probability
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_costs):
         logits, lse, targets, logit_lengths, target_lengths, *lattice = ctx.saved_tensors
         xi_blank, xi_label = arc_posteriors(*lattice, logit_lengths, target_lengths)
@@ -134,10 +139,11 @@ class _TransducerCost(torch.autograd.Function):
 def arc_scores(logits: Tensor, lse: Tensor, targets: Tensor, blank: int) -> tuple[Tensor, Tensor]:
     """Log probabilities of the two arcs out of each cell, float64, skewed to (D, N, U + 1)."""
     T, U1 = logits.shape[1:3]
-    log_blank = (logits[..., blank] - lse).double()
+    log_blank = (logits[..., blank] - lse).double().clamp_(min=NEVER)
     labels = targets[:, None, :, None].expand(-1, T, -1, -1)
     log_label = logits[:, :, : U1 - 1].gather(-1, labels).squeeze(-1)
-    log_label = F.pad((log_label - lse[..., : U1 - 1]).double(), (0, 1), value=NEVER)
+    log_label = (log_label - lse[..., : U1 - 1]).double().clamp_(min=NEVER)
+    log_label = F.pad(log_label, (0, 1), value=NEVER)
     return _skew(log_blank), _skew(log_label)
 
 

@@ -1,9 +1,10 @@
 from math import comb, log
 
+import numpy as np
 import pytest
 import torch
 
-from cspkit.asr import rnnt_loss
+from cspkit.asr import lattice_posteriors, rnnt_loss
 
 CASE = [
     [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.1, 0.2, 0.8, 0.1]],
@@ -99,6 +100,31 @@ def test_extreme_logits_stay_finite():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_units_that_are_ruled_out_leave_cells_that_no_path_reaches(fused):
+    logits, targets = random_case(1, 3, 2, 4)
+    logits[0, 0, :2, -1] = -float("inf")  # both labels come in the first frame
+    if not fused:
+        logits = logits.log_softmax(-1)
+    logits.requires_grad_()
+    lengths = torch.tensor([3]), torch.tensor([2])
+    cost = rnnt_loss(logits, targets, *lengths, fused_log_softmax=fused)
+    (gradient,) = torch.autograd.grad(cost, logits)
+    expected = brute_force(logits[0], targets[0].tolist(), 3)
+    assert abs(cost - expected) < 1e-9
+    if fused:
+        torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
+    assert not gradient[0, 1:, :2].any()  # not reached
+    posteriors = lattice_posteriors(logits[0].detach(), targets[0])
+    assert all(np.isfinite(part).all() for part in posteriors)
+
+
+def test_targets_that_no_path_can_spell_cost_infinitely_much():
+    logits, targets = random_case(1, 3, 2, 4)
+    logits[..., -1] = -float("inf")
+    assert rnnt_loss(logits, targets, torch.tensor([3]), torch.tensor([2])) == float("inf")
 
 
 def test_reductions_and_clamp():

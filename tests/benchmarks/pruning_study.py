@@ -42,7 +42,7 @@ from cspkit.study import (
     tune,
     tuned,
 )  # fmt: skip
-from cspkit.study.statistics import resample
+from cspkit.study.statistics import resample, verdicts
 from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +52,7 @@ STUDIES = (
 )  # fmt: skip
 REFERENCES = ["dense", "dense+"]
 FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
+BOTH = [0.95, 0.98]
 STEPS, LONG_STEPS, TRIALS, MORE_TRIALS = 600, 2000, 10, 5
 # Where ten trials were best at the edge of their space, or lacked a choice that a method has.
 HIGH = {"rate": FloatDistribution(3e-3, 1e-1, log=True)}
@@ -123,8 +124,8 @@ class Study:
 
     def equal_time(self, count=4):
         """The strongest others, each for as many steps as fit into the time of csp."""
-        for method in self.strongest(count)[:-1]:
-            self.longer("equal-time", method, "csp", read_rows(self.file("methods")))
+        recorded = read_rows(self.file("methods"))
+        self.as_long_as("equal-time", self.strongest(count)[:-1], "csp", recorded)
 
     def error_term(self):
         """D added where a method has none, and taken from csp, with the settings that it has."""
@@ -132,23 +133,26 @@ class Study:
         for method in self.strongest():
             name = f"{method}-D" if PRUNERS[method].mu else f"{method}+D"
             other = entry(name, **(settings[method] | {"mu": None}))
-            rows = self.compare("error-term", [other], [0.95, 0.98], [0, 1, 2, 3, 4])
+            rows = self.compare("error-term", [other], BOTH, [0, 1, 2, 3, 4])
             if name.endswith("-D"):
-                self.longer("error-term", other, method, pd.concat([rows, recorded]))
+                self.as_long_as("error-term", [other], method, pd.concat([rows, recorded]))
 
-    def longer(self, study, cheap, dear, rows):
-        """Run a method for as long as a dearer one took; print by how much that one is ahead."""
-        name = getattr(cheap, "name", cheap)
-        steps = round(STEPS * cost_ratio(rows, dear, name))
-        more = self.compare(study, [cheap], [0.95, 0.98], [0, 1, 2, 3, 4], steps=steps)
-        drawn = resample(pd.concat([rows[rows["method"] == dear], more[more["steps"] == steps]]))
-        for method, sparsity, taken in drawn.columns:
-            if method == dear and (name, sparsity, steps) in drawn.columns:
-                interval = drawn.interval((dear, sparsity, taken), (name, sparsity, steps))
-                low, high = (f"{100 * end:+.2f}" for end in interval)
-                print(f"{dear} less {name} at {sparsity}, {steps} steps: {low} to {high}")
+    def as_long_as(self, study, cheaper, dear, rows):
+        """Run methods for as long as a dearer one took; print how that one fares against them."""
+        found = [rows[(rows["method"] == dear) & rows["sparsity"].isin(BOTH)]]
+        for cheap in cheaper:
+            steps = round(STEPS * cost_ratio(rows, dear, getattr(cheap, "name", cheap)))
+            found.append(self.compare(study, [cheap], BOTH, [0, 1, 2, 3, 4], steps=steps))
+        drawn = resample(pd.concat(found))
+        pairs = {column: (dear, column[1], STEPS) for column in drawn.columns if column[0] != dear}
+        for column, (verdict, p) in verdicts(drawn, dear, against=pairs).items():
+            ends = drawn.interval(pairs[column], less=column)
+            low, high = (f"{100 * end:+.2f}" for end in ends)
+            name, sparsity, steps = column
+            print(f"{dear} less {name} at {sparsity}, {steps} steps: {low} to {high}", end="")
+            print(f", a {verdict}, p {p:.4f} (Holm)")
 
-    def ablation(self, sparsities=(0.95, 0.98)):
+    def ablation(self, sparsities=BOTH):
         settings = tuned(self.file("tuning"))["csp"]
         entries = [entry("csp", **settings)]
         for change in CHANGES:
@@ -167,7 +171,7 @@ class Study:
         settings = tuned(self.file("tuning"))
         for name, change in (("csp", {"rho": 0.0}), ("gmp", {"keep_values": False})):
             one = entry(name, **(settings[name] | change))
-            self.compare("memory", [one], [0.95, 0.98], [0, 1, 2, 3, 4])
+            self.compare("memory", [one], BOTH, [0, 1, 2, 3, 4])
 
     def run(self, study):
         if study == "tune":
