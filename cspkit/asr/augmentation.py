@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cspkit.asr.features import N_FFT, N_MELS, SAMPLE_RATE, cepstra, mel_filters, smoothed_bands
+from cspkit.arguments import count
+from cspkit.asr.features import (
+    N_FFT,
+    N_MELS,
+    SAMPLE_RATE,
+    cepstra,
+    deltas,
+    mel_filters,
+    smoothed_bands,
+)
 from cspkit.asr.warping import warped
 
 
@@ -44,6 +53,9 @@ class Augmentation:
     time_masks : tuple of int
         Number of masks, and the most frames that one covers; the frames get the mean of the
         utterance.
+    deltas : int
+        Orders of deltas behind the cepstra, as `cspkit.asr.deltas` makes them: 1 for slopes, 2
+        for accelerations too. The cepstra are varied, and the deltas made anew from them.
 
     Raises
     ------
@@ -66,6 +78,7 @@ class Augmentation:
     snr: tuple[float, float] | None = None
     frequency_masks: tuple[int, int] = (0, 0)
     time_masks: tuple[int, int] = (0, 0)
+    deltas: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.speed < 1:
@@ -76,12 +89,14 @@ class Augmentation:
             value = getattr(self, name)
             if not 0 <= value < np.inf:
                 raise ValueError(f"{name} is {value!r}: expected a number from 0")
-        if self.snr is not None and not -np.inf < self.snr[0] <= self.snr[1] < np.inf:
-            raise ValueError(f"snr is {self.snr!r}: expected (lowest, highest) in dB")
+        count("deltas", self.deltas, least=0)
+        if self.snr is not None:
+            low, high = _pair("snr", self.snr, "(lowest, highest) in dB")
+            if not -np.inf < low <= high < np.inf:
+                raise ValueError(f"snr is {self.snr!r}: expected (lowest, highest) in dB")
         for name in ("frequency_masks", "time_masks"):
-            count, width = getattr(self, name)
-            if count < 0 or width < 0:
-                raise ValueError(f"{name} is {(count, width)!r}: expected (number, width) from 0")
+            for part in _pair(name, getattr(self, name), "(number, width)"):
+                count(name, part, least=0)
 
     def __call__(
         self, features: np.ndarray, scale: np.ndarray, rng: np.random.Generator
@@ -119,7 +134,15 @@ class Augmentation:
         list of ndarray, shape (about T, n_features)
             float32.
         """
-        N, C = len(features), features[0].shape[1]
+        if len(features) == 0:
+            return []
+        N, C = len(features), features[0].shape[1] // (1 + self.deltas)
+        if C * (1 + self.deltas) != features[0].shape[1]:
+            raise ValueError(
+                f"features have {features[0].shape[1]} columns: expected a multiple of "
+                f"{1 + self.deltas}, with deltas = {self.deltas}"
+            )
+        features, scale = [f[:, :C] for f in features], scale[:C]
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
         # Warp, bands and gain draw nothing where they are off: the other numbers stay as they are.
         if self.warp:
@@ -137,7 +160,7 @@ class Augmentation:
         varied = np.split(frames, np.cumsum(lengths[:-1]))
         if self.time_masks[0]:
             varied = [masked(v, *self.time_masks, rng) for v in varied]
-        return varied
+        return [with_deltas(v, self.deltas) for v in varied] if self.deltas else varied
 
     def _varied_bands(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         bands = smoothed_bands(features)
@@ -145,6 +168,20 @@ class Augmentation:
             bands = noisy_bands(bands, rng.uniform(*self.snr), rng.uniform(0.0, 1.0), rng)
         bands = masked(bands.T, *self.frequency_masks, rng, along=1).T
         return cepstra(bands, features.shape[1])
+
+
+def with_deltas(features: np.ndarray, orders: int) -> np.ndarray:
+    """Features (T, C), their deltas, the deltas of these, ...: (T, C (1 + orders))."""
+    parts = [features]
+    for _ in range(orders):
+        parts.append(deltas(parts[-1]))
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _pair(name: str, value: object, expected: str) -> tuple:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(f"{name} is {value!r}: expected {expected}")
+    return value
 
 
 def masked(

@@ -68,9 +68,9 @@ def transcribe(
     Returns
     -------
     str or list of str
-        The words; a list for a sequence of utterances. What holds no speech should give no words:
-        the recorded model hears none in digital silence and little in noise, but no model here
-        was trained on either, so others may make words up, up to three a stacked frame.
+        The words; a list for a sequence of utterances. Models that were trained on speech alone
+        make words up of what holds none: the recorded ones hear nothing in silence, and digits
+        in noise that is loud enough.
 
     Raises
     ------

@@ -11,6 +11,8 @@ import scipy.fft
 import scipy.signal
 import soundfile
 
+from cspkit.arguments import count, positive
+
 SAMPLE_RATE = 8000
 N_FFT = 400
 HOP = 200
@@ -56,7 +58,7 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def mfcc(
-    waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, *, n_mfcc: int = N_MFCC
+    waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, *, n_mfcc: int = N_MFCC, **options
 ) -> np.ndarray:
     """Mel-frequency cepstral coefficients, as the embedded corpus has them.
 
@@ -72,30 +74,35 @@ def mfcc(
     sample_rate : int
         In Hz.
     n_mfcc : int
-        Coefficients that are kept, 1 to 128.
+        Coefficients that are kept, 1 to `n_mels`.
+    **options
+        Of the spectrogram, see `log_mel`. The recorded models, the augmentation and the streaming
+        front end know the recipe above alone.
 
     Returns
     -------
     ndarray, shape (T, n_mfcc)
-        float32; T = 1 + n_samples // 200 at 8 kHz.
+        float32; T = 1 + n_samples // hop_length at 8 kHz.
 
     Raises
     ------
     ValueError
-        If `waveform` is not a finite vector of more than 200 samples (at 8 kHz), or `n_mfcc` is
-        out of range.
+        If `waveform` is not a finite vector of more than `n_fft / 2` samples (at 8 kHz), or an
+        option is out of range.
 
     References
     ----------
     Davis and Mermelstein, "Comparison of parametric representations for monosyllabic word
-    recognition", IEEE Trans. ASSP 28(4), 1980, doi:10.1109/TASSP.1980.1163420.
+    recognition in continuously spoken sentences", IEEE Trans. ASSP 28(4), 1980,
+    doi:10.1109/TASSP.1980.1163420.
     """
-    if not 1 <= n_mfcc <= N_MELS:
-        raise ValueError(f"n_mfcc is {n_mfcc!r}: expected 1 to {N_MELS}")
-    return cepstra(_log_mel(waveform, sample_rate), n_mfcc)
+    bands = _log_mel(waveform, sample_rate, **options)
+    if count("n_mfcc", n_mfcc) > bands.shape[1]:
+        raise ValueError(f"n_mfcc is {n_mfcc!r}: expected 1 to {bands.shape[1]}")
+    return cepstra(bands, n_mfcc)
 
 
-def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, **options) -> np.ndarray:
     """Log mel spectrogram: what `mfcc` is the cosine transform of.
 
     Parameters
@@ -104,18 +111,26 @@ def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         In [-1, 1].
     sample_rate : int
         In Hz.
+    n_fft, hop_length : int
+        Samples of a window and from one window to the next, at 8 kHz; 400 and 200.
+    n_mels : int
+        Mel bands, 128.
+    f_min, f_max : float
+        Edges of the lowest and the highest band in Hz; 0 and 4000.
+    top_db : float
+        Range: values are floored so many dB under the loudest of the recording; 80.
 
     Returns
     -------
-    ndarray, shape (T, 128)
-        float32, in dB, floored 80 dB under the loudest value of the recording.
+    ndarray, shape (T, n_mels)
+        float32, in dB.
 
     Raises
     ------
     ValueError
         As `mfcc` does.
     """
-    return _log_mel(waveform, sample_rate).astype(np.float32)
+    return _log_mel(waveform, sample_rate, **options).astype(np.float32)
 
 
 def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
@@ -149,8 +164,7 @@ def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
     features = np.asarray(features)
     if features.ndim != 2 or len(features) == 0:
         raise ValueError(f"features have shape {features.shape}: expected (T, n_features), T >= 1")
-    if int(width) != width or width < 1:
-        raise ValueError(f"width is {width!r}: expected a positive integer")
+    count("width", width)
     T = len(features)
     padded = np.pad(features, ((width, width), (0, 0)), mode="edge")
     slopes = sum(
@@ -160,11 +174,11 @@ def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
     return slopes / (2 * sum(n * n for n in range(1, width + 1)))
 
 
-def decibels(frames: np.ndarray) -> np.ndarray:
-    """Mel bands in dB, shape (T, 128), of windows of samples (T, 400); not floored yet."""
-    window = scipy.signal.get_window("hann", N_FFT)
+def decibels(frames: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """Mel bands in dB (T, n_mels) of windows of samples (T, n_fft); not floored yet."""
+    window = scipy.signal.get_window("hann", frames.shape[1])
     power = np.abs(scipy.fft.rfft(frames * window, axis=1)) ** 2
-    return 10.0 * np.log10(np.maximum(power @ mel_filters().T, 1e-10))
+    return 10.0 * np.log10(np.maximum(power @ filters.T, 1e-10))
 
 
 def cepstra(bands: np.ndarray, n_mfcc: int = N_MFCC) -> np.ndarray:
@@ -177,28 +191,43 @@ def smoothed_bands(coefficients: np.ndarray) -> np.ndarray:
     return scipy.fft.idct(coefficients, n=N_MELS, type=2, norm="ortho", axis=1)
 
 
-def _log_mel(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    waveform = np.asarray(waveform, dtype=np.float64)
+def _log_mel(
+    waveform: np.ndarray,
+    sample_rate: int,
+    *,
+    n_fft: int = N_FFT,
+    hop_length: int = HOP,
+    n_mels: int = N_MELS,
+    f_min: float = 0.0,
+    f_max: float = SAMPLE_RATE / 2,
+    top_db: float = DYNAMIC_RANGE_DB,
+) -> np.ndarray:
+    count("n_fft", n_fft, least=2)
+    count("hop_length", hop_length)
+    positive("top_db", top_db)
+    waveform = np.asarray(waveform)
+    if waveform.dtype.kind != "f":
+        raise ValueError(f"waveform has dtype {waveform.dtype}: expected floats in [-1, 1]")
+    waveform = waveform.astype(np.float64)
     if waveform.ndim != 1:
         raise ValueError(f"waveform has shape {waveform.shape}: expected one channel, (n_samples,)")
     if not np.isfinite(waveform).all():
         raise ValueError("waveform contains NaN or infinity")
     waveform = resample(waveform, checked_rate(sample_rate))
-    if len(waveform) <= N_FFT // 2:
+    if len(waveform) <= n_fft // 2:
         raise ValueError(
             f"waveform has {len(waveform)} samples at {SAMPLE_RATE} Hz: "
-            f"expected more than {N_FFT // 2}"
+            f"expected more than {n_fft // 2}"
         )
-    padded = np.pad(waveform, N_FFT // 2, mode="reflect")
-    bands = decibels(np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP])
-    return np.maximum(bands, bands.max() - DYNAMIC_RANGE_DB)
+    padded = np.pad(waveform, n_fft // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
+    bands = decibels(frames, mel_filters(n_mels, n_fft, f_min, f_max))
+    return np.maximum(bands, bands.max() - top_db)
 
 
 def checked_rate(sample_rate: int) -> int:
     """Return a sample rate in Hz as an int; ValueError if it is not a positive integer."""
-    if int(sample_rate) != sample_rate or sample_rate <= 0:
-        raise ValueError(f"sample_rate is {sample_rate!r}: expected a positive integer, in Hz")
-    return int(sample_rate)
+    return count("sample_rate", sample_rate)
 
 
 def resample(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -209,18 +238,26 @@ def resample(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     return scipy.signal.resample_poly(waveform, SAMPLE_RATE // common, sample_rate // common)
 
 
-@lru_cache(maxsize=1)
-def mel_filters() -> np.ndarray:
+@lru_cache(maxsize=8)
+def mel_filters(
+    n_mels: int = N_MELS, n_fft: int = N_FFT, f_min: float = 0.0, f_max: float = SAMPLE_RATE / 2
+) -> np.ndarray:
     """Triangular filters, equally wide on the mel scale m(f) = 2595 log10(1 + f / 700).
 
     Returns
     -------
-    ndarray, shape (128, 201)
+    ndarray, shape (n_mels, n_fft // 2 + 1)
         One filter a row, over the bins of the spectrum; peaks of 1, not normalised by area.
     """
-    top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
-    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, N_MELS + 2) / 2595.0) - 1.0)
-    bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+    count("n_mels", n_mels)
+    if not 0 <= f_min < f_max <= SAMPLE_RATE / 2:
+        raise ValueError(
+            f"f_min, f_max are {f_min!r}, {f_max!r}: "
+            f"expected 0 <= f_min < f_max <= {SAMPLE_RATE / 2:g}"
+        )
+    low, top = (2595.0 * np.log10(1.0 + f / 700.0) for f in (f_min, f_max))
+    edges = 700.0 * (10.0 ** (np.linspace(low, top, n_mels + 2) / 2595.0) - 1.0)
+    bins = np.arange(n_fft // 2 + 1) * SAMPLE_RATE / n_fft
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (bins - left) / (centre - left)
     falling = (right - bins) / (right - centre)

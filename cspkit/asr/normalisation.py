@@ -42,7 +42,7 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
     Raises
     ------
     ValueError
-        If there is no such fold.
+        If there is no such fold, or a speaker has no recording in its training or test part.
 
     References
     ----------
@@ -54,7 +54,12 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
     own = {}
     for speaker in corpus.speakers():
         said = [r for r in train if r.speaker == speaker]
-        own[speaker] = _statistics(said or corpus.split("test", fold))
+        said = said or [r for r in corpus.split("test", fold) if r.speaker == speaker]
+        if not said:
+            raise ValueError(
+                f"corpus has nothing of {speaker!r} in the training or test part of fold {fold!r}"
+            )
+        own[speaker] = _statistics(said)
 
     def normalised(recording: Utterance) -> Utterance:
         own_mean, own_std = own[recording.speaker]

@@ -21,6 +21,7 @@ from cspkit.asr.features import (
     cepstra,
     checked_rate,
     decibels,
+    mel_filters,
 )
 from cspkit.asr.search import MAX_SYMBOLS
 from cspkit.asr.transducer import Transducer
@@ -205,7 +206,9 @@ class StreamingMFCC:
         count = (len(self._samples) - 1 - N_FFT) // HOP + 1
         if count <= 0:
             return np.zeros((0, N_MFCC), dtype=np.float32)
-        bands = decibels(np.lib.stride_tricks.sliding_window_view(self._samples[1:], N_FFT)[::HOP])
+        bands = decibels(
+            np.lib.stride_tricks.sliding_window_view(self._samples[1:], N_FFT)[::HOP], mel_filters()
+        )
         self._samples = self._samples[HOP * count :].copy()
         loudest = np.maximum.accumulate(np.maximum(bands.max(axis=1), self._loudest))
         self._loudest = loudest[-1]

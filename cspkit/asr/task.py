@@ -15,7 +15,9 @@ from cspkit.arguments import count
 from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
+from cspkit.asr.features import N_MFCC
 from cspkit.asr.loss import rnnt_loss
+from cspkit.asr.normalisation import LEAST_STD
 from cspkit.asr.scoring import utterance_errors, word_error_rate
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
@@ -72,7 +74,9 @@ def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
                 f"{len(utterance.features)} frames: expected at most {most}"
             )
     return Batch(
-        features=pad_sequence([torch.from_numpy(u.features) for u in utterances], batch_first=True),
+        features=pad_sequence(
+            [torch.from_numpy(u.features).float() for u in utterances], batch_first=True
+        ),
         feature_lengths=torch.tensor([len(u.features) for u in utterances]),
         targets=pad_sequence([torch.tensor(units) for units in labels], batch_first=True),
         target_lengths=torch.tensor([len(units) for units in labels]),
@@ -134,6 +138,14 @@ class DigitTask:
         self.curriculum = count("curriculum", curriculum, least=0)
         if augmentation == "recipe":
             augmentation = AUGMENTATION if curriculum else LIGHT
+            if self.config.n_features != N_MFCC:
+                raise ValueError(
+                    f"augmentation is the recipe, which is for {N_MFCC} cepstra, but "
+                    f"config.n_features is {self.config.n_features}: expected an Augmentation or "
+                    "None"
+                )
+        if not isinstance(augmentation, Augmentation | None):
+            raise ValueError(f"augmentation is {augmentation!r}: expected an Augmentation or None")
         self.augmentation = augmentation
         self.divergence_every = count("divergence_every", divergence_every)
         self._by_speaker: dict[str, list[Utterance]] = {}
@@ -142,7 +154,12 @@ class DigitTask:
         for recording in self.corpus.split("train", fold):
             self._by_speaker.setdefault(recording.speaker, []).append(recording)
         frames = np.concatenate([r.features for r in self.corpus.split("train", fold)])
-        self._mean, self._std = frames.mean(axis=0), frames.std(axis=0)
+        if frames.shape[1] != self.config.n_features:
+            raise ValueError(
+                f"config.n_features is {self.config.n_features!r}: expected {frames.shape[1]}, "
+                "as the corpus has them"
+            )
+        self._mean, self._std = frames.mean(axis=0), np.maximum(frames.std(axis=0), LEAST_STD)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -229,6 +246,7 @@ class DigitTask:
 
     def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over utterances of cost / target length, and the logits (N, S, U + 1, K)."""
+        self._check(model)
         logits = self.outputs(model, batch)
         costs = rnnt_loss(
             logits,
@@ -238,6 +256,13 @@ class DigitTask:
             reduction="none",
         )
         return (costs / batch.target_lengths).mean(), logits
+
+    def _check(self, model: Transducer) -> None:
+        """Refuse a model that writes or hears other than this task's."""
+        for name in ("units", "n_features", "stack"):
+            own, other = getattr(self.config, name), getattr(model.config, name)
+            if own != other:
+                raise ValueError(f"config.{name} of the model is {other!r}: expected {own!r}")
 
     def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
         """Logits of the utterances that the divergence looks at."""

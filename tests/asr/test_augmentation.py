@@ -6,7 +6,7 @@ import pytest
 
 from cspkit.asr import Augmentation, DigitTask, add_noise, load_audio, load_spoken_digits, mfcc
 from cspkit.asr.augmentation import masked, noisy_bands, resampled
-from cspkit.asr.features import cepstra, smoothed_bands
+from cspkit.asr.features import cepstra, deltas, smoothed_bands
 from cspkit.asr.task import AUGMENTATION
 from cspkit.asr.warping import warped
 
@@ -163,13 +163,31 @@ def test_add_noise_refuses_bad_input(waveform, noise, snr_db, message):
         ({"noise": -0.1}, "noise is -0.1"),
         ({"gain": np.nan}, "gain is nan"),
         ({"snr": (20, 5)}, r"snr is \(20, 5\)"),
-        ({"time_masks": (-1, 4)}, r"time_masks is \(-1, 4\)"),
-        ({"frequency_masks": (1, -4)}, r"frequency_masks is \(1, -4\)"),
+        ({"snr": (1, 2, 3)}, r"snr is \(1, 2, 3\)"),
+        ({"snr": 10.0}, "snr is 10.0"),
+        ({"time_masks": 3}, "time_masks is 3"),
+        ({"time_masks": (1.5, 2)}, "time_masks is 1.5"),
+        ({"deltas": -1}, "deltas is -1"),
+        ({"time_masks": (-1, 4)}, "time_masks is -1"),
+        ({"frequency_masks": (1, -4)}, "frequency_masks is -4"),
     ],
 )
 def test_options_out_of_range_are_named(option, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(**option)
+
+
+def test_deltas_are_those_of_the_varied_cepstra(digit):
+    whole = np.concatenate([digit, deltas(digit), deltas(deltas(digit))], axis=1)
+    options = {"speed": 0.2, "warp": 0.1, "channel": 0.4, "noise": 0.2, "snr": (5.0, 20.0)}
+    plain = Augmentation(**options)(digit, np.ones(13), np.random.default_rng(0))
+    varied = Augmentation(**options, deltas=2)(whole, np.ones(39), np.random.default_rng(0))
+    assert np.array_equal(varied[:, :13], plain)
+    assert np.allclose(varied[:, 13:26], deltas(plain), atol=1e-4)
+    assert np.allclose(varied[:, 26:], deltas(deltas(plain)), atol=1e-4)
+    with pytest.raises(ValueError, match="13 columns: expected a multiple of 2, with deltas = 1"):
+        Augmentation(deltas=1)(digit, np.ones(13), np.random.default_rng(0))
+    assert Augmentation().batch([], np.ones(13), np.random.default_rng(0)) == []
 
 
 def test_resampling_keeps_a_straight_line_straight():

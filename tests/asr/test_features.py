@@ -113,13 +113,48 @@ def test_deltas_of_a_line_are_its_slope_and_of_a_constant_nothing():
         (lambda: deltas(np.zeros(9)), r"shape \(9,\)"),
         (lambda: deltas(np.zeros((0, 3))), r"shape \(0, 3\)"),
         (lambda: deltas(np.zeros((9, 3)), 0), "width is 0"),
-        (lambda: mfcc(np.ones(8000), n_mfcc=0), "n_mfcc is 0: expected 1 to 128"),
+        (lambda: mfcc(np.ones(8000), n_mfcc=0), "n_mfcc is 0: expected a whole number >= 1"),
         (lambda: log_mel(np.zeros(200)), "200 samples"),
     ],
 )
 def test_options_are_checked(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_spectrogram_has_the_options_that_are_asked_for():
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    bands = log_mel(tone, n_fft=256, hop_length=80, n_mels=40, f_min=100, f_max=3800, top_db=50)
+    assert bands.shape == (101, 40)
+    assert bands.min() == pytest.approx(bands.max() - 50, abs=1e-3)
+    filters = mel_filters(40, 256, 100, 3800)
+    assert filters.shape == (40, 129)
+    bins = np.flatnonzero(filters.any(axis=0)) * 8000 / 256
+    assert 100 < bins.min() and bins.max() < 3800
+    assert bands[50].argmax() == filters[:, 32].argmax()  # 1 kHz is bin 32
+    options = {"n_mels": 40, "hop_length": 80}
+    assert np.allclose(
+        mfcc(tone, n_mfcc=20, **options),
+        scipy.fft.dct(log_mel(tone, **options), norm="ortho")[:, :20], atol=1e-3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"n_fft": 1}, "n_fft is 1"),
+        ({"hop_length": 0}, "hop_length is 0"),
+        ({"n_mels": 0}, "n_mels is 0"),
+        ({"f_max": 5000}, "f_min, f_max are 0.0, 5000: expected .* <= 4000"),
+        ({"f_min": 3000, "f_max": 2000}, "f_min, f_max are 3000, 2000"),
+        ({"top_db": 0}, "top_db is 0"),
+        ({"n_mfcc": 1.5}, "n_mfcc is 1.5"),
+        ({"n_mfcc": 41, "n_mels": 40}, "n_mfcc is 41: expected 1 to 40"),
+    ],
+)
+def test_options_of_the_spectrogram_are_checked(option, message):
+    with pytest.raises(ValueError, match=message):
+        mfcc(np.zeros(4000), **option)
 
 
 def test_silence_alone_is_its_floor():
@@ -150,6 +185,10 @@ def test_stereo_and_other_rates_are_mixed_down_and_resampled(tmp_path):
         (np.zeros(200), 8000, "200 samples"),
         (np.zeros(0), 8000, "0 samples"),
         (np.zeros(8000), 0, "sample_rate is 0"),
+        (np.zeros(8000), float("nan"), "sample_rate is nan"),
+        (np.zeros(8000), None, "sample_rate is None"),
+        (np.zeros(8000, np.int16), 8000, "dtype int16: expected floats"),
+        (np.zeros(8000, complex), 8000, "dtype complex128"),
     ],
 )
 def test_mfcc_refuses_bad_input(waveform, rate, message):

@@ -107,6 +107,19 @@ def test_mean_normalisation_takes_a_channel_away():
     np.testing.assert_allclose(np.diff(seen, axis=0), np.diff(features, axis=0), atol=1e-5)
 
 
+def test_a_speaker_without_training_takes_is_normalised_by_their_own(corpus):
+    def with_takes(takes):  # of the speaker; all of the others
+        kept = [r for r in corpus.recordings if r.speaker != HELD_OUT or r.take in takes]
+        return Corpus(tuple(kept))
+
+    few = with_takes(range(9))  # tested on in fold 0
+    mean = np.concatenate([r.features for r in few.split("train", 0)]).mean(axis=0)
+    theirs = frames(normalise_by_speaker(few, 0), HELD_OUT).mean(axis=0)
+    np.testing.assert_allclose(theirs, mean, atol=0.05)
+    with pytest.raises(ValueError, match="nothing of 'theo' in the training or test part of fold"):
+        normalise_by_speaker(with_takes([45]), 0)
+
+
 def test_bad_input_is_named(corpus):
     with pytest.raises(ValueError, match=r"features have shape \(13,\)"):
         mean_normalised(np.zeros(13))

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from cspkit.asr import DigitTask
+from cspkit.asr import DigitTask, TransducerConfig, deltas, load_spoken_digits
+from cspkit.asr.augmentation import Augmentation
+from cspkit.asr.corpus import Corpus
+from cspkit.asr.transducer import CHARACTERS
 from cspkit.training import train
 
 
@@ -33,3 +38,51 @@ def test_a_recogniser_whose_training_was_killed_ends_with_the_same_weights(tmp_p
     unbroken_log, unbroken = run(None)
     assert log == unbroken_log
     assert torch.equal(weights, unbroken)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TransducerConfig(stack=2), "config.stack of the model is 2: expected 3"),
+        (TransducerConfig(units=CHARACTERS), "config.units of the model is"),
+        (TransducerConfig(n_features=26), "config.n_features of the model is 26: expected 13"),
+    ],
+)
+def test_a_model_of_another_task_is_refused(config, message):
+    task = DigitTask(batch_size=4)
+    stranger = DigitTask._model(config)
+    batch = next(task.batches("train", np.random.default_rng(0)))
+    with pytest.raises(ValueError, match=message):
+        task.loss(stranger, batch)
+
+
+def test_a_corpus_with_deltas_and_a_constant_column_is_learned_from():
+    def widened(recording):
+        slopes = deltas(recording.features)
+        slopes[:, 0] = 0.0
+        return replace(recording, features=np.hstack([recording.features, slopes]).astype(float))
+
+    corpus = Corpus(tuple(widened(r) for r in load_spoken_digits().recordings))
+    config = TransducerConfig(n_features=26)
+    with pytest.raises(ValueError, match="config.n_features is 13: expected 26"):
+        DigitTask(corpus)
+    with pytest.raises(ValueError, match="augmentation is the recipe, which is for 13 cepstra"):
+        DigitTask(corpus, config=config)
+    augmentation = Augmentation(speed=0.2, warp=0.1, deltas=1)
+    task = DigitTask(corpus, config=config, batch_size=4, augmentation=augmentation)
+    batch = next(task.batches("train", np.random.default_rng(0)))
+    loss, _ = task.loss(task.new_model(0), batch)
+    assert torch.isfinite(loss) and loss.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"curriculum": "a"}, "curriculum is 'a'"),
+        ({"augmentation": "none"}, "augmentation is 'none'"),
+    ],
+)
+def test_bad_options_are_named(option, message):
+    with pytest.raises(ValueError, match=message):
+        DigitTask(**option)

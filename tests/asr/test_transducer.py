@@ -270,7 +270,7 @@ def test_parameters_are_counted_by_part(model):
 
 @pytest.mark.parametrize("every", [0, -1, 1.5])
 def test_a_divergence_of_nothing_is_refused(task, every):
-    with pytest.raises(ValueError, match=f"divergence_every is {every}: expected a positive"):
+    with pytest.raises(ValueError, match=f"divergence_every is {every}: expected a whole number"):
         DigitTask(task.corpus, divergence_every=every)
 
 

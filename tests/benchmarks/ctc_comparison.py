@@ -20,6 +20,7 @@ import pandas as pd
 
 from cspkit.asr import DigitTask
 from cspkit.asr.ctc import CTCTask, warm_start
+from cspkit.asr.task import AUGMENTATION
 from cspkit.training import train
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "ctc.csv"
@@ -45,7 +46,7 @@ def measure(kind, ctc_steps, steps, seed):
         task = CTCTask(curriculum=ctc_steps)
         model, log = trained(task, seed, ctc_steps)
     if kind == "warm start":
-        task = DigitTask()
+        task = DigitTask(augmentation=AUGMENTATION)  # as from scratch, without the curriculum
         model, log = trained(task, seed, steps - ctc_steps, start=model)
     seconds = time.process_time() - start
     dev, test = task.evaluate(model, "dev"), task.evaluate(model, "test")
