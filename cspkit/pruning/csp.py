@@ -40,7 +40,7 @@ class CSP(GradualPruner):
     evidence for it until (S) takes it back.
 
     D measures the compression error by what comes out of the model; the training loop computes
-    it, given `reference` and `mu`. Without D, with A = I and rho = 0, this is DPF.
+    it, given `reference` and `mu`.
 
     Parameters
     ----------
@@ -54,10 +54,11 @@ class CSP(GradualPruner):
         What measures the error of the cut, by the Gram matrix G = A^T A / m of each layer:
         "identity", G = I, the weights themselves; "activations", the layer's inputs (padding
         included), a running average that `watch` collects, of mean diagonal one in each layer;
-        "sketch", `n / 2` Gaussian rows for n inputs. "gradients"
-        has a diagonal G for all weights of a layer together, the running average F of their
-        squared gradients: to second order, 1/2 sum F (Z - V)^2 is what the cut changes in the
-        objective.
+        "sketch", `n / 2` Gaussian rows for n inputs. "gradients" has a diagonal G for all weights
+        of a layer together, the running average F of their squared gradients, and
+        1/2 sum F (Z - V)^2 stands for what the cut changes in the objective: its second-order
+        term, up to scale, with squares of batch gradients for the curvature and without the term
+        of first order.
     power : float
         Weights are ranked by |V| G_jj^(power / 2), 0 to 1: 1 is the exact argmin for a diagonal
         G, 0 is G = I; between, an estimate of G is trusted in part.
@@ -89,6 +90,14 @@ class CSP(GradualPruner):
     A reading of the source, of which the equations were not at hand: the two steps and their
     names are its own, the choices of A, of the threshold and of D are made here.
 
+    Without D and with A = I it meets older methods. rho = 0 is DPF. rho = 1 is gradual magnitude
+    pruning that sets what it cuts to zero, `GMP(keep_values=False)`, but for weights that one step
+    lifts back; between, the leak pulls V to Z as the penalty of ADMM and of learning-compression
+    does, which take the gradient at V. Plain steps, rho = 0 and the soft threshold are linearized
+    Bregman, for a quadratic loss and V = 0 at first. "gradients" with power = 1 is the saliency of
+    optimal brain damage with an empirical Fisher information. "activations" measures what
+    SparseGPT and Wanda do after training, in every step of it.
+
     References
     ----------
     Zhen et al., "Sparsification via compressed sensing for automatic speech recognition",
@@ -96,8 +105,15 @@ class CSP(GradualPruner):
     Lin et al., "Dynamic model pruning with feedback", ICLR 2020, arXiv:2006.07253 (DPF).
     Blumensath and Davies, "Iterative hard thresholding for compressed sensing", Applied and
     Computational Harmonic Analysis 27(3), 2009, doi:10.1016/j.acha.2009.04.002.
-    Hassibi and Stork, "Second order derivatives for network pruning", NIPS 1992 (squared
-    gradients as curvature).
+    LeCun, Denker and Solla, "Optimal brain damage", NIPS 1989.
+    Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018,
+    arXiv:1801.05787.
+    Carreira-Perpinan and Idelbayev, "Learning-compression algorithms for neural net pruning",
+    CVPR 2018.
+    Frantar and Alistarh, "SparseGPT: massive language models can be accurately pruned in
+    one-shot", ICML 2023, arXiv:2301.00774.
+    Sun et al., "A simple and effective pruning approach for large language models", ICLR 2024,
+    arXiv:2306.11695 (Wanda).
     Gao and Bruce, "WaveShrink with firm shrinkage", Statistica Sinica 7, 1997.
     """
 

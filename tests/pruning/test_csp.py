@@ -27,6 +27,15 @@ def test_without_measurement_and_error_term_it_is_dpf_to_the_bit(task, dense):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("rate", [1e-3, 1e-2])
+def test_without_those_and_without_memory_it_is_gmp_that_cuts_to_zero(task, dense, rate):
+    settings = {"sparsity": 0.9, "steps": 100, "rate": rate, "mu": 0.0}
+    csp = prune(dense, task, "csp", **settings, measurement="identity", rho=1.0)
+    gmp = prune(dense, task, "gmp", **settings, keep_values=False)
+    for a, b in zip(csp.model.parameters(), gmp.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("measurement", ["identity", "gradients", "activations"])
 def test_the_support_is_the_argmin_for_a_diagonal_measurement(measurement):
     torch.manual_seed(0)
