@@ -130,6 +130,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
+def packed(value: object) -> Tensor:
+    """What JSON can hold, as a tensor of bytes, for the `state` of a part."""
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def unpacked(text: Tensor) -> object:
+    """What `packed` was given."""
+    return json.loads(text.numpy(force=True).tobytes())
+
+
 def fingerprint(
     model: nn.Module,
     reference: nn.Module | None,

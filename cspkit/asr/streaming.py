@@ -134,7 +134,10 @@ class StreamingMFCC:
 
     Offline, decibels are floored 80 dB under the loudest value of the whole recording. Here the
     loudest value so far stands for it: frames before the loudest one may keep quieter bands than
-    they do offline. From the loudest frame on, features are the same.
+    they do offline. From the loudest frame on, features are the same. On the 415 test strings of
+    fold 0, joined as audio, a fifth of the frames differ, in half of them by less than 1.1 (the
+    first coefficient varies by 145), and the recorded model makes the same 19 errors in 1,620
+    words of both.
 
     A frame comes out when the 25 ms after its centre have come in, the last one in `finish`.
 

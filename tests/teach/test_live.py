@@ -101,6 +101,28 @@ def test_figures_of_the_dev_part_come_from_early_stopping():
     np.testing.assert_allclose(seen[:, 1], [row["error"] for row in stopping.rows])
 
 
+def test_the_plot_of_a_resumed_run_is_whole(tmp_path):
+    class Killed(LivePlot):
+        def __call__(self, row):
+            super().__call__(row)
+            if row["step"] == 17:
+                raise KeyboardInterrupt
+
+    Killed.__name__ = "LivePlot"
+    task, file = Blobs(), tmp_path / "state"
+
+    def one(plot):
+        rng = np.random.default_rng(0)
+        call = {"on_step": plot, "state_file": file, "state_every": 5}
+        return train(task.new_model(), task, STEPS, rng=rng, **call)
+
+    with pytest.raises(KeyboardInterrupt):
+        one(Killed(every=10))
+    plot = LivePlot(every=10)
+    assert one(plot) == plot.rows
+    assert len(plot.rows) == STEPS
+
+
 def test_it_never_ends_a_run_and_needs_steps():
     plot = LivePlot()
     assert plot({"step": 0, "loss": 1.0, "divergence": 0.0, "sparsity": 0.0}) is None
