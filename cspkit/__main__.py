@@ -49,17 +49,20 @@ def train_command(call: argparse.Namespace) -> int:
     import numpy as np
 
     from cspkit.asr import DigitTask, save_transducer
+    from cspkit.asr.transducer import config_for
     from cspkit.training import train
 
     _writable(call.out)
     device = _usable(call.device)
-    task = DigitTask(fold=call.fold, curriculum=call.steps)
+    task = DigitTask(fold=call.fold, config=config_for(call.units), curriculum=call.steps)
     model = task.new_model(call.seed).to(device)
     start = time.perf_counter()
     state_file = call.out.with_name(call.out.name + ".state")
     train(model, task, call.steps, rng=np.random.default_rng(call.seed), state_file=state_file)
     seconds = time.perf_counter() - start
     command = f"python -m cspkit train --fold {call.fold} --seed {call.seed} --steps {call.steps}"
+    if call.units != "words":
+        command += f" --units {call.units}"
     save_transducer(model, call.out, command=command, fold=call.fold, seed=call.seed)
     _report(call, {"seconds": seconds, **_scores(task, model)})
     return 0
@@ -85,6 +88,7 @@ def prune_command(call: argparse.Namespace) -> int:
         call.method,
         call.sparsity,
         steps=call.steps,
+        rate=call.rate,
         mu=call.mu,
         rng=np.random.default_rng(call.seed),
         state_file=call.out.with_name(call.out.name + ".state"),
@@ -136,7 +140,8 @@ def transcribe_command(call: argparse.Namespace) -> int:
     for file in call.files:
         waveform, sample_rate = load_audio(file)
         try:
-            heard.append({"file": file, "text": transcribe(model, mfcc(waveform, sample_rate))})
+            text = transcribe(model, mfcc(waveform, sample_rate), beam=call.beam)
+            heard.append({"file": file, "text": text})
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
     if call.json:
@@ -242,11 +247,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--fold", type=_fold, default=0, help="0 to 4, or a speaker, tested on (%(default)s)"
     )
+    sub.add_argument(
+        "--units", choices=("words", "characters"), default="words", help="written (%(default)s)"
+    )
 
     sub = add("prune", prune_command, "Prune a trained recogniser.")
     add_run(sub, 600, "build/pruned.safetensors")
     sub.add_argument("--method", default="csp", help="csp, gmp, dpf, ... (%(default)s)")
     sub.add_argument("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
+    sub.add_argument("--rate", type=float, default=1e-2, help="peak learning rate (%(default)s)")
     sub.add_argument("--mu", type=float, help="weight of D (the method's own)")
     sub.add_argument("--fold", type=_fold, help="0 to 4, or a speaker (that of the model)")
     sub.add_argument("--model", type=Path, help="dense checkpoint (the project's own)")
@@ -280,6 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("transcribe", transcribe_command, "Print the digits spoken in audio files.")
     sub.add_argument("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
     sub.add_argument("--model", type=Path, help="checkpoint to use (the project's own)")
+    sub.add_argument("--beam", type=_positive, default=1, help="width; 1 is greedy (%(default)s)")
     add_device(sub)
     return parser
 

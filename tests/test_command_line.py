@@ -10,8 +10,10 @@ import soundfile
 
 from cspkit.__main__ import _parser, default_model, main
 from cspkit.asr import load_transducer
+from cspkit.asr.checkpoint import checkpoint_facts
 from cspkit.asr.corpus import data_folder
 from cspkit.asr.task import DENSE_STEPS
+from cspkit.asr.transducer import config_for
 from cspkit.pruning import prunable_weights
 
 FSDD = os.environ.get("CSPKIT_FSDD")
@@ -61,6 +63,15 @@ def test_train_then_prune(tmp_path, capsys):
     assert sum(int((w == 0).sum()) for w in weights) == round(0.9 * 331_264)
 
 
+def test_train_a_recogniser_that_writes_characters(tmp_path):
+    out = tmp_path / "dense.safetensors"
+    assert main(["train", "--steps", "1", "--units", "characters", "--out", str(out)]) == 0
+    assert load_transducer(out).config == config_for("characters")
+    assert checkpoint_facts(out)["command"].endswith("--steps 1 --units characters")
+    with pytest.raises(ValueError, match="units is 'letters': expected 'words' or 'characters'"):
+        config_for("letters")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -71,6 +82,7 @@ def test_train_then_prune(tmp_path, capsys):
         (["train", "--steps", "0"], "steps is 0"),
         (["train", "--fold", "7"], "fold is 7"),
         (["prune", "--sparsity", "1.2", "--out", "a/b/c"], "sparsity is 1.2"),
+        (["prune", "--rate", "-1"], "rate is -1"),
         (["compare", "--methods", "magic"], "method is 'magic': expected one of dense"),
         (["compare", "--sparsities", "1.2"], "sparsities has 1.2"),
         (["compare", "--seeds", "5"], "seeds has 5: expected 0 to 4"),

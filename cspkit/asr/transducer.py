@@ -72,6 +72,29 @@ class TransducerConfig:
         return " ".join(between.join(self.units[label] for label in labels).split())
 
 
+def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
+    """The default configuration of a recogniser that writes words, or characters.
+
+    Parameters
+    ----------
+    units : {"words", "characters"}
+        Characters come faster than words do: two frames are stacked for them, not three.
+    width : int
+        Units of each LSTM and of the joiner.
+
+    Raises
+    ------
+    ValueError
+        If there are no such units.
+    """
+    sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
+    if units == "characters":
+        return TransducerConfig(**sizes, units=CHARACTERS, stack=2)
+    if units != "words":
+        raise ValueError(f"units is {units!r}: expected 'words' or 'characters'")
+    return TransducerConfig(**sizes)
+
+
 class Transducer(nn.Module):
     """RNN-Transducer: encoder and predictor LSTMs, additive tanh joiner.
 

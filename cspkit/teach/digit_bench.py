@@ -21,7 +21,7 @@ from cspkit.asr import (
 )
 from cspkit.asr.corpus import N_FOLDS, data_folder
 from cspkit.asr.task import DENSE_STEPS
-from cspkit.asr.transducer import CHARACTERS
+from cspkit.asr.transducer import config_for
 from cspkit.pruning import PRUNERS
 from cspkit.study import compare, finals, tune, tuned
 from cspkit.study.grid import grid
@@ -56,8 +56,7 @@ class DigitBench:
     embedded: bool = True
 
     def __post_init__(self) -> None:
-        if self.units not in ("words", "characters"):
-            raise ValueError(f"units is {self.units!r}: expected 'words' or 'characters'")
+        config_for(self.units, self.width)
         if self.split not in ("takes", "speakers"):
             raise ValueError(f"split is {self.split!r}: expected 'takes' or 'speakers'")
 
@@ -69,10 +68,7 @@ class DigitBench:
     @property
     def config(self) -> TransducerConfig:
         """Sizes and units of the recognisers."""
-        sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), self.width)
-        if self.units == "characters":
-            return TransducerConfig(**sizes, units=CHARACTERS, stack=2)
-        return TransducerConfig(**sizes)
+        return config_for(self.units, self.width)
 
     def __call__(self, seed: int) -> tuple[DigitTask, Transducer]:
         """Return the task of a seed and its dense model, trained now if it is in no file."""

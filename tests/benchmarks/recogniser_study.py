@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cspkit.asr import DigitTask, TransducerConfig, load_spoken_digits, save_transducer
+from cspkit.asr import DigitTask, load_spoken_digits, save_transducer
 from cspkit.asr.task import AUGMENTATION, DENSE_STEPS
-from cspkit.asr.transducer import CHARACTERS
+from cspkit.asr.transducer import config_for
 from cspkit.training import train
 
 DATA = Path(__file__).parents[2] / "data"
@@ -76,12 +76,9 @@ class Curve:
 
 def measure(study, fold, seed, steps, augmented=True, width=128, units="words"):
     """Train one model; return its row, and its learning curve."""
-    sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
-    if units == "characters":
-        sizes |= {"units": CHARACTERS, "stack": 2}
     task = DigitTask(
         fold=fold,
-        config=TransducerConfig(**sizes),
+        config=config_for(units, width),
         curriculum=steps,
         augmentation=AUGMENTATION if augmented else None,
     )
