@@ -4,13 +4,16 @@
 
 Steps of all kinds take turns on the same batches in one process; a ratio is the median of the
 ratios to the dense step of the same turn. Among them are the matrix products of the LSTMs, alone:
-no step can take less than they do. Then the dense step by parts, from torch's profiler.
+no step can take less than they do. Then the dense step by parts, from torch's profiler, as shares
+of their sum. The table goes to data/results/training_step.csv.
 """
 
 import copy
 import time
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cspkit.asr import DigitTask, rnnt_loss
@@ -18,6 +21,7 @@ from cspkit.pruning import CSP, GMP, prunable_weights
 from cspkit.training import train
 
 TURNS = 40
+OUT = Path(__file__).parents[2] / "data" / "results" / "training_step.csv"
 PARTS = {  # of a dense step, by what is in the profiler's names
     "LSTM layers": ("mkldnn_rnn_layer",),
     "transducer loss": ("_TransducerCost", "log_softmax", "logaddexp", "exp_", "logsumexp"),
@@ -89,6 +93,7 @@ def parts_of_a_step(step, task, draws):
 
 
 def training_steps():
+    """Rows of what, milliseconds, and the ratio to a dense step."""
     task = OneBatch()
     draws = DigitTask(task.corpus).batches("train", np.random.default_rng(0))
     dense = task.new_model(0)
@@ -107,19 +112,22 @@ def training_steps():
             if turn >= 3:
                 seconds[name].append(took)
     dense_seconds = np.array(seconds["dense"])
-    for name, values in seconds.items():
-        ratio = np.median(np.array(values) / dense_seconds)
-        print(f"{name:15s} {1e3 * np.median(values):6.1f} ms   {ratio:.2f} of a dense step")
-    for name, milliseconds in parts_of_a_step(kinds["dense"], task, draws).items():
-        print(f"    {milliseconds:6.1f} ms   {name}")
+    rows = [
+        (name, 1e3 * np.median(values), np.median(np.array(values) / dense_seconds))
+        for name, values in seconds.items()
+    ]
+    parts = parts_of_a_step(kinds["dense"], task, draws)
     start = time.perf_counter()
     for _ in range(TURNS):
         next(draws)
-    took = 1e3 * (time.perf_counter() - start) / TURNS
-    print(f"    {took:6.1f} ms   drawing and varying a batch")
+    parts["drawing and varying a batch"] = 1e3 * (time.perf_counter() - start) / TURNS
+    total = sum(parts.values())
+    return rows + [(f"part: {name}", took, took / total) for name, took in parts.items()]
 
 
 def losses():
+    """Rows of the transducer loss, forward and backward, at two shapes."""
+    rows = []
     for shape in ((8, 150, 40, 29), (16, 100, 25, 256)):
         N, T, U, K = shape
         logits = torch.randn(N, T, U + 1, K, requires_grad=True)
@@ -131,9 +139,11 @@ def losses():
             start = time.perf_counter()
             rnnt_loss(logits, targets, *lengths).backward()
             seconds.append(time.perf_counter() - start)
-        print(f"rnnt_loss, forward and backward, {shape}: {1e3 * np.median(seconds):.1f} ms")
+        rows.append((f"rnnt_loss {shape}", 1e3 * np.median(seconds), float("nan")))
+    return rows
 
 
 if __name__ == "__main__":
-    training_steps()
-    losses()
+    rows = pd.DataFrame(training_steps() + losses(), columns=["what", "milliseconds", "of_dense"])
+    print(rows.round(2).to_string(index=False))
+    rows.round(3).to_csv(OUT, index=False)

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from answers import answer_tests
 
 from cspkit.teach import verdict
 
@@ -57,3 +59,40 @@ def test_kept(answer, says):
 )
 def test_hard_threshold(answer, says):
     assert says in verdict("10.hard_threshold", answer)
+
+
+def step(V, mask, g, eta, rho):
+    return V - eta * g - rho * (V - mask * V)
+
+
+def changes_its_V(V, mask, g, eta, rho):
+    V -= eta * g + rho * (V - mask * V)
+    return V
+
+
+def kl(log_q, log_p):
+    return (np.exp(log_q) * (log_q - log_p)).sum(axis=1)
+
+
+RIGHT = {"10.recover": step, "10.divergence": lambda q, p: kl(q, p).mean()}
+WRONG = [
+    ("10.recover", changes_its_V, "V itself was changed"),
+    ("10.recover", lambda V, m, g, eta, rho: V - eta * g, "nothing is forgotten"),
+    ("10.recover", lambda V, m, g, eta, rho: m * step(V, m, g, eta, rho), "set to zero"),
+    ("10.recover", lambda V, m, g, eta, rho: step(V, m, m * g, eta, rho), "gradient, too"),
+    ("10.recover", lambda V, m, g, eta, rho: V - eta * g - rho * m * V, "kept weights that forget"),
+    ("10.recover", lambda V, m, g, eta, rho: (1 - rho) * V - eta * g, "all weights forget"),
+    ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, eta, -rho), "memory grows"),
+    ("10.recover", lambda V, m, g, eta, rho: step(V, m, -g, eta, rho), "uphill"),
+    ("10.recover", lambda V, m, g, eta, rho: m * V - eta * g, "that is rho = 1"),
+    ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, eta, min(rho, 0.5)), "with rho = 1"),
+    ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, 2 * eta, rho), "expected ["),
+    ("10.divergence", lambda q, p: kl(p, q).mean(), "exchanged"),
+    ("10.divergence", lambda q, p: -kl(q, p).mean(), "sign is turned"),
+    ("10.divergence", lambda q, p: kl(q, p).sum(), "their mean is asked for"),
+    ("10.divergence", lambda q, p: kl(q, p).mean() / q.shape[1], "over units, too"),
+    ("10.divergence", lambda q, p: -(np.exp(q) * p).sum(axis=1).mean(), "cross entropy"),
+    ("10.divergence", lambda q, p: (q - p).sum(axis=1).mean(), "weighed by q"),
+    ("10.divergence", lambda q, p: 3 * kl(q, p).mean(), "expected"),
+]
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from numbers import Integral
 
+import numpy as np
 import torch
 
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import Verdict, as_array, exercise, named
 
 
 @exercise("10.kept")
@@ -54,4 +55,59 @@ def hard_threshold(answer) -> Verdict:
         return f"a (2, 3) matrix became {tuple(answer(matrix, 3).shape)}: keep the shape of V"
     if int((answer(torch.ones(4), 2) != 0).sum()) != 2:
         return "with equal magnitudes more than k entries are kept: exactly k are asked for"
+    return None
+
+
+@exercise("10.recover")
+def recover(answer) -> Verdict:
+    V, g = np.array([1.0, -2.0, 0.3, 0.0, 0.5]), np.array([0.5, 1.0, -2.0, 4.0, 0.0])
+    mask = np.array([True, True, False, False, False])
+    eta, rho = 0.1, 0.25
+    given = V.copy()
+    got, wrong = as_array(answer(V, mask.copy(), g.copy(), eta, rho), (5,))
+    if wrong:
+        return wrong
+    if not np.array_equal(V, given):
+        return "V itself was changed: return a new array"
+    right = V - eta * g - rho * (V - mask * V)
+    known = (
+        (V - eta * g, "nothing is forgotten: the term with rho is missing"),
+        (mask * right, "cut weights are set to zero; they are to keep 1 - rho of their value"),
+        (V - eta * mask * g - rho * (V - mask * V), "cut weights get their gradient, too"),
+        (V - eta * g - rho * mask * V, "it is the kept weights that forget here"),
+        (V - eta * g - rho * V, "all weights forget; kept ones have V - Z = 0"),
+        (V - eta * g + rho * (V - mask * V), "the memory grows: V is pulled to Z, so minus"),
+        (V + eta * g - rho * (V - mask * V), "the step goes uphill: minus eta times the gradient"),
+        (mask * V - eta * g, "that is rho = 1, whatever rho was given"),
+    )
+    if not np.allclose(got, right):
+        return named(got, known, f"expected {right.tolist()}, got {got.tolist()}")
+    got, _ = as_array(answer(V, mask, g, eta, 1.0), (5,))
+    if got is None or not np.allclose(got, mask * V - eta * g):
+        return "with rho = 1 the step should start from Z"
+    return None
+
+
+@exercise("10.divergence")
+def divergence(answer) -> Verdict:
+    rng = np.random.default_rng(0)
+    cases = [np.log([[[0.5, 0.5]], [[0.9, 0.1]]])]
+    cases += [np.log(rng.dirichlet(np.ones(4), size=(2, 3))) for _ in range(2)]
+    for log_q, log_p in cases:
+        got, wrong = as_array(answer(log_q.copy(), log_p.copy()), ())
+        if wrong:
+            return wrong
+        q, p = np.exp(log_q), np.exp(log_p)
+        cells = (q * (log_q - log_p)).sum(axis=1)
+        if np.isclose(got, cells.mean()):
+            continue
+        known = (
+            ((p * (log_p - log_q)).sum(axis=1).mean(), "the two models are exchanged: q weighs"),
+            (-cells.mean(), "the sign is turned: a divergence is never negative"),
+            (cells.sum(), "the sum over cells: their mean is asked for"),
+            ((q * (log_q - log_p)).mean(), "the mean over units, too: they are summed"),
+            (-(q * log_p).sum(axis=1).mean(), "that is the cross entropy; take off that of q"),
+            ((log_q - log_p).sum(axis=1).mean(), "units are weighed by q"),
+        )
+        return named(got, known, f"expected {cells.mean():.4f}, got {float(got):.4f}")
     return None
