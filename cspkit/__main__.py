@@ -109,6 +109,7 @@ def prune_command(call: argparse.Namespace) -> int:
 
 def compare_command(call: argparse.Namespace) -> int:
     from cspkit.study import summary, table
+    from cspkit.study.statistics import UNPRUNED
     from cspkit.teach.digit_bench import compare_digits
 
     _writable(call.out)
@@ -122,11 +123,13 @@ def compare_command(call: argparse.Namespace) -> int:
         tuning=call.tune,
         dense=call.train_dense,
     )
+    pruned = [m for m in dict.fromkeys(rows["method"]) if m not in UNPRUNED]
+    against = "csp" if "csp" in pruned or not pruned else pruned[0]
     if call.json:
-        lines = json.loads(summary(rows).to_json(orient="records"))
+        lines = json.loads(summary(rows, against=against).to_json(orient="records"))
         print(json.dumps({"out": str(call.out), "summary": lines}))
     else:
-        print(table(rows))
+        print(table(rows, against=against))
         print(f"written: {call.out}")
     return 0
 

@@ -106,6 +106,12 @@ def block_norms(scores: Tensor, size: int) -> Tensor:
     return F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size)).norm(dim=2)
 
 
+def spread(values: Tensor, like: Tensor, size: int) -> Tensor:
+    """A value for each block, (out, ceil(n / size)), given to all of its weights."""
+    rows = values.repeat_interleave(size, dim=1)
+    return rows[:, : like[0].numel()].reshape(like.shape)
+
+
 def _masks_of_blocks(scores: Tensors, sparsity: float, size: int) -> Tensors:
     norms = {name: block_norms(s, size) for name, s in scores.items()}
     sizes = {name: block_norms(torch.ones_like(s), size).square() for name, s in scores.items()}
@@ -116,8 +122,7 @@ def _masks_of_blocks(scores: Tensors, sparsity: float, size: int) -> Tensors:
     kept[smallest_first[zeros.round() <= round(sparsity * total)]] = False
     masks, parts = {}, kept.split([n.numel() for n in norms.values()])
     for (name, s), part in zip(scores.items(), parts, strict=True):
-        rows = part.view_as(norms[name]).repeat_interleave(size, dim=1)
-        masks[name] = rows[:, : s[0].numel()].reshape(s.shape)
+        masks[name] = spread(part.view_as(norms[name]), s, size)
     return masks
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import count, fraction, positive
-from cspkit.pruning.blocks import Block
+from cspkit.pruning.blocks import Block, block_norms, spread
 from cspkit.pruning.budget import BUDGETS, keep_largest, masks_of_largest
 from cspkit.pruning.gradual import GradualPruner
 from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
@@ -70,8 +70,9 @@ class CSP(GradualPruner):
         support is frozen. Without effect for a diagonal G, of which mask * V is the argmin.
     threshold : {"hard", "soft", "firm"}
         With lam the largest magnitude that is cut from its layer, a survivor v becomes v, or
-        sign(v) (|v| - lam), or, where |v| < 2 lam, twice that. The last phase begins with v.
-        Soft and firm go with "identity" and single weights, where magnitude is the rank.
+        (1 - lam / |v|) v, or, where |v| < 2 lam, twice that; of blocks, the norms are meant, and
+        soft is the proximal operator of the group lasso. The last phase begins with v. Soft and
+        firm go with "identity", where magnitude is the rank.
     rho : float
         Share of what is cut that V forgets in each step, 0 to 1.
     block : str
@@ -147,13 +148,13 @@ class CSP(GradualPruner):
         self.ridge = positive("ridge", ridge, zero=True)
         self.updates = count("updates", updates, least=0)
         self.seed = count("seed", seed, least=0)
-        if self.threshold != "hard" and (measurement, block) != ("identity", "1x1"):
-            raise ValueError(
-                f"threshold is {threshold!r} with measurement {measurement!r} and block {block!r}: "
-                "expected 'identity' and '1x1'"
-            )
         self.block = block
         self._block = Block(block)
+        if self.threshold != "hard" and (measurement != "identity" or self._block.pattern):
+            raise ValueError(
+                f"threshold is {threshold!r} with measurement {measurement!r} and block {block!r}: "
+                "expected 'identity' and '1xB'"
+            )
         self._watched: ActivationGram | None = None
         if measurement != "identity":
             self.remembers += ("gram",)
@@ -255,14 +256,13 @@ class CSP(GradualPruner):
         if self.threshold == "hard":
             return
         for name, weight in self.weights.items():
-            v, cut = weight.data, self._dense[name][~self.masks[name]]
-            if len(cut) == 0:
-                continue
-            lam = cut.abs().max()
-            shrunk = v.sign() * (v.abs() - lam).clamp_min(0.0)
+            v, size = weight.data, self._block.size
+            lam = block_norms(self._dense[name] * ~self.masks[name], size).max()
+            norms = block_norms(v, size)
+            factor = (1.0 - lam / norms.clamp_min(TINY)).clamp_min(0.0)
             if self.threshold == "firm":
-                shrunk = torch.where(v.abs() < 2 * lam, 2 * shrunk, v)
-            v.copy_(shrunk)
+                factor = torch.where(norms < 2 * lam, 2 * factor, 1.0)
+            v.mul_(spread(factor, v, size))
 
     def _first_gram(self, weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         """Before anything is measured: zeros for curvatures, else the identity or the sketch."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from cspkit.pruning import CSP, prunable_weights, prune
 from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
+from cspkit.recovery.proximal import block_soft_threshold
 from cspkit.training import train
 
 
@@ -237,6 +238,22 @@ def test_thresholds_shrink_as_their_names_say(threshold):
         assert shrunk == pytest.approx(np.sign(value) * expected, abs=1e-6)
 
 
+def test_blocks_shrink_by_the_proximal_operator_of_the_group_lasso():
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(6, 10))  # the last block of a row has two weights
+    options = {"measurement": "identity", "end": 1.0, "threshold": "soft", "block": "1x4"}
+    pruner = CSP({"w": weight}, 0.5, 10, **options)
+    Z, V = shown(pruner, 9)
+    groups = (np.arange(6)[:, None] * 3 + np.arange(10) // 4).ravel()
+    v, z = V["w"].numpy().ravel(), Z["w"].numpy().ravel()
+    norms = np.sqrt(np.bincount(groups, weights=v**2))
+    cut = np.bincount(groups, weights=pruner.masks["w"].numpy().ravel()) == 0
+    assert 0 < cut.sum() < 18
+    shrunk = block_soft_threshold(v, norms[cut].max(), groups)
+    kept = np.isin(groups, np.flatnonzero(~cut))
+    np.testing.assert_allclose(z, np.where(kept, shrunk, 0), atol=1e-6)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.25, 1.0])
 def test_rho_forgets_what_is_cut_and_nothing_else(rho):
     torch.manual_seed(0)
@@ -306,6 +323,10 @@ def test_n_of_every_m_survive(task, dense):
         ({"block": "1:10"}, None),
         ({"updates": 1.7}, "updates is 1.7: expected a whole number"),
         ({"threshold": "soft"}, "threshold is 'soft' with measurement 'gradients'"),
+        (
+            {"threshold": "soft", "measurement": "identity", "block": "1:10"},
+            "threshold is 'soft' with measurement 'identity' and block '1:10': expected",
+        ),
         ({"block": "1x4", "budget": "uniform"}, "block is '1x4' with budget 'uniform'"),
         ({"block": "9:90"}, "a row of 0.weight has 10 weights: expected a multiple of 90"),
     ],
