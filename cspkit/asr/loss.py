@@ -8,6 +8,7 @@ same d = t + u, an anti-diagonal, depend only on those of d - 1, so each is one 
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,8 @@ def rnnt_loss(
     TensorFlow", SLT 2018, doi:10.1109/SLT.2018.8639690 (anti-diagonals).
     """
     blank = validate(logits, targets, logit_lengths, target_lengths, blank, reduction)
+    if math.isnan(clamp):
+        raise ValueError(f"clamp is {clamp!r}: expected a number")
     costs = _TransducerCost.apply(
         logits,
         targets.long(),
@@ -229,6 +232,8 @@ def validate(logits, targets, logit_lengths, target_lengths, blank, reduction) -
     expected = {"targets": (targets, (N, U1 - 1))}
     expected |= {"logit_lengths": (logit_lengths, (N,)), "target_lengths": (target_lengths, (N,))}
     for name, (tensor, shape) in expected.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} is a {type(tensor).__name__}: expected a tensor")
         if tensor.is_floating_point() or tensor.is_complex():
             raise ValueError(f"{name} are {tensor.dtype}: expected integers")
         if tuple(tensor.shape) != shape:
@@ -238,7 +243,7 @@ def validate(logits, targets, logit_lengths, target_lengths, blank, reduction) -
             )
         if tensor.device != logits.device:
             raise ValueError(f"{name} are on {tensor.device}, logits on {logits.device}")
-    if not -K <= blank < K:
+    if not isinstance(blank, Integral) or not -K <= blank < K:
         raise ValueError(f"blank is {blank}: expected an index into {K} units")
     blank %= K
     if reduction not in ("mean", "sum", "none"):

@@ -82,7 +82,7 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
         As `word_error_rate` does.
     """
     _validate(references, hypotheses)
-    counted = jiwer.process_words(list(references), list(hypotheses))
+    counted = _aligned(references, hypotheses)
     return Score(
         substitutions=counted.substitutions,
         deletions=counted.deletions,
@@ -164,7 +164,7 @@ def utterance_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np
         As `word_error_rate` does.
     """
     _validate(references, hypotheses)
-    counted = jiwer.process_words(list(references), list(hypotheses))
+    counted = _aligned(references, hypotheses)
     return np.array(
         [
             sum(
@@ -311,7 +311,7 @@ def confusions(
 def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Spoken and heard word of every place of the alignment; NOTHING stands for no word."""
     _validate(references, hypotheses)
-    counted = jiwer.process_words(list(references), list(hypotheses))
+    counted = _aligned(references, hypotheses)
     utterances = zip(counted.references, counted.hypotheses, counted.alignments, strict=True)
     for reference, hypothesis, chunks in utterances:
         for chunk in chunks:
@@ -321,7 +321,16 @@ def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[tup
             yield from zip(spoken or [NOTHING] * length, heard or [NOTHING] * length, strict=True)
 
 
+def _aligned(references: Sequence[str], hypotheses: Sequence[str]) -> jiwer.WordOutput:
+    # jiwer splits at spaces alone; words are what stands between white space of any kind.
+    texts = ([" ".join(text.split()) for text in part] for part in (references, hypotheses))
+    return jiwer.process_words(*texts)
+
+
 def _validate(references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    for name, texts in (("references", references), ("hypotheses", hypotheses)):
+        if isinstance(texts, str):
+            raise ValueError(f"{name} is {texts!r}: expected a sequence of strings")
     if len(references) != len(hypotheses) or not references:
         raise ValueError(
             f"references has {len(references)} and hypotheses {len(hypotheses)} utterances: "

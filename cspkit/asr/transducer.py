@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cspkit.arguments import count
 from cspkit.asr.corpus import DIGITS
 
 # Letters of the ten words, and the space between them
@@ -37,6 +38,11 @@ class TransducerConfig:
     stack : int
         Feature frames per encoder frame.
     encoder_layers, encoder_size, embedding_size, predictor_size, joiner_size : int
+
+    Raises
+    ------
+    ValueError
+        If there are no units, or two are the same, or a size is no positive integer.
     """
 
     units: tuple[str, ...] = DIGITS
@@ -47,6 +53,13 @@ class TransducerConfig:
     embedding_size: int = 32
     predictor_size: int = 128
     joiner_size: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.units or len(set(self.units)) < len(self.units):
+            raise ValueError(f"units is {self.units!r}: expected different units, at least one")
+        for name, value in vars(self).items():
+            if name != "units":
+                count(name, value)
 
     @property
     def blank(self) -> int:

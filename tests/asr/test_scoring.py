@@ -102,11 +102,17 @@ def test_degradation_is_relative():
     assert relative_degradation(references, references, references) == 0
 
 
+def test_words_are_what_stands_between_white_space():
+    assert score(["one\ttwo\n"], [" one  two"]) == Score(0, 0, 0, 2)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: score(["one"], []), "1 and hypotheses 0"),
         (lambda: score([], []), "at least one"),
+        (lambda: score("one", ["one"]), "references is 'one': expected a sequence"),
+        (lambda: confusions(["one"], "one"), "hypotheses is 'one': expected a sequence"),
         (lambda: confusions([" "], ["one"]), r"references\[0\] is empty"),
         (lambda: scores_by_group(SPOKEN, HEARD, ["theo"]), "groups has 1 entries: expected 4"),
         (lambda: confusions(SPOKEN, HEARD, words=["one"]), "words lacks 'five'"),

@@ -78,6 +78,20 @@ def test_a_corpus_with_deltas_and_a_constant_column_is_learned_from():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
+        ({"units": ()}, "units is .*expected different units"),
+        ({"units": ("one", "one")}, "units is "),
+        ({"stack": 0}, "stack is 0"),
+        ({"encoder_size": 1.5}, "encoder_size is 1.5"),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_named(option, message):
+    with pytest.raises(ValueError, match=message):
+        TransducerConfig(**option)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
         ({"batch_size": 0}, "batch_size is 0"),
         ({"curriculum": "a"}, "curriculum is 'a'"),
         ({"augmentation": "none"}, "augmentation is 'none'"),
