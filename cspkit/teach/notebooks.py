@@ -7,12 +7,15 @@ python -m cspkit.teach.notebooks 01 10      those whose names start so
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import os
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SECONDS_PER_CELL = 240
@@ -28,7 +31,8 @@ def execute(
 ) -> nbformat.NotebookNode:
     """Run a notebook from a fresh kernel; return it, changed.
 
-    Metadata that differs from run to run or from machine to machine is dropped.
+    Metadata that differs from run to run or from machine to machine is dropped, and pictures are
+    made lighter.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def execute(
         **options,
     )
     client.execute()
-    return normalise(notebook)
+    return lighten(normalise(notebook))
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -68,6 +72,25 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
     return notebook
+
+
+def lighten(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Make the pictures of a notebook `lighter`; return it, changed."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["data"]["image/png"] = lighter(output["data"]["image/png"])
+    return notebook
+
+
+def lighter(png: str) -> str:
+    """A picture with a palette of 256 colours, half as large or less; base64 in and out."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":
+        return png
+    with_palette = io.BytesIO()
+    picture.convert("RGB").quantize(256).save(with_palette, "png", optimize=True)
+    return base64.b64encode(with_palette.getvalue()).decode() + "\n"
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
