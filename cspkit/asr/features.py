@@ -111,14 +111,10 @@ def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, **options) -> 
         In [-1, 1].
     sample_rate : int
         In Hz.
-    n_fft, hop_length : int
-        Samples of a window and from one window to the next, at 8 kHz; 400 and 200.
-    n_mels : int
-        Mel bands, 128.
-    f_min, f_max : float
-        Edges of the lowest and the highest band in Hz; 0 and 4000.
-    top_db : float
-        Range: values are floored so many dB under the loudest of the recording; 80.
+    **options
+        n_fft and hop_length, samples of a window and from one window to the next at 8 kHz, 400
+        and 200; n_mels, 128; f_min and f_max, the edges of the lowest and the highest band in Hz,
+        0 and 4000; top_db, 80: values are floored so many dB under the loudest of the recording.
 
     Returns
     -------
