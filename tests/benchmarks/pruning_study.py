@@ -7,6 +7,7 @@
     python tests/benchmarks/pruning_study.py equal-time    the best on dev for as long as csp takes
     python tests/benchmarks/pruning_study.py long          the best on dev, 2,000 steps, to .99
     python tests/benchmarks/pruning_study.py error-term    the same with and without D
+    python tests/benchmarks/pruning_study.py whole-batch   csp with D over all of a batch, not half
     python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
     python tests/benchmarks/pruning_study.py memory        csp where V remembers what is cut
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
@@ -47,8 +48,8 @@ from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
-    "tune", "methods", "equal-time", "long", "error-term", "ablation", "memory", "speakers",
-    "widths", "small-dense", "second-task",
+    "tune", "methods", "equal-time", "long", "error-term", "whole-batch", "ablation", "memory",
+    "speakers", "widths", "small-dense", "second-task",
 )  # fmt: skip
 REFERENCES = ["dense", "dense+"]
 FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
@@ -81,6 +82,15 @@ CHANGES = (
     {"measurement": "identity", "threshold": "firm"},
     {"measurement": "identity", "threshold": "soft"},
 )
+
+
+class WholeBatch(DigitBench):
+    """The digits, where D looks at every utterance of a batch."""
+
+    def __call__(self, seed):
+        task, dense = super().__call__(seed)
+        task.divergence_every = 1
+        return task, dense
 
 
 class Study:
@@ -185,6 +195,9 @@ class Study:
             self.equal_time()
         elif study == "error-term":
             self.error_term()
+        elif study == "whole-batch":
+            bench = WholeBatch(self.bench.models, self.call.dense_steps)
+            self.compare(study, ["csp"], BOTH, [0, 1, 2, 3, 4], bench=bench)
         elif study == "ablation":
             self.ablation()
         elif study == "memory":
