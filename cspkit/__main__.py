@@ -108,7 +108,7 @@ def prune_command(call: argparse.Namespace) -> int:
 
 
 def compare_command(call: argparse.Namespace) -> int:
-    from cspkit.study import summary, table
+    from cspkit.study import entry, summary, table
     from cspkit.study.statistics import UNPRUNED
     from cspkit.teach.digit_bench import compare_digits
 
@@ -123,8 +123,8 @@ def compare_command(call: argparse.Namespace) -> int:
         tuning=call.tune,
         dense=call.train_dense,
     )
-    pruned = [m for m in dict.fromkeys(rows["method"]) if m not in UNPRUNED]
-    against = "csp" if "csp" in pruned or not pruned else pruned[0]
+    asked = [entry(name).name for name in call.methods or ["csp"]]
+    against = next((m for m in sorted(asked, key="csp".__ne__) if m not in UNPRUNED), "csp")
     if call.json:
         lines = json.loads(summary(rows, against=against).to_json(orient="records"))
         print(json.dumps({"out": str(call.out), "summary": lines}))
@@ -278,7 +278,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument(
         "--tune", action="store_true",
-        help="first try ten settings of each method, in place of those recorded",
+        help="first try ten settings of each method, the best on three folds, in place of "
+        "those recorded",
     )  # fmt: skip
     sub.add_argument(
         "--train-dense", type=Path, metavar="FOLDER",

@@ -102,8 +102,9 @@ class EarlyStopping:
         return len(since) >= self.patience
 
     def finish(self) -> None:
-        """Evaluate the last weights, if they are not yet, and put the best ones back."""
-        if self._last is not None and (not self.rows or self.rows[-1]["step"] < self._last["step"]):
+        """Evaluate the last weights, if they can be and are not yet; put the best ones back."""
+        last = self._last
+        if last and last["frozen"] and (not self.rows or self.rows[-1]["step"] < last["step"]):
             self._evaluate()
         if self._weights:
             self.model.load_state_dict(self._weights)

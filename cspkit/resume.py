@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-FORMAT = "cspkit.training/1"
+FORMAT = "cspkit.training/2"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -125,7 +125,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
     if metadata.get("format") != FORMAT or not {"run", "log"} <= set(metadata):
         raise ValueError(
-            f"{path} holds no training state: its format is {metadata.get('format')!r}"
+            f"{path} holds no training state: its format is {metadata.get('format')!r}, "
+            f"expected {FORMAT!r} with run and log"
         )
     return tensors, metadata
 

@@ -54,7 +54,8 @@ class Pruner(Protocol):
     `cspkit.pruning.prune` asks for two attributes more, `masks` and `mu` (the method's default
     weight of D); a run that can be resumed asks for `state`, which returns tensors by name that
     tell all that the pruner remembers between steps, `load_state`, and `settings`, a dict.
-    `debiasing(step)`, where it is there, tells whether the support is frozen at a step.
+    `debiasing(step)`, where it is there, tells whether the support is frozen at a step; of a pruner
+    without it, the support is taken for one that may change until the end.
     """
 
     def before_forward(self, step: int) -> None:
@@ -126,8 +127,10 @@ def train(
     on_step : callable or sequence of such
         Called after every step with its row of the log, for live plots and records. If one
         returns True the run ends there. A method `finish` that one may have is called after the
-        last step, before that of the pruner; what one remembers is kept in `state_file` where it
-        has `state`, `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has.
+        last step, before that of the pruner. One that changes the run and remembers something
+        has `state`, `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has, to
+        be kept in `state_file`; one that only watches may have `resume`, which a resumed run
+        calls with the rows of the steps before.
     state_file : str or Path, optional
         Where the state of the run is kept, so that a run that was killed goes on where it was,
         to the bit; deleted when the run ends. Call again with the same arguments and a model and
@@ -150,7 +153,10 @@ def train(
         If the loss or its gradient is not finite; the message names the step, and the state of
         the last good step that was written, which stays.
     """
-    _validate(task, steps, reference, mu, rng, rate, schedule, clip, state_every)
+    steps, state_every = count("steps", steps), count("state_every", state_every)
+    mu, rate = positive("mu", mu, zero=True), positive("rate", rate)
+    clip = clip if clip == math.inf else positive("clip", clip)
+    _validate(task, reference, mu, rng, schedule)
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
@@ -164,10 +170,14 @@ def train(
         parts["pruner"] = pruner
     if state_file is not None:
         run |= fingerprint(model, reference, task, parts, rng)
-    batches = task.batches("train", rng)
+    may_freeze = hasattr(pruner, "debiasing")
+    batches = iter(task.batches("train", rng))
     if state_file is not None and Path(state_file).is_file():
         log = load_state(Path(state_file), model, optimizer, parts, run)
         next(islice(batches, len(log) - 1, None), None)  # those that it has seen
+        for watch in watchers:
+            if hasattr(watch, "resume"):
+                watch.resume(log)
     for step in progress(range(len(log), steps), "pruning" if pruner else "training"):
         batch = on_device(_next(batches, step), device)
         if pruner is not None:
@@ -202,7 +212,7 @@ def train(
             "divergence": divergence.item(),
             "rate": optimizer.param_groups[0]["lr"],
             "sparsity": pruner.sparsity if pruner is not None else 0.0,
-            "frozen": float(getattr(pruner, "debiasing", lambda step: True)(step)),
+            "frozen": float(pruner is None or (may_freeze and pruner.debiasing(step))),
         }
         log.append(row)
         wishes = [watch(row) for watch in watchers]  # all of them see the row
@@ -234,11 +244,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _next(batches: Iterator[Any], step: int) -> Any:
-    for batch in batches:
-        return batch
-    raise ValueError(
-        f"the task's train batches end before step {step}: expected batches without end"
-    )
+    try:
+        return next(batches)
+    except StopIteration:
+        told = f"the train batches of the task end before step {step}: expected no end"
+        raise ValueError(told) from None
 
 
 def _not_finite(what, step, value, state_file) -> FloatingPointError:
@@ -282,13 +292,7 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (t - 0.3) / 0.7)) / 2
 
 
-def _validate(task, steps, reference, mu, rng, rate, schedule, clip, state_every) -> None:
-    count("steps", steps)
-    count("state_every", state_every)
-    positive("mu", mu, zero=True)
-    positive("rate", rate)
-    if clip != math.inf:
-        positive("clip", clip)
+def _validate(task, reference, mu, rng, schedule) -> None:
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
     if mu > 0 and reference is None:

@@ -116,6 +116,16 @@ def test_compare_prints_the_table_of_what_it_wrote(tmp_path, capsys):
     assert out.read_text() == written
 
 
+def test_compare_judges_the_first_method_where_there_is_no_csp(tmp_path, capsys):
+    call = ["compare", "--methods", "dense", "gmp", "acdc", "--sparsities", "0.9", "--seeds", "0"]
+    call += ["--steps", "2", "3", "--jobs", "1", "--out", str(tmp_path / "rows.csv")]
+    assert main(call) == 0
+    told = capsys.readouterr().out
+    assert "gmp has a" in told and "gmp = 1" in told
+    steps = [line.split()[3] for line in told.splitlines() if line.startswith("acdc")]
+    assert steps == ["2", "3"]
+
+
 @pytest.mark.parametrize("option", [["--jobs", "0"], ["--seeds", "-1"], ["--steps", "many"]])
 def test_compare_names_the_option_that_is_no_number(option, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -138,6 +138,16 @@ def test_nothing_is_evaluated_before_the_support_is_frozen(method):
         assert all(map(torch.equal, supports[row["step"]], final))
 
 
+def test_weights_of_a_support_that_moved_to_the_end_are_not_the_best():
+    task = Blobs()
+    model = task.new_model()
+    pruner = GMP(prunable_weights(model), 0.9, STEPS, end=1.0)
+    stopper = EarlyStopping(task, model, every=5, metric="error")
+    train(model, task, STEPS, pruner=pruner, rng=np.random.default_rng(0), on_step=stopper)
+    assert stopper.rows == [] and stopper.best is None
+    assert pruner.sparsity == pytest.approx(0.9, abs=1e-3)
+
+
 def resumable(state_file, kill_after=None, patience=3, figures="error"):
     task = Blobs()
     model = task.new_model()

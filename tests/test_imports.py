@@ -7,15 +7,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cspkit"
 MAY_IMPORT = {
+    "arguments": set(),
     "recovery": set(),
-    "early_stopping": set(),
+    "early_stopping": {"arguments", "resume", "training"},
     "progress": set(),
     "resume": set(),
     "threads": set(),
-    "training": {"progress", "resume", "threads"},
-    "asr": {"training", "progress", "threads"},
-    "pruning": {"recovery", "training", "progress"},
-    "study": {"training", "pruning", "progress", "threads", "__version__"},
+    "training": {"arguments", "progress", "resume", "threads"},
+    "asr": {"arguments", "training", "progress", "threads"},
+    "pruning": {"arguments", "recovery", "training", "progress"},
+    "study": {"arguments", "training", "pruning", "progress", "threads", "__version__"},
 }
 
 

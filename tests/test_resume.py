@@ -115,6 +115,14 @@ def test_a_model_with_tied_weights_is_resumed(tmp_path):
     assert torch.equal(tied(state), tied(None))
 
 
+def test_numbers_of_numpy_are_as_good(tmp_path):
+    task = Blobs()
+    train(
+        task.new_model(), task, np.int64(9), rate=np.float32(0.01), rng=np.random.default_rng(0),
+        state_file=tmp_path / "state", state_every=np.int64(4),
+    )  # fmt: skip
+
+
 def test_the_weights_of_the_last_good_step_can_be_read(tmp_path):
     class Bad(Blobs):
         def loss(self, model, batch):

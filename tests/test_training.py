@@ -140,6 +140,23 @@ def test_bad_arguments_are_named(task, change, message):
     assert torch.equal(weights(model), before)
 
 
+def test_a_list_of_batches_is_gone_through_and_its_end_is_named(task):
+    seen = []
+
+    class Listed(Blobs):
+        def batches(self, split, rng):
+            return list(itertools.islice(super().batches(split, rng), 3))
+
+        def loss(self, model, batch):
+            seen.append(batch[0].sum().item())
+            return super().loss(model, batch)
+
+    train(task.new_model(), Listed(), np.int64(3), rng=np.random.default_rng(0))
+    assert len(set(seen)) == 3
+    with pytest.raises(ValueError, match="end before step 3"):
+        train(task.new_model(), Listed(), 4, rng=np.random.default_rng(0))
+
+
 def test_batches_that_end_are_named(task):
     class Short(Blobs):
         def batches(self, split, rng):

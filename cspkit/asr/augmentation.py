@@ -179,7 +179,7 @@ def with_deltas(features: np.ndarray, orders: int) -> np.ndarray:
 
 
 def _pair(name: str, value: object, expected: str) -> tuple:
-    if not isinstance(value, tuple) or len(value) != 2:
+    if not isinstance(value, Sequence) or len(value) != 2:
         raise ValueError(f"{name} is {value!r}: expected {expected}")
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import gcd
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def mfcc(
     Returns
     -------
     ndarray, shape (T, n_mfcc)
-        float32; T = 1 + n_samples // hop_length at 8 kHz.
+        float32; at 8 kHz, T = 1 + n_samples // hop_length with an even `n_fft`.
 
     Raises
     ------
@@ -223,7 +224,9 @@ def _log_mel(
 
 def checked_rate(sample_rate: int) -> int:
     """Return a sample rate in Hz as an int; ValueError if it is not a positive integer."""
-    return count("sample_rate", sample_rate)
+    if not isinstance(sample_rate, Real) or not 0 < sample_rate == round(sample_rate, 0):
+        raise ValueError(f"sample_rate is {sample_rate!r}: expected a whole number > 0, in Hz")
+    return int(sample_rate)
 
 
 def resample(waveform: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -66,7 +66,8 @@ def rnnt_loss(
     Returns
     -------
     Tensor
-        Scalar, or shape (N,) with `reduction="none"`; of the dtype of `logits`.
+        Scalar, or shape (N,) with `reduction="none"`; of the dtype of `logits`. Infinite where no
+        alignment has a probability.
 
     Raises
     ------

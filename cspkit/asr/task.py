@@ -141,8 +141,8 @@ class DigitTask:
             if self.config.n_features != N_MFCC:
                 raise ValueError(
                     f"augmentation is the recipe, which is for {N_MFCC} cepstra, but "
-                    f"config.n_features is {self.config.n_features}: expected an Augmentation or "
-                    "None"
+                    f"config.n_features is {self.config.n_features}: expected None or an "
+                    "Augmentation, such as cspkit.asr.task.AUGMENTATION where all are cepstra"
                 )
         if not isinstance(augmentation, Augmentation | None):
             raise ValueError(f"augmentation is {augmentation!r}: expected an Augmentation or None")

@@ -94,10 +94,10 @@ class CSP(GradualPruner):
     Without D and with A = I it meets older methods. rho = 0 is DPF. rho = 1 is gradual magnitude
     pruning that sets what it cuts to zero, `GMP(keep_values=False)`, but for weights that one step
     lifts back; between, the leak pulls V to Z as the penalty of ADMM and of learning-compression
-    does, which take the gradient at V. Plain steps, rho = 0 and the soft threshold are linearized
-    Bregman, for a quadratic loss and V = 0 at first. "gradients" with power = 1 is the saliency of
-    optimal brain damage with an empirical Fisher information. "activations" measures what
-    SparseGPT and Wanda do after training, in every step of it.
+    does, which take the gradient at V. Plain steps, rho = 0 and a soft threshold that is fixed are
+    linearized Bregman, for a quadratic loss and V = 0 at first. "gradients" with power = 1 is the
+    saliency of optimal brain damage with an empirical Fisher information. "activations" measures
+    what SparseGPT and Wanda do after training, in every step of it.
 
     References
     ----------

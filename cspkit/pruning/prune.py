@@ -130,9 +130,11 @@ def prunable_weights(
         chosen = {n: one for n, one in owned.items() if any(n in m for m in matched.values())}
     if not chosen:
         raise ValueError(f"{type(model).__name__} has no weights that can be pruned")
-    weights = {id(weight): (name, weight) for name, (weight, _) in reversed(chosen.items())}
-    _refuse_tied(model, {key: name for key, (name, _) in weights.items()}, chosen)
-    return dict(reversed(weights.values()))
+    first: dict[int, str] = {}
+    for name, (weight, _) in chosen.items():
+        first.setdefault(id(weight), name)
+    _refuse_tied(model, first, chosen)
+    return {name: chosen[name][0] for name in first.values()}
 
 
 def _is(name: str, module: nn.Module, pattern: str | type[nn.Module]) -> bool:
@@ -150,7 +152,7 @@ def _refuse_tied(model: nn.Module, names: dict[int, str], chosen: dict[str, obje
                 raise ValueError(
                     f"{names[id(parameter)]!r} is also {full!r} of a "
                     f"{type(module).__name__}, which is not pruned: expected weights of their "
-                    "own; name the layers to prune without it"
+                    "own; name all layers that share it, or none"
                 )
 
 

@@ -121,7 +121,7 @@ def grid(
     ValueError
         If an argument is wrong.
     """
-    lengths = [steps] if isinstance(steps, Number) else steps
+    lengths = [steps] if steps is None or isinstance(steps, Number) else steps
     given = {"methods": methods, "sparsities": sparsities, "seeds": seeds, "steps": lengths}
     for name, values in given.items():
         if isinstance(values, str) or len(values) == 0:

@@ -179,7 +179,9 @@ class Run:
         return key if self.trial is None else key | {"trial": self.trial}
 
     def __str__(self) -> str:
-        return f"{self.entry.name} at sparsity {self.sparsity}, seed {self.seed}"
+        return (
+            f"{self.entry.name} at sparsity {self.sparsity}, seed {self.seed}, {self.steps} steps"
+        )
 
 
 def measure(bench: Bench, run: Run, metric: str, test: bool = True) -> dict[str, Any]:

@@ -239,7 +239,7 @@ def verdicts(
     resampled: Resampled,
     method: str = "csp",
     level: float = 0.05,
-    against: Mapping[tuple, tuple] | None = None,
+    pairs: Mapping[tuple, tuple] | None = None,
 ) -> dict[tuple, tuple[str, float]]:
     """Does a method win or lose against each other pruning method?
 
@@ -249,7 +249,7 @@ def verdicts(
     method : str
     level : float
         Bound on the probability of any false win or loss among all verdicts.
-    against : mapping, optional
+    pairs : mapping, optional
         By column of another method, that of `method` which it is compared with; the one of equal
         sparsity and steps where this is not given.
 
@@ -269,15 +269,15 @@ def verdicts(
     """
     if len(resampled.seeds) < LEAST_SEEDS:
         return {}
-    if against is None:
-        against = {
+    if pairs is None:
+        pairs = {
             other: (method, *other[1:])
             for other in resampled.columns
             if other[0] not in (method, *UNPRUNED) and (method, *other[1:]) in resampled.columns
         }
-    adjusted = holm([resampled.p_value(mine, other) for other, mine in against.items()])
+    adjusted = holm([resampled.p_value(mine, other) for other, mine in pairs.items()])
     found = {}
-    for (other, mine), p in zip(against.items(), adjusted, strict=True):
+    for (other, mine), p in zip(pairs.items(), adjusted, strict=True):
         better = resampled.mean(mine) < resampled.mean(other)
         found[other] = ("tie" if p >= level else "win" if better else "loss", float(p))
     return found
@@ -359,7 +359,7 @@ def summary(
             line |= {"difference_low": low, "difference_high": high}
         verdict, p = judged.get(column, ("", math.nan))
         alike = rows["steps"] == column[2]
-        if column[0] not in UNPRUNED:
+        if not {column[0], against} & set(UNPRUNED[:2]):
             alike &= rows["sparsity"] == column[1]
         cost = cost_ratio(rows[alike], column[0], against)
         lines.append(line | {"verdict": verdict, "p": p, "cost": cost})

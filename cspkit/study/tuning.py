@@ -257,7 +257,7 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         losses = trials.pivot(index="trial", columns="seed", values=objective).dropna()
         positive = (losses > 0).all(axis=None)
         means = (np.log(losses) if positive else losses).mean(axis=1)
-        if means.min() == math.inf:
+        if not means.min() < math.inf:
             raise ValueError(f"every trial of {name} diverged: expected one that did not")
         row = by_trial.first().loc[means.idxmin()]
         best[name] = {

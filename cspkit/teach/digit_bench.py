@@ -167,8 +167,8 @@ def compare_digits(
     bench.prepare(seeds, jobs)
     recorded = data_folder() / "results" / "pruning_tuning.csv"
     settings = tuned(recorded) if recorded.is_file() else {}
-    if tuning:
-        names = {run.entry.name: None for run in runs if run.steps and run.entry.rate}
+    names = {run.entry.name: None for run in runs if run.steps and run.entry.rate}
+    if tuning and names:
         bench.prepare([0, 1, 2], jobs)
         trials = out.with_name(f"{out.stem}_tuning.csv")
         length = next(run.steps for run in runs if run.steps)

@@ -7,11 +7,9 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from torch import Tensor
 
 from cspkit.arguments import count
 from cspkit.early_stopping import EarlyStopping
-from cspkit.resume import packed, unpacked
 from cspkit.teach.plots import BLUE, GREEN, ORANGE, reference_line
 
 
@@ -74,18 +72,9 @@ class LivePlot:
         if self.rows:
             self._show()
 
-    @property
-    def settings(self) -> dict[str, object]:
-        """Nothing that would make the run another one."""
-        return {}
-
-    def state(self) -> dict[str, Tensor]:
-        """What the plot of a resumed run needs: the rows."""
-        return {"rows": packed(self.rows)}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
-        self.rows = unpacked(state["rows"])
+    def resume(self, log: list[dict[str, float]]) -> None:
+        """Take the rows of the steps before those of a resumed run."""
+        self.rows = list(log)
 
     def _show(self) -> None:
         self.figure = self._draw()

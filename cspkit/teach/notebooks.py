@@ -84,7 +84,7 @@ def lighten(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def lighter(png: str) -> str:
-    """A picture with a palette of 256 colours, half as large or less; base64 in and out."""
+    """A picture with a palette of 256 colours, often half as large; base64 in and out."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if picture.mode == "P":
         return png

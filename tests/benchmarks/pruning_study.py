@@ -87,6 +87,10 @@ CHANGES = (
 class WholeBatch(DigitBench):
     """The digits, where D looks at every utterance of a batch."""
 
+    @property
+    def name(self):
+        return super().name + "-whole-batch"
+
     def __call__(self, seed):
         task, dense = super().__call__(seed)
         task.divergence_every = 1
@@ -149,13 +153,15 @@ class Study:
 
     def as_long_as(self, study, cheaper, dear, rows):
         """Run methods for as long as a dearer one took; print how that one fares against them."""
-        found = [rows[(rows["method"] == dear) & rows["sparsity"].isin(BOTH)]]
+        rows = rows[rows["sparsity"].isin(BOTH)]
+        found = [rows[rows["method"] == dear]]
+        length = found[0]["steps"].iloc[0]
         for cheap in cheaper:
-            steps = round(STEPS * cost_ratio(rows, dear, getattr(cheap, "name", cheap)))
+            steps = round(length * cost_ratio(rows, dear, getattr(cheap, "name", cheap)))
             found.append(self.compare(study, [cheap], BOTH, [0, 1, 2, 3, 4], steps=steps))
         drawn = resample(pd.concat(found))
-        pairs = {column: (dear, column[1], STEPS) for column in drawn.columns if column[0] != dear}
-        for column, (verdict, p) in verdicts(drawn, dear, against=pairs).items():
+        pairs = {column: (dear, column[1], length) for column in drawn.columns if column[0] != dear}
+        for column, (verdict, p) in verdicts(drawn, dear, pairs=pairs).items():
             ends = drawn.interval(pairs[column], less=column)
             low, high = (f"{100 * end:+.2f}" for end in ends)
             name, sparsity, steps = column

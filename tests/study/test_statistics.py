@@ -131,7 +131,7 @@ def test_verdicts_are_those_of_the_method_and_at_equal_sparsity_and_steps():
     }
     mirrored = verdicts(resample(study(rates)), "gmp")
     assert mirrored[CSP][0] == "loss"
-    longer = verdicts(resample(study(rates)), against={("gmp", 0.95, 900): CSP})
+    longer = verdicts(resample(study(rates)), pairs={("gmp", 0.95, 900): CSP})
     assert {column: v for column, (v, _) in longer.items()} == {("gmp", 0.95, 900): "win"}
 
 
@@ -204,10 +204,13 @@ def test_the_summary_says_what_it_says():
 
 
 def test_the_cost_of_a_sparsity_is_its_own():
-    rows = study({GMP: 0.06, CSP: 0.02, ("gmp", 0.98, 600): 0.06, ("csp", 0.98, 600): 0.02})
+    rates = {GMP: 0.06, CSP: 0.02, ("gmp", 0.98, 600): 0.06, ("csp", 0.98, 600): 0.02}
+    rows = study(rates | {("dense+", 0.0, 600): 0.02})
     rows.loc[(rows["sparsity"] == 0.98) & (rows["method"] == "gmp"), "processor_seconds"] = 104.0
     costs = summary(rows).set_index(["method", "sparsity"])["cost"]
     assert costs[("gmp", 0.95)] == 32 / 52 and costs[("gmp", 0.98)] == 2
+    costs = summary(rows, against="dense+").set_index(["method", "sparsity"])["cost"]
+    assert costs[("csp", 0.95)] == costs[("csp", 0.98)] == 52 / 32
 
 
 def test_the_cost_is_paired_by_seed_and_steps():

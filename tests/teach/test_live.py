@@ -108,7 +108,6 @@ def test_the_plot_of_a_resumed_run_is_whole(tmp_path):
             if row["step"] == 17:
                 raise KeyboardInterrupt
 
-    Killed.__name__ = "LivePlot"
     task, file = Blobs(), tmp_path / "state"
 
     def one(plot):
