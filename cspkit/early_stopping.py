@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import count
-from cspkit.resume import packed, unpacked
 from cspkit.training import evaluating
 
 
@@ -111,12 +112,13 @@ class EarlyStopping:
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs: the best weights, and the rows as text."""
+        seen = json.dumps([self.rows, self._last]).encode()
         best = {f"best.{name}": tensor for name, tensor in self._weights.items()}
-        return best | {"rows": packed([self.rows, self._last])}
+        return best | {"rows": torch.frombuffer(bytearray(seen), dtype=torch.uint8)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        self.rows, self._last = unpacked(state["rows"])
+        self.rows, self._last = json.loads(state["rows"].numpy(force=True).tobytes())
         self._weights = {n.removeprefix("best."): t for n, t in state.items() if n != "rows"}
 
     def _evaluate(self) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from cspkit.tensors import read_tensors
 
 FORMAT = "cspkit.training/2"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -117,28 +118,13 @@ def stored_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
+    tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT or not {"run", "log"} <= set(metadata):
         raise ValueError(
             f"{path} holds no training state: its format is {metadata.get('format')!r}, "
             f"expected {FORMAT!r} with run and log"
         )
     return tensors, metadata
-
-
-def packed(value: object) -> Tensor:
-    """What JSON can hold, as a tensor of bytes, for the `state` of a part."""
-    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-
-
-def unpacked(text: Tensor) -> object:
-    """What `packed` was given."""
-    return json.loads(text.numpy(force=True).tobytes())
 
 
 def fingerprint(

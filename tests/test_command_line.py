@@ -126,6 +126,15 @@ def test_compare_judges_the_first_method_where_there_is_no_csp(tmp_path, capsys)
     assert steps == ["2", "3"]
 
 
+def test_transcribe_searches_as_wide_as_it_is_told(tmp_path, monkeypatch, capsys):
+    widths = []
+    monkeypatch.setattr("cspkit.asr.transcribe", lambda *_, beam: widths.append(beam) or "")
+    file = str(tmp_path / "silence.wav")
+    soundfile.write(file, np.zeros(8000), 8000)
+    assert main(["transcribe", file]) == main(["transcribe", "--beam", "5", file]) == 0
+    assert widths == [1, 5]
+
+
 @pytest.mark.parametrize("option", [["--jobs", "0"], ["--seeds", "-1"], ["--steps", "many"]])
 def test_compare_names_the_option_that_is_no_number(option, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -9,12 +9,13 @@ PACKAGE = Path(__file__).parents[1] / "cspkit"
 MAY_IMPORT = {
     "arguments": set(),
     "recovery": set(),
-    "early_stopping": {"arguments", "resume", "training"},
+    "early_stopping": {"arguments", "training"},
     "progress": set(),
-    "resume": set(),
+    "resume": {"tensors"},
+    "tensors": set(),
     "threads": set(),
     "training": {"arguments", "progress", "resume", "threads"},
-    "asr": {"arguments", "training", "progress", "threads"},
+    "asr": {"arguments", "tensors", "training", "progress", "threads"},
     "pruning": {"arguments", "recovery", "training", "progress"},
     "study": {"arguments", "training", "pruning", "progress", "threads", "__version__"},
 }

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from cspkit.asr.corpus import data_folder, verify_checksums
 from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.tensors import read_tensors
 
 FORMAT = "cspkit.transducer/1"
 
@@ -93,12 +93,7 @@ def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Ten
         verify_checksums(path.parent)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
+    tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"{path} is no checkpoint of this program: its format is "

@@ -265,7 +265,7 @@ def test_bad_audio_is_refused(call, message):
 @needs_audio
 def test_the_running_floor_costs_no_words(task, dense):
     online, offline, references = [], [], []
-    for string in task.corpus.strings("test", fold=0)[::4]:
+    for string in task.corpus.strings("test", fold=0):
         audio = [load_audio(Path(FSDD) / f"{name}.wav")[0] for name in string.id.split("+")]
         samples = np.concatenate(audio)
         offline.append(mfcc(samples))
@@ -274,7 +274,7 @@ def test_the_running_floor_costs_no_words(task, dense):
     worst = np.concatenate(
         [np.abs(a - b).max(axis=1) for a, b in zip(online, offline, strict=True)]
     )
-    assert 0.1 < np.mean(worst > 1e-3) < 0.4  # before the loudest frame of a string
-    assert np.median(worst) < 1e-3
+    assert 0.15 < np.mean(worst > 1e-3) < 0.25  # before the loudest frame of a string
+    assert np.median(worst[worst > 1e-3]) < 1.1
     rates = [word_error_rate(references, transcribe(dense, x)) for x in (online, offline)]
-    assert abs(rates[0] - rates[1]) <= 0.005
+    assert rates[0] == rates[1]
