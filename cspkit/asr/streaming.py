@@ -43,7 +43,7 @@ class StreamingRecogniser:
     --------
     >>> recogniser = StreamingRecogniser(model)  # doctest: +SKIP
     >>> for frames in pieces:  # doctest: +SKIP
-    ...     print(*recogniser.accept(frames))
+    ...     print(*recogniser.step(frames))
     >>> recogniser.finish()  # doctest: +SKIP
     """
 
@@ -52,7 +52,7 @@ class StreamingRecogniser:
         self._start()
 
     @torch.no_grad()
-    def accept(self, frames: np.ndarray) -> list[str]:
+    def step(self, frames: np.ndarray) -> list[str]:
         """Take the next frames and return the words that they bring.
 
         Parameters
@@ -83,7 +83,7 @@ class StreamingRecogniser:
         encoded, self._encoder = self.model.encode(
             torch.from_numpy(frames[:whole])[None].to(self.model.device), self._encoder
         )
-        labels = [n for s in range(encoded.shape[1]) for n in self._step(encoded[:, s : s + 1])]
+        labels = [n for s in range(encoded.shape[1]) for n in self._emit(encoded[:, s : s + 1])]
         return self._words(labels)
 
     def finish(self) -> list[str]:
@@ -109,7 +109,7 @@ class StreamingRecogniser:
         *words, self._word = (self._word + "".join(units)).split(" ")
         return [word for word in words if word]
 
-    def _step(self, encoded: torch.Tensor) -> list[int]:
+    def _emit(self, encoded: torch.Tensor) -> list[int]:
         """Labels that one stacked frame (1, 1, encoder_size) emits."""
         labels = []
         for _ in range(MAX_SYMBOLS):
@@ -156,7 +156,7 @@ class StreamingMFCC:
         self.sample_rate = checked_rate(sample_rate)
         self._start()
 
-    def accept(self, samples: np.ndarray) -> np.ndarray:
+    def step(self, samples: np.ndarray) -> np.ndarray:
         """Take the next samples and return the frames that they complete.
 
         Parameters
@@ -179,7 +179,7 @@ class StreamingMFCC:
             raise ValueError(f"samples have shape {samples.shape}: expected one channel, (n,)")
         if not np.isfinite(samples).all():
             raise ValueError("samples contain NaN or infinity")
-        return self._frames(self._resampler.accept(samples))
+        return self._frames(self._resampler.step(samples))
 
     def finish(self) -> np.ndarray:
         """End the recording: return its last frames, and be ready for the next one.
@@ -237,7 +237,7 @@ class _StreamingResampler:
         self._samples = np.zeros(0)
         self._next = 0  # output that comes next, counted from that of the first kept sample
 
-    def accept(self, samples: np.ndarray) -> np.ndarray:
+    def step(self, samples: np.ndarray) -> np.ndarray:
         """Outputs that are complete."""
         self._samples = np.concatenate([self._samples, samples])
         return self._until((len(self._samples) - self._reach) * self._up // self._down)

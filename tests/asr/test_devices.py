@@ -67,7 +67,7 @@ COMPUTATIONS = {
     "beam search": lambda task, model, batch, strings: beam_search(
         model, batch.features, batch.feature_lengths, 2
     ),
-    "streaming": lambda task, model, batch, strings: StreamingRecogniser(model).accept(strings[0]),
+    "streaming": lambda task, model, batch, strings: StreamingRecogniser(model).step(strings[0]),
     "alignment": lambda task, model, batch, strings: align(model, strings[0], DIGITS).gamma,
 }
 
@@ -151,7 +151,7 @@ def test_a_gpu_gives_what_the_cpu_gives(task, model, batch, strings, tmp_path):
     there = copy.deepcopy(model).to("cuda")
     for beam in (1, 3):
         assert transcribe(there, strings, beam=beam) == transcribe(model, strings, beam=beam)
-    assert StreamingRecogniser(there).accept(strings[0]) == StreamingRecogniser(model).accept(
+    assert StreamingRecogniser(there).step(strings[0]) == StreamingRecogniser(model).step(
         strings[0]
     )
     np.testing.assert_allclose(

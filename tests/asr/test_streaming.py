@@ -48,7 +48,7 @@ def pieces(values, rng, longest):
 def streamed(recogniser, features, longest=7, rng=None):
     words = []
     for piece in pieces(features, rng or np.random.default_rng(0), longest):
-        words += recogniser.accept(piece)
+        words += recogniser.step(piece)
     return " ".join(words + recogniser.finish())
 
 
@@ -56,7 +56,7 @@ def front_end(samples, sample_rate=8000, longest=900, rng=None):
     """What StreamingMFCC makes of samples that come in random pieces."""
     front = StreamingMFCC(sample_rate)
     frames = [
-        front.accept(piece) for piece in pieces(samples, rng or np.random.default_rng(0), longest)
+        front.step(piece) for piece in pieces(samples, rng or np.random.default_rng(0), longest)
     ]
     return np.concatenate([*frames, front.finish()])
 
@@ -112,7 +112,7 @@ def test_words_come_as_soon_as_their_frames_are_there(task, dense):
     recogniser = StreamingRecogniser(dense)
     heard = ""
     for t, frame in enumerate(string.features[:, None]):
-        heard = " ".join([*heard.split(), *recogniser.accept(frame)])
+        heard = " ".join([*heard.split(), *recogniser.step(frame)])
         if t >= 2:
             assert heard == transcribe(dense, string.features[: t + 1])
     assert heard
@@ -126,7 +126,7 @@ def test_ten_minutes_stream_in_constant_memory(task, dense):
     recogniser = StreamingRecogniser(dense)
     words, sizes = [], []
     for first in range(0, len(speech), 60):
-        words += recogniser.accept(speech[first : first + 60])
+        words += recogniser.step(speech[first : first + 60])
         sizes.append(state_size(recogniser))
     assert len(set(sizes)) == 1
     assert sizes[0] < 20_000
@@ -139,13 +139,13 @@ def test_ten_minutes_of_audio_stream_in_constant_memory():
     front = StreamingMFCC()
     second = 0.1 * rng.standard_normal(8000)
     for _ in range(600):
-        n_frames += len(front.accept(second))
+        n_frames += len(front.step(second))
         sizes.add(state_size(front))
     assert n_frames + len(front.finish()) == 24001
     assert max(sizes) < 10_000
     front = StreamingMFCC(44100)
     for _ in range(20):
-        front.accept(0.1 * rng.standard_normal(44100))
+        front.step(0.1 * rng.standard_normal(44100))
     assert state_size(front) < 20_000
 
 
@@ -166,7 +166,7 @@ def test_a_recogniser_starts_afresh_after_finish(task, dense):
     first, second = (s.features for s in task.corpus.strings("dev")[:2])
     recogniser = StreamingRecogniser(dense)
     streamed(recogniser, first)
-    recogniser.accept(second[:1])
+    recogniser.step(second[:1])
     recogniser.finish()
     assert streamed(recogniser, second) == transcribe(dense, second)
 
@@ -174,8 +174,8 @@ def test_a_recogniser_starts_afresh_after_finish(task, dense):
 def test_less_than_a_stack_and_nothing_have_no_words(dense):
     recogniser = StreamingRecogniser(dense)
     assert recogniser.finish() == []
-    assert recogniser.accept(np.zeros((2, 13))) == []
-    assert recogniser.accept(np.zeros((0, 13))) == []
+    assert recogniser.step(np.zeros((2, 13))) == []
+    assert recogniser.step(np.zeros((0, 13))) == []
     assert recogniser.finish() == []
 
 
@@ -183,7 +183,7 @@ def test_a_model_gone_astray_is_bounded():
     model = Transducer()
     with torch.no_grad():
         model.output.bias[3] = 1e3
-    assert StreamingRecogniser(model).accept(np.zeros((30, 13))) == ["three"] * 10 * MAX_SYMBOLS
+    assert StreamingRecogniser(model).step(np.zeros((30, 13))) == ["three"] * 10 * MAX_SYMBOLS
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_a_model_gone_astray_is_bounded():
 def test_bad_frames_are_refused_and_change_nothing(task, dense, frames, message):
     features = task.corpus.strings("dev")[0].features
     recogniser = StreamingRecogniser(dense)
-    words = recogniser.accept(features[:20])
+    words = recogniser.step(features[:20])
     with pytest.raises(ValueError, match=message):
-        recogniser.accept(frames)
-    words += recogniser.accept(features[20:])
+        recogniser.step(frames)
+    words += recogniser.step(features[20:])
     assert " ".join(words) == transcribe(dense, features)
 
 
@@ -239,9 +239,9 @@ def test_the_floor_follows_the_loudest_value_so_far():
 @pytest.mark.parametrize("n_samples", [0, 1, 200])
 def test_too_little_audio_has_no_frames(n_samples):
     front = StreamingMFCC()
-    assert front.accept(np.zeros(n_samples)).shape == (0, 13)
+    assert front.step(np.zeros(n_samples)).shape == (0, 13)
     assert front.finish().shape == (0, 13)
-    assert len(front.accept(np.zeros(800))) + len(front.finish()) == 5
+    assert len(front.step(np.zeros(800))) + len(front.finish()) == 5
 
 
 def test_silence_alone_streams():
@@ -253,8 +253,8 @@ def test_silence_alone_streams():
     [
         (lambda: StreamingMFCC(0), "sample_rate is 0"),
         (lambda: StreamingMFCC(8000.5), "sample_rate is 8000.5"),
-        (lambda: StreamingMFCC().accept(np.zeros((9, 2))), r"samples have shape \(9, 2\)"),
-        (lambda: StreamingMFCC().accept([0.0, np.inf]), "samples contain NaN or infinity"),
+        (lambda: StreamingMFCC().step(np.zeros((9, 2))), r"samples have shape \(9, 2\)"),
+        (lambda: StreamingMFCC().step([0.0, np.inf]), "samples contain NaN or infinity"),
     ],
 )
 def test_bad_audio_is_refused(call, message):
