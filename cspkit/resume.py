@@ -87,6 +87,9 @@ def load_state(
         i, moment = name.split(".")
         state["state"].setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict(state)
+    for weight, own in optimizer.state.items():
+        for name in MOMENTS[1:]:  # fused Adam wants them to lie in memory as the weight does
+            own[name] = torch.empty_like(weight).copy_(own[name])
     torch.set_rng_state(tensors["torch_generator"])
     for name, part in parts.items():
         state = _part(tensors, f"{name}.")
@@ -159,7 +162,8 @@ def fingerprint(
 def _hash(model: nn.Module) -> str:
     weights = hashlib.sha256()
     for tensor in model.state_dict().values():
-        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        weights.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
     return weights.hexdigest()
 
 

@@ -44,7 +44,10 @@ class Task(Protocol):
         """Return the scalar training loss and the model's outputs."""
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Return the figures of merit on one part, smaller is better; fractions, not per cent."""
+        """Return the figures of merit on one part, smaller is better; fractions, not per cent.
+
+        Among them "loss", the mean loss of the part, by which `cspkit.study.tune` ranks.
+        """
 
 
 @runtime_checkable
@@ -165,6 +168,9 @@ def train(
     outputs_of = getattr(task, "reference_outputs", lambda *given: task.loss(*given)[1])
     run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
     watchers = [on_step] if callable(on_step) else list(on_step or ())
+    for watch in watchers:
+        if not callable(watch):
+            raise ValueError(f"on_step has {watch!r}: expected what takes a row of the log")
     parts = {f"watcher{i}": w for i, w in enumerate(watchers) if hasattr(w, "state")}
     if pruner is not None:
         parts["pruner"] = pruner
@@ -183,15 +189,16 @@ def train(
         if pruner is not None:
             pruner.before_forward(step)
 
-        loss, outputs = task.loss(model, batch)
+        loss, outputs = _loss(task, model, batch)
         divergence = loss.new_zeros(())
         if mu > 0:
             with torch.no_grad(), evaluating(reference):
                 reference_outputs = outputs_of(reference, batch)
-            divergence = task.divergence(reference_outputs, outputs, batch)
+            divergence = _scalar("divergence", task.divergence(reference_outputs, outputs, batch))
         objective = loss + mu * divergence
-        if not torch.isfinite(objective):
-            raise _not_finite("loss", step, objective, state_file)
+        for what, value in (("loss", loss), ("divergence", divergence)):
+            if not torch.isfinite(value):
+                raise _not_finite(what, step, value, state_file)
 
         optimizer.zero_grad()
         objective.backward()
@@ -243,6 +250,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
+    returned = task.loss(model, batch)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        kind = type(returned).__name__
+        raise ValueError(f"loss of the task returned a {kind}: expected the loss and the outputs")
+    loss = _scalar("loss", returned[0])
+    if not loss.requires_grad:
+        raise ValueError("loss of the task returned a loss without a gradient: expected one")
+    return loss, returned[1]
+
+
+def _scalar(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        is_tensor = isinstance(value, Tensor)
+        told = f"shape {tuple(value.shape)}" if is_tensor else f"a {type(value).__name__}"
+        raise ValueError(f"{name} of the task has {told}: expected a scalar tensor")
+    return value
+
+
 def _next(batches: Iterator[Any], step: int) -> Any:
     try:
         return next(batches)
@@ -252,7 +278,7 @@ def _next(batches: Iterator[Any], step: int) -> Any:
 
 
 def _not_finite(what, step, value, state_file) -> FloatingPointError:
-    kept = "no state of the run was kept: give a state_file to keep one"
+    kept = "no state of the run was kept"
     if state_file is not None:
         kept = f"no state was written to {state_file} yet"
         if Path(state_file).is_file():
@@ -297,7 +323,9 @@ def _validate(task, reference, mu, rng, schedule) -> None:
         raise ValueError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
     if mu > 0 and reference is None:
         raise ValueError(f"reference is None with mu = {mu}: expected the model to compare with")
-    if mu > 0 and not hasattr(task, "divergence"):
+    if isinstance(task, type):
+        raise ValueError(f"task is the class {task.__name__}: expected an object of it")
+    if mu > 0 and not callable(getattr(task, "divergence", None)):
         raise ValueError(f"mu is {mu}, but {type(task).__name__} has no divergence: expected mu=0")
     if schedule not in ("one-cycle", "cosine"):
         raise ValueError(f"schedule is {schedule!r}: expected 'one-cycle' or 'cosine'")

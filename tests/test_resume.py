@@ -108,6 +108,39 @@ def tied(state_file, kill_after=None):
     return torch.cat([p.detach().flatten() for p in pruned.model.parameters()])
 
 
+def pruned_weights(task, model, state_file=None, kill_after=None, method="csp"):
+    """Prune for 24 steps; return all weights. May be killed after a step."""
+
+    def on_step(row):
+        if row["step"] == kill_after:
+            raise KilledError
+
+    call = {"steps": 24, "state_file": state_file, "state_every": 7, "on_step": on_step}
+    pruned = prune(model, task, method, 0.9, **call).model
+    return torch.cat([p.detach().flatten() for p in pruned.parameters()])
+
+
+@pytest.mark.parametrize("method", ["csp", "admm"])
+def test_weights_that_lie_transposed_in_memory_are_resumed(tmp_path, method):
+    task, state_file = Blobs(), tmp_path / "state.safetensors"
+    model = task.new_model()
+    model[2].weight.data = model[2].weight.data.T.contiguous().T
+    assert not model[2].weight.is_contiguous()
+    with pytest.raises(KilledError):
+        pruned_weights(task, model, state_file, 15, method)
+    resumed = pruned_weights(task, model, state_file, None, method)
+    assert torch.equal(resumed, pruned_weights(task, model, None, None, method))
+
+
+def test_a_model_of_half_precision_is_resumed(tmp_path):
+    task, state_file = Blobs(), tmp_path / "state.safetensors"
+    task.x = task.x.bfloat16()
+    model = task.new_model().bfloat16()
+    with pytest.raises(KilledError):
+        pruned_weights(task, model, state_file, 15)
+    assert torch.equal(pruned_weights(task, model, state_file), pruned_weights(task, model))
+
+
 def test_a_model_with_tied_weights_is_resumed(tmp_path):
     state = tmp_path / "state.safetensors"
     with pytest.raises(KilledError):

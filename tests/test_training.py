@@ -114,6 +114,40 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(task):
         train(task.new_model(), Broken(), 10, rng=np.random.default_rng(0))
 
 
+def test_a_divergence_that_is_not_finite_is_named(task):
+    class Broken(Blobs):
+        def divergence(self, *given):
+            return super().divergence(*given) * float("inf")
+
+    with pytest.raises(FloatingPointError, match="the divergence of step 0 is inf"):
+        train(
+            task.new_model(), Broken(), 3, reference=task.new_model(1), mu=1.0,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": lambda model, batch: torch.ones(())}, "returned a Tensor: expected the loss and"),
+        ({"loss": lambda model, batch: (1.0, None)}, "loss of the task has a float: expected a sc"),
+        ({"loss": lambda model, batch: (torch.ones(3), 0)}, r"loss of the task has shape \(3,\)"),
+        ({"loss": lambda model, batch: (torch.ones(()), None)}, "loss without a gradient"),
+        ({"divergence": lambda *given: torch.ones(3)}, r"divergence of the task has shape \(3,\)"),
+        ({"divergence": None}, "Blobs has no divergence"),
+    ],
+)
+def test_what_a_task_must_not_return_is_named(change, message):
+    task = Blobs()
+    for name, method in change.items():
+        setattr(task, name, method)
+    call = {"reference": task.new_model(1), "mu": 1.0, "rng": np.random.default_rng(0)}
+    with pytest.raises(ValueError, match=message):
+        train(task.new_model(), task, 2, **call)
+    with pytest.raises(ValueError, match="task is the class Blobs: expected an object"):
+        train(task.new_model(), Blobs, 2, **call)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -66,11 +66,13 @@ class ActivationGram:
                 if id(weight) in unseen and rows_of(module) is not None
             }
             if names:
-                self._hooks.append(module.register_forward_hook(self._hook(names)))
+                hook = self._hook(names)
+                self._hooks.append(module.register_forward_hook(hook, with_kwargs=True))
         if unseen:
             raise ValueError(
-                f"weights has {next(iter(unseen.values()))!r}: expected weights of Linear, LSTM, "
-                "GRU, RNN or ungrouped Conv1d layers, whose inputs can be watched"
+                f"weights has {next(iter(unseen.values()))!r}: expected weights of layers whose "
+                "inputs can be watched, Linear, LSTM without proj_size, GRU, RNN, or Conv1d "
+                "without groups and with zeros around"
             )
 
     def remove(self) -> None:
@@ -81,10 +83,11 @@ class ActivationGram:
 
     def _hook(self, names: dict[str, str]):
         @torch.no_grad()
-        def watch(module: nn.Module, inputs: tuple, output: object) -> None:
+        def watch(module: nn.Module, inputs: tuple, named: dict, output: object) -> None:
             if not self.active:
                 return
-            for local, rows in rows_of(module)(module, inputs[0]).items():
+            x = inputs[0] if inputs else named["input"]
+            for local, rows in rows_of(module)(module, x).items():
                 if local in names and len(rows):
                     new = rows.T @ rows
                     new /= new.diagonal().mean().clamp_min(torch.finfo(new.dtype).tiny)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from cspkit.arguments import count
 from cspkit.pruning.acdc import ACDC
@@ -35,6 +38,7 @@ PRUNERS = {
     "dpf": DPF,
     "csp": CSP,
 }
+OF_THE_RUN = ("self", "weights", "sparsity", "steps")  # arguments that are no settings
 PRUNABLE_TYPES = (nn.Linear, nn.LSTM, nn.GRU, nn.RNN, nn.Conv1d)
 
 
@@ -96,8 +100,9 @@ def prunable_weights(
     layers : sequence of str or type, optional
         Names of layers or of weights, patterns such as "encoder.*", or types of layers such as
         `nn.LSTM`; biases never count. Where it is not given: what the model names in an attribute
-        `prunable`, else every matrix or kernel of its Linear, LSTM, GRU, RNN and Conv1d layers. A
-        weight that layers share counts once, under its first name.
+        `prunable`, else every matrix or kernel of its Linear, LSTM, GRU, RNN and Conv1d layers;
+        those of other layers stay as they are and do not count. A weight that layers share
+        counts once, under its first name.
 
     Returns
     -------
@@ -107,13 +112,24 @@ def prunable_weights(
     Raises
     ------
     ValueError
-        If a name matches nothing, there is nothing to prune, or a weight belongs also to a layer
-        that is not pruned: an embedding, or one that is not among `layers`.
+        If a name matches nothing, there is nothing to prune, a weight is not the layer's own but
+        computed anew in each pass (weight norm, `torch.nn.utils.prune`), or it belongs also to a
+        layer that is not pruned: an embedding, or one that is not among `layers`.
     """
     if layers is None:
         layers = getattr(model, "prunable", None)
     if isinstance(layers, str | type):
         raise ValueError(f"layers is {layers!r}: expected a list of such")
+    for layer in layers or ():
+        if not isinstance(layer, str | type):
+            raise ValueError(f"layers has {layer!r}: expected names or types of layers")
+    computed = _computed(model, layers)
+    if computed:
+        raise ValueError(
+            f"{computed!r} is not a layer's own weight, but computed anew in each pass: expected "
+            "plain weights; take the parametrization off (torch.nn.utils.parametrize."
+            "remove_parametrizations) or name the other layers"
+        )
     owned = {
         f"{prefix}.{name}" if prefix else name: (weight, module)
         for prefix, module in model.named_modules()
@@ -137,6 +153,23 @@ def prunable_weights(
     return {name: chosen[name][0] for name in first.values()}
 
 
+def _computed(model: nn.Module, layers: Sequence[str | type[nn.Module]] | None) -> str | None:
+    """The first weight of a layer to be pruned that is no parameter, but made from others."""
+    for prefix, module in model.named_modules():
+        if not isinstance(module, PRUNABLE_TYPES):
+            continue
+        parts = [name for name, _ in module.named_parameters(recurse=False)]
+        names = [n.removesuffix("_v") for n in parts if n.endswith("_v")]  # weight norm of old
+        names += [n.removesuffix("_orig") for n in parts if n.endswith("_orig")]
+        if is_parametrized(module):
+            names += list(module.parametrizations)
+        for name in names:
+            full = f"{prefix}.{name}".lstrip(".")
+            if layers is None or any(_is(full, module, layer) for layer in layers):
+                return full
+    return None
+
+
 def _is(name: str, module: nn.Module, pattern: str | type[nn.Module]) -> bool:
     """Whether a weight of a layer is meant by a pattern of its or the layer's name, or a type."""
     if isinstance(pattern, type):
@@ -154,6 +187,33 @@ def _refuse_tied(model: nn.Module, names: dict[int, str], chosen: dict[str, obje
                     f"{type(module).__name__}, which is not pruned: expected weights of their "
                     "own; name all layers that share it, or none"
                 )
+
+
+def settings_of(method: str) -> dict[str, Any]:
+    """Settings that the class of a method takes, with their defaults.
+
+    A class that hands keywords on to its base has those of the base too.
+    """
+    settings: dict[str, Any] = {}
+    for cls in PRUNERS[method].__mro__ if method in PRUNERS else ():
+        if "__init__" not in vars(cls):
+            continue
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        for p in parameters:
+            if p.name not in OF_THE_RUN and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                settings.setdefault(p.name, p.default)
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            break
+    return settings
+
+
+def check_settings(name: str, method: str, settings: Iterable[str]) -> None:
+    """Refuse settings that the class of a method does not take."""
+    known = settings_of(method)
+    unknown = set(settings) - set(known)
+    if unknown:
+        expected = ", ".join(known) or "none"
+        raise ValueError(f"{name} has no setting {min(unknown)!r}: expected {expected}")
 
 
 def prune(
@@ -182,7 +242,8 @@ def prune(
     method : str
         A name in `PRUNERS`.
     sparsity : float
-        Zeros / prunable weights at the end, 0 <= sparsity < 1, met to one weight.
+        Zeros / prunable weights at the end, 0 <= sparsity < 1, met to one weight; where `csp`
+        cuts blocks, to one block.
     steps : int
         Training steps, schedule and debiasing together.
     rate : float
@@ -192,7 +253,8 @@ def prune(
     layers : sequence of str or type, optional
         See `prunable_weights`.
     rng : np.random.Generator, optional
-        Source of the batches; seed 0 where it is not given.
+        Source of the batches; seed 0 where it is not given. Dropout draws from torch's own
+        generator: `torch.manual_seed` before the call makes two runs equal.
     on_step : callable or sequence of such
         Called after every step with its row of the log.
     state_file : str or Path, optional
@@ -213,6 +275,9 @@ def prune(
     """
     if method not in PRUNERS:
         raise ValueError(f"method is {method!r}: expected one of {', '.join(PRUNERS)}")
+    check_settings(method, method, settings)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model is {model!r}: expected an nn.Module")
     steps = count("steps", steps)
     pruned = copy.deepcopy(model)
     pruner = PRUNERS[method](prunable_weights(pruned, layers), sparsity, steps, **settings)
@@ -225,7 +290,7 @@ def prune(
         pruner=pruner,
         reference=model,
         mu=pruner.mu if mu is None else mu,
-        rng=rng or np.random.default_rng(0),
+        rng=np.random.default_rng(0) if rng is None else rng,
         rate=rate,
         schedule="cosine",
         on_step=on_step,

@@ -14,7 +14,16 @@ import pandas as pd
 from cspkit.arguments import count
 from cspkit.pruning import PRUNERS, prunable_weights
 from cspkit.study.rows import Rows
-from cspkit.study.runs import Bench, Entry, Run, check_metric, entry, measure, run_all
+from cspkit.study.runs import (
+    Bench,
+    Entry,
+    Run,
+    check_bench,
+    check_task,
+    entry,
+    measure,
+    run_all,
+)  # fmt: skip
 
 KEY = ("task", "method", "mu", "sparsity", "steps", "rate", "settings", "seed")
 
@@ -76,9 +85,10 @@ def compare(
         If runs diverged; raised after all others are measured.
     """
     runs = grid(methods, sparsities, seeds, steps, settings or {})
+    check_bench(bench)
     if any(r.entry.method == "small-dense" for r in runs) and not hasattr(bench, "small"):
         raise ValueError("methods has 'small-dense', but the bench has no method `small`")
-    rows = Rows(out, KEY)
+    rows = Rows(out, KEY, metric)
     missing = [run for run in runs if rows.get(run.key(bench.name)) is None]
     if missing:
         _try(bench, missing, metric)
@@ -97,7 +107,7 @@ def compare(
 def _try(bench: Bench, runs: Sequence[Run], metric: str) -> None:
     """Make every pruner once, so that a bad setting is told before minutes of training."""
     task, dense = bench(runs[0].seed)
-    check_metric(metric, task.evaluate(dense, "dev"))
+    check_task(task, dense, {run.entry.name: run.entry for run in runs}.values(), metric)
     for run in runs:
         if run.seed == runs[0].seed and run.entry.method in PRUNERS:
             weights = prunable_weights(copy.deepcopy(dense))
@@ -124,7 +134,7 @@ def grid(
     lengths = [steps] if steps is None or isinstance(steps, Number) else steps
     given = {"methods": methods, "sparsities": sparsities, "seeds": seeds, "steps": lengths}
     for name, values in given.items():
-        if isinstance(values, str) or len(values) == 0:
+        if isinstance(values, (str, Number)) or len(values) == 0:
             raise ValueError(f"{name} is {values!r}: expected a sequence with at least one entry")
     for sparsity in sparsities:
         if not 0 <= sparsity < 1:

@@ -33,6 +33,8 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
     ValueError
         If the rows are no full comparison, see `cspkit.study.statistics.resample`.
     """
+    if len(rows) == 0:
+        raise ValueError("rows is empty: expected those of a study")
     texts = []
     for task, of_task in rows.groupby("task"):
         lines = summary(of_task, metric, against, draws)
@@ -54,7 +56,7 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
         "relative: excess / dense\n"
         f"time: of the processor, {against} = 1\n"
         "win and loss: p < .05 after Holm's correction over the methods of a task; "
-        "none from fewer than three seeds"
+        "none from too few seeds"
     )
     return "\n\n".join([*texts, notes])
 
@@ -62,6 +64,8 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
 def _drawn(lines: pd.DataFrame) -> str:
     """What the intervals of a task come from."""
     if "," not in lines["seeds"].iloc[0]:
+        if not lines["by_utterance"].all():
+            return "none, one seed without counts of utterances has nothing to resample"
         return "utterances resampled; one seed cannot tell the chance of training"
     return f"seeds {'and utterances ' if lines['by_utterance'].all() else ''}resampled"
 
@@ -74,14 +78,14 @@ def _cells(line: dict) -> list[str]:
     if not math.isnan(line.get("excess", math.nan)) and line["method"] != "dense":
         star = "*" if line["lossless"] else " "
         low, high = percent(line["excess_low"]), percent(line["excess_high"])
-        excess = f"{100 * line['excess']:+.2f} ({low} to {high}){star}"
+        excess = f"{100 * line['excess']:+.2f}" + (f" ({low} to {high}){star}" if low else "")
         relative = "" if math.isnan(line["degradation"]) else f"{100 * line['degradation']:+.0f} %"
     return [
         line["method"],
         f"{percent(line['sparsity'], 1)} %",
         str(line["steps"]),
         percent(line["rate"]),
-        f"{percent(line['low'])} to {percent(line['high'])}",
+        "" if math.isnan(line["low"]) else f"{percent(line['low'])} to {percent(line['high'])}",
         excess,
         relative,
         "" if math.isnan(line["cost"]) else f"{line['cost']:.2f}",

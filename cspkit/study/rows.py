@@ -26,20 +26,35 @@ class Rows:
         Read where it exists.
     key : sequence of str
         Columns that tell a row from all others; they order the file too.
+    metric : str
+        Of the rows.
 
     Raises
     ------
     ValueError
-        If the file is no record of such rows.
+        If the path is a folder, or the file is no record of such rows: has another metric, or
+        trials of a tuning where none are asked for.
     """
 
-    def __init__(self, path: str | Path, key: Sequence[str]) -> None:
+    def __init__(self, path: str | Path, key: Sequence[str], metric: str) -> None:
         self.path = Path(path)
         self.key = tuple(key)
         self._rows: dict[tuple, dict[str, Any]] = {}
+        if self.path.is_dir():
+            raise ValueError(f"out is {path}, a folder: expected a CSV file")
         if self.path.is_file():
-            for row in read_rows(self.path, self.key).to_dict("records"):
+            recorded = read_rows(self.path, self.key)
+            self._refuse_others(recorded.columns, metric)
+            for row in recorded.to_dict("records"):
                 self._rows[self._key_of(row)] = row
+
+    def _refuse_others(self, columns: Sequence[str], metric: str) -> None:
+        if "trial" in columns and "trial" not in self.key:
+            raise ValueError(f"{self.path} holds trials of a tuning: expected a file for runs")
+        own = {f"dev_{metric}", f"test_{metric}", "dev_loss"}
+        for column in columns:
+            if column.startswith(("dev_", "test_")) and column not in own:
+                raise ValueError(f"{self.path} has {column!r}: expected rows of metric {metric!r}")
 
     def _key_of(self, row: Mapping[str, Any]) -> tuple:
         return tuple(row[column] for column in self.key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -22,11 +23,11 @@ from cspkit import __version__
 from cspkit.arguments import positive
 from cspkit.progress import progress
 from cspkit.pruning import PRUNERS, prunable_weights, prune
+from cspkit.pruning.prune import check_settings
 from cspkit.study.rows import pack_counts
 from cspkit.training import Task, train
 
 REFERENCES = ("dense", "dense+", "small-dense")  # what is no pruning method
-OF_THE_RUN = ("self", "weights", "sparsity", "steps")  # arguments that are no settings
 
 
 class Bench(Protocol):
@@ -101,16 +102,15 @@ def entry(
     if method not in PRUNERS and name not in REFERENCES:
         known = ", ".join((*REFERENCES, *PRUNERS))
         raise ValueError(f"method is {name!r}: expected one of {known}, perhaps with +D or -D")
-    unknown = set(settings) - set(settings_of(method))
-    if unknown:
-        expected = ", ".join(settings_of(method)) or "none"
-        raise ValueError(f"{name} has no setting {min(unknown)!r}: expected {expected}")
+    check_settings(name, method, settings)
     own = 0.0 if method in REFERENCES else PRUNERS[method].mu
     asked = own > 0 if name == method else name.endswith("+D")
     if mu is None:
         mu = (own or 1.0) if asked else 0.0
     if (mu > 0) != asked:
-        raise ValueError(f"mu is {mu!r} for {name}: expected {'> 0' if asked else '0'}")
+        other = f"{method}-D" if asked else f"{method}+D"
+        expected = f"{'> 0' if asked else '0'}, or the name {other}"
+        raise ValueError(f"mu is {mu!r} for {name}: expected {expected}")
     positive("mu", mu, zero=True)
     if rate is None:
         trained_by = train if method == "dense+" else prune
@@ -121,24 +121,6 @@ def entry(
         positive("rate", rate)
     suffix = "" if asked == (own > 0) else "+D" if asked else "-D"
     return Entry(method + suffix, method, float(mu), float(rate), dict(settings))
-
-
-def settings_of(method: str) -> dict[str, Any]:
-    """Settings that the class of a method takes, with their defaults.
-
-    A class that hands keywords on to its base has those of the base too.
-    """
-    settings: dict[str, Any] = {}
-    for cls in PRUNERS[method].__mro__ if method in PRUNERS else ():
-        if "__init__" not in vars(cls):
-            continue
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        for p in parameters:
-            if p.name not in OF_THE_RUN and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                settings.setdefault(p.name, p.default)
-        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-            break
-    return settings
 
 
 @dataclass(frozen=True)
@@ -221,16 +203,20 @@ def measure(bench: Bench, run: Run, metric: str, test: bool = True) -> dict[str,
         torch.manual_seed(run.seed)
         model = _trained(bench, run, task, dense)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
-    dev = task.evaluate(model, "dev")
-    check_metric(metric, dev)
+    dev = _figures(task, model, "dev", metric)
     row = run.key(bench.name) | {f"dev_{metric}": dev[metric]}
     counts = {}
     if test and hasattr(task, "errors"):
         errors, words = task.errors(model, "test")
+        if len(errors) != len(words) or not np.sum(words) > 0:
+            raise ValueError(
+                f"errors of the task returned {len(errors)} counts of errors in {len(words)} "
+                f"utterances of {np.sum(words)} words: expected as many, and words"
+            )
         row[f"test_{metric}"] = float(errors.sum() / words.sum())
         counts = {"errors": pack_counts(errors), "words": pack_counts(words)}
     elif test:
-        row[f"test_{metric}"] = task.evaluate(model, "test")[metric]
+        row[f"test_{metric}"] = _figures(task, model, "test", metric)[metric]
         counts = {"errors": "", "words": ""}
     return row | {
         "dev_loss": dev.get("loss", float("nan")),
@@ -243,10 +229,36 @@ def measure(bench: Bench, run: Run, metric: str, test: bool = True) -> dict[str,
     }
 
 
-def check_metric(metric: str, figures: Mapping[str, float]) -> None:
-    """Refuse a metric that the task's `evaluate` does not return."""
+def check_bench(bench: Bench) -> None:
+    """Refuse what has no name for its rows, or cannot be asked for a seed."""
+    if not callable(bench) or not isinstance(getattr(bench, "name", None), str):
+        raise ValueError(f"bench is {bench!r}: expected an object with a name, called with a seed")
+
+
+def check_task(task: Task, dense: nn.Module, entries: Iterable[Entry], metric: str) -> None:
+    """Refuse what a bench returned, before minutes of training: no model, metric or divergence."""
+    if not isinstance(dense, nn.Module):
+        kinds = f"{type(task).__name__} and {type(dense).__name__}"
+        raise ValueError(f"bench returned {kinds}: expected a task and its dense model")
+    _figures(task, dense, "dev", metric)
+    for one in entries:
+        if one.mu > 0 and not callable(getattr(task, "divergence", None)):
+            name = f"{one.method}-D" if PRUNERS[one.method].mu else one.method
+            raise ValueError(
+                f"{one.name} asks for D, and {type(task).__name__} has no divergence: expected "
+                f"one, or the method {name!r}"
+            )
+
+
+def _figures(task: Task, model: nn.Module, split: str, metric: str) -> dict[str, float]:
+    """What the task's `evaluate` returns, as floats."""
+    figures = task.evaluate(model, split)
     if metric not in figures:
         raise ValueError(f"metric is {metric!r}: expected one of {', '.join(figures)}")
+    figures = {name: float(figure) for name, figure in figures.items()}
+    if not math.isfinite(figures[metric]):
+        raise ValueError(f"evaluate returned {figures[metric]} as {metric}: expected a number")
+    return figures
 
 
 def _trained(bench: Bench, run: Run, task: Task, dense: nn.Module) -> nn.Module:

@@ -51,7 +51,12 @@ class Resampled:
         return float(self.rates[:, self.columns.index(column)].mean())
 
     def interval(self, column: tuple, less: tuple | None = None) -> tuple[float, float]:
-        """95 % percentile interval of a rate, or of what it exceeds another by."""
+        """95 % percentile interval of a rate, or of what it exceeds another by.
+
+        (nan, nan) of one seed without counts of utterances, where nothing can be resampled.
+        """
+        if len(self.seeds) == 1 and not self.by_utterance:
+            return math.nan, math.nan
         low, high = np.quantile(self._draws(column, less), [0.025, 0.975])
         return float(low), float(high)
 
@@ -151,6 +156,9 @@ def resample(rows: pd.DataFrame, metric: str = "wer", draws: int = DRAWS) -> Res
     """
     if len(rows) == 0:
         raise ValueError("rows is empty: expected those of a study")
+    if f"test_{metric}" not in rows:
+        known = [c.removeprefix("test_") for c in rows if c.startswith("test_")]
+        raise ValueError(f"metric is {metric!r}: expected one of {', '.join(known) or 'none'}")
     if rows["task"].nunique() != 1:
         raise ValueError(f"rows are of {sorted(set(rows['task']))}: expected those of one task")
     double = rows[rows.duplicated([*COLUMNS, "seed"])]
@@ -258,13 +266,16 @@ def verdicts(
     dict
         By column of the other method: "win" of `method`, "tie" or "loss", and the p-value
         after `holm` over the family of all of them. Empty with fewer seeds than three, which
-        cannot tell the chance of training.
+        cannot tell the chance of training, and where without counts of utterances the seeds are
+        too few for any win.
 
     Notes
     -----
-    The p-values are those of the hierarchical bootstrap: three to five seeds alone can reject
-    nothing (the sign-flip test over five ends at 1 / 16), while utterances, which are hundreds,
-    carry power, and resampled seeds keep the chance of training in. A recording may be heard in
+    The p-values are those of the hierarchical bootstrap where the task counts errors in each
+    utterance: three to five seeds alone can reject nothing, while utterances, which are hundreds,
+    carry power, and resampled seeds keep the chance of training in. Without such counts they are
+    those of the sign-flip test over seeds, which ends at 2^(1 - F), and after Holm at m times
+    that: with two rivals a win needs seven seeds. A recording may be heard in
     several strings of a test part, whose errors are then not quite independent.
     """
     if len(resampled.seeds) < LEAST_SEEDS:
@@ -275,6 +286,8 @@ def verdicts(
             for other in resampled.columns
             if other[0] not in (method, *UNPRUNED) and (method, *other[1:]) in resampled.columns
         }
+    if not resampled.by_utterance and len(pairs) * 2.0 ** (1 - len(resampled.seeds)) >= level:
+        return {}
     adjusted = holm([resampled.p_value(mine, other) for other, mine in pairs.items()])
     found = {}
     for (other, mine), p in zip(pairs.items(), adjusted, strict=True):

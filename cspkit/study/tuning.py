@@ -15,10 +15,21 @@ import pandas as pd
 
 from cspkit import __version__
 from cspkit.arguments import count
+from cspkit.pruning.prune import check_settings, settings_of
 from cspkit.study.rows import Rows, read_rows
-from cspkit.study.runs import Bench, Entry, Run, entry, measure, run_all, settings_of
+from cspkit.study.runs import (
+    Bench,
+    Entry,
+    Run,
+    check_bench,
+    check_task,
+    entry,
+    measure,
+    run_all,
+)  # fmt: skip
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.distributions import BaseDistribution
 
 KEY = ("task", "method", "sparsity", "steps", "seed", "trial")
@@ -115,7 +126,7 @@ def tune(
         As for `compare`; recorded.
     objective : str
         Column that is made small. A loss ranks settings where a dev part is too small for error
-        rates to do so.
+        rates to do so; the task's `evaluate` must return "loss" then. Else "dev_METRIC".
 
     Returns
     -------
@@ -139,10 +150,23 @@ def tune(
         if name in ("dense", "small-dense"):
             raise ValueError(f"methods has {name!r}, which has nothing to tune")
     spaces = {name: default_space(e) for name, e in entries.items()} | dict(spaces or {})
-    rows = Rows(out, KEY)
+    for name, space in spaces.items():
+        if name not in entries:
+            raise ValueError(f"spaces has {name!r}: expected one of {', '.join(entries)}")
+        check_settings(f"{name} in spaces", entries[name].method, set(space) - {"rate", "mu"})
+    check_bench(bench)
+    rows = Rows(out, KEY, metric)
     place = {"task": bench.name, "sparsity": float(sparsity), "steps": steps, "seed": seed}
     measured = partial(measure, bench, metric=metric, test=False)
     history: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
+    if any(rows.get(place | {"method": n, "trial": trials - 1}) is None for n in entries):
+        task, dense = bench(seed)
+        check_task(task, dense, entries.values(), metric)
+        if objective == "dev_loss" and "loss" not in task.evaluate(dense, "dev"):
+            raise ValueError(
+                f"objective is 'dev_loss', and evaluate of {type(task).__name__} returns no "
+                f"'loss': expected one, or objective='dev_{metric}'"
+            )
     for trial in range(trials):
         keys = {name: place | {"method": name, "trial": trial} for name in entries}
         drawn = [
@@ -155,6 +179,8 @@ def tune(
             rows.add(_row(run, row, bench, objective))
         for name in entries:
             history[name].append(rows.get(keys[name]))
+    for name, one in entries.items():  # where nothing was left to draw
+        _recorded(one, spaces[name], history[name], objective, seed)
     return pd.DataFrame(row for trials_of_one in history.values() for row in trials_of_one)
 
 
@@ -205,7 +231,7 @@ def finals(
     best = first.groupby("method")[objective].transform("min")
     near = first[first[objective] <= (1 + within) * best]
     near = near[near.groupby("method")["trial"].transform("size") > 1]
-    rows, runs = Rows(out, KEY), []
+    rows, runs = Rows(out, KEY, metric), []
     for row in near.to_dict("records"):
         one = entry(row["method"], mu=row["mu"], rate=row["rate"], **json.loads(row["settings"]))
         for seed in seeds:
@@ -254,7 +280,11 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         by_trial = trials.groupby("trial")
         if (by_trial[["mu", "rate", "settings"]].nunique() > 1).any(axis=None):
             raise ValueError(f"rows have trials of {name} whose settings differ between seeds")
-        losses = trials.pivot(index="trial", columns="seed", values=objective).dropna()
+        losses = trials.pivot(index="trial", columns="seed", values=objective)
+        if losses.isna().all(axis=None):
+            columns = ", ".join(c for c in rows if c.startswith("dev_"))
+            raise ValueError(f"objective is {objective!r}, nan for {name}: one of {columns}?")
+        losses = losses.dropna()
         positive = (losses > 0).all(axis=None)
         means = (np.log(losses) if positive else losses).mean(axis=1)
         if not means.min() < math.inf:
@@ -290,10 +320,23 @@ def _drawn(
     seed: int,
 ) -> Entry:
     """The entry of the next trial, a function of those before it and the seed alone."""
-    import optuna
-
     if not history:
         return one
+    drawn = _recorded(one, space, history, objective, seed).ask(dict(space)).params
+    fixed = dict(one.settings) | {"rate": one.rate, "mu": one.mu}
+    return entry(one.name, **(fixed | drawn))
+
+
+def _recorded(
+    one: Entry,
+    space: Mapping[str, BaseDistribution],
+    history: Sequence[Mapping[str, Any]],
+    objective: str,
+    seed: int,
+) -> optuna.Study:
+    """The trials so far as optuna has them; it refuses those that lie outside the space."""
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -316,6 +359,4 @@ def _drawn(
             raise ValueError(
                 f"trial {row['trial']} of {one.name} is recorded from another space: {error}"
             ) from None
-    drawn = study.ask(dict(space)).params
-    fixed = dict(one.settings) | {"rate": one.rate, "mu": one.mu}
-    return entry(one.name, **(fixed | drawn))
+    return study

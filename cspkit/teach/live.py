@@ -94,8 +94,8 @@ class LivePlot:
         step = np.array([row["step"] + 1 for row in self.rows])
         loss = np.array([row["loss"] for row in self.rows])
         axes = panels[0, 0]
-        axes.plot(step, loss, color=BLUE, alpha=0.25, linewidth=0.8)
-        axes.plot(*_means(step, loss, self.every), color=BLUE, label="training loss")
+        axes.plot(step, loss, color=BLUE, alpha=0.25, linewidth=0.8, label="training loss")
+        axes.plot(*_means(step, loss, self.every), color=BLUE, label=f"mean of {self.every} steps")
         divergence = np.array([row["divergence"] for row in self.rows])
         if divergence.any():
             means = _means(step, divergence, self.every)

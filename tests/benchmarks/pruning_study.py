@@ -55,6 +55,7 @@ REFERENCES = ["dense", "dense+"]
 FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
 BOTH = [0.95, 0.98]
 STEPS, LONG_STEPS, TRIALS, MORE_TRIALS = 600, 2000, 10, 5
+CHARACTER_STEPS = 2000  # of dense training; each is about twice as long as with words
 # Where ten trials were best at the edge of their space, or lacked a choice that a method has.
 HIGH = {"rate": FloatDistribution(3e-3, 1e-1, log=True)}
 EARLY = {"end": FloatDistribution(0.2, 0.8)}
@@ -219,7 +220,7 @@ class Study:
         elif study == "small-dense":
             self.compare(study, [study], [0.8, 0.9, 0.95, 0.98], [0, 1, 2, 3, 4])
         else:
-            bench = DigitBench(self.bench.models, self.call.dense_steps, units="characters")
+            bench = DigitBench(self.bench.models, CHARACTER_STEPS, units="characters")
             self.compare(study, [*REFERENCES, *FEW], [0.9, 0.95], [0, 1, 2], bench=bench)
             self.compare(
                 "images", [*REFERENCES, *PRUNERS], [0.9, 0.95, 0.98], [0, 1, 2, 3, 4],

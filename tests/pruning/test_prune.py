@@ -6,6 +6,7 @@ import pytest
 import torch
 from blobs import Blobs
 from torch import nn
+from torch.nn.utils.prune import random_unstructured
 
 from cspkit.pruning import GMP, PRUNERS, prunable_weights, prune
 from cspkit.training import train
@@ -35,6 +36,11 @@ def test_layers_can_be_chosen_by_type():
         ({"method": "magic"}, "method is 'magic': expected one of .*gmp.*csp"),
         ({"layers": ["9.weight"]}, "layers has '9.weight': expected one of 0.weight"),
         ({"layers": [nn.LSTM]}, "layers has <class .*LSTM'>: expected one of 0.weight"),
+        ({"layers": [3]}, "layers has 3: expected names or types"),
+        ({"model": None}, "model is None: expected an nn.Module"),
+        ({"on_step": [3]}, "on_step has 3"),
+        ({"nosuch": 1}, "csp has no setting 'nosuch': expected .*exponent"),
+        ({"rng": 0}, "rng is 0"),
         ({"layers": nn.Linear}, "layers is <class .*Linear'>: expected a list"),
         ({"method": "gmp", "budget": "sensitivity"}, "budget is 'sensitivity'"),
         ({"budget": "fair"}, "budget is 'fair'"),
@@ -56,9 +62,9 @@ def test_layers_can_be_chosen_by_type():
     ],
 )
 def test_bad_arguments_are_named(task, dense, change, message):
-    call = {"method": "csp", "sparsity": 0.5, "steps": 10} | change
+    call = {"model": dense, "method": "csp", "sparsity": 0.5, "steps": 10} | change
     with pytest.raises(ValueError, match=message):
-        prune(dense, task, **call)
+        prune(task=task, **call)
 
 
 def test_a_shared_weight_counts_once(task):
@@ -110,6 +116,26 @@ def test_a_frozen_weight_is_refused_unless_it_is_left_out(task, dense, method):
     pruned = prune(model, task, method, 0.5, steps=10, layers=["0.*", "4.*"])
     assert pruned.n_nonzero == 300
     assert torch.equal(pruned.model[2].weight, model[2].weight)
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.weight_norm,
+        lambda layer: random_unstructured(layer, "weight", amount=3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_weight_that_is_computed_anew_is_refused_unless_it_is_left_out(task, dense, computed):
+    model = copy.deepcopy(dense)
+    model[0] = computed(model[0])
+    with pytest.raises(ValueError, match="'0.weight' is not a layer's own weight"):
+        prunable_weights(model)
+    with pytest.raises(ValueError, match="'0.weight' is not a layer's own weight"):
+        prunable_weights(model, ["0*", "2"])
+    assert set(prunable_weights(model, ["2", "4"])) == {"2.weight", "4.weight"}
 
 
 def test_a_pattern_alone_is_refused(task, dense):

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
@@ -9,15 +10,37 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from blobs import Blobs
 from study_bench import BlobBench, CountedBlobs
 
 from cspkit.pruning import PRUNERS, prune
-from cspkit.study import compare, entry, pack_counts, read_rows, unpack_counts
+from cspkit.study import compare, entry, pack_counts, read_rows, tune, unpack_counts
 from cspkit.study.grid import KEY, grid
 from cspkit.study.runs import weights_left
 from cspkit.training import train
 
 TOTAL = 10 * 40 + 40 * 40 + 40 * 5
+
+
+class Silent(CountedBlobs):
+    divergence = None
+
+
+class Wrong(CountedBlobs):
+    def evaluate(self, model, split):
+        return {"error": float("nan"), "loss": 1.0}
+
+
+@dataclass(frozen=True)
+class TaskBench:
+    task: object
+    model: object = None
+    name: str = "blobs"
+
+    def __call__(self, seed):
+        return self.task, self.model or Blobs().new_model(seed)
+
+
 METHODS = ["dense", "dense+", "gmp", "gmp+D", "csp", "csp-D"]
 TIMES = ["seconds", "processor_seconds"]
 CALL = {"sparsities": [0.8, 0.95], "seeds": [0, 1], "steps": 6, "metric": "error"}
@@ -239,13 +262,53 @@ def test_with_and_without_d_a_method_has_its_own_settings():
         ({"settings": {"csp": {"measurement": "magic"}}}, "measurement is 'magic'"),
         ({"methods": ["gmp", "csp"], "settings": {"csp": {"floor": 0.5}}}, "csp at .*floor"),
         ({"metric": "wer"}, "metric is 'wer': expected one of error, loss"),
+        ({"seeds": 3}, "seeds is 3: expected a sequence"),
+        ({"sparsities": 0.9}, "sparsities is 0.9: expected a sequence"),
+        ({"bench": lambda seed: None}, "bench is .*: expected an object with a name"),
+        ({"bench": TaskBench(object(), 1)}, "bench returned object and int: expected a task"),
+        ({"bench": TaskBench(Silent())}, "csp asks for D, and Silent has no .*method 'csp-D'"),
+        ({"bench": TaskBench(Silent()), "methods": ["gmp+D"]}, "the method 'gmp'"),
+        ({"bench": TaskBench(Wrong())}, "evaluate returned nan as error"),
     ],
 )
 def test_bad_arguments_are_named(tmp_path, change, message):
     call = {"methods": ["csp"], "out": tmp_path / "rows.csv"} | CALL | change
+    bench = call.pop("bench", BlobBench())
     with pytest.raises(ValueError, match=message):
-        compare(BlobBench(), **call)
+        compare(bench, **call)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_task_returns_is_written_as_numbers_or_refused(tmp_path):
+    class Tensors(CountedBlobs):
+        def evaluate(self, model, split):
+            return {n: torch.tensor(v) for n, v in super().evaluate(model, split).items()}
+
+    class Uneven(CountedBlobs):
+        def errors(self, model, split):
+            errors, words = super().errors(model, split)
+            return errors[:-1], words
+
+    call = CALL | {"seeds": [0], "sparsities": [0.9]}
+    rows = compare(TaskBench(Tensors()), ["dense"], out=tmp_path / "rows.csv", **call)
+    assert read_rows(tmp_path / "rows.csv")["dev_error"][0] == rows["dev_error"][0]
+    with pytest.raises(ValueError, match="199 counts of errors in 200 utterances of 200 words"):
+        compare(TaskBench(Uneven()), ["dense"], out=tmp_path / "others.csv", **call)
+
+
+def test_a_file_of_trials_or_of_another_metric_is_left_as_it_is(tmp_path):
+    trials, runs = tmp_path / "trials.csv", tmp_path / "runs.csv"
+    call = CALL | {"seeds": [0], "sparsities": [0.9]}
+    tune(BlobBench(), ["gmp"], out=trials, trials=1, steps=5, metric="error")
+    compare(BlobBench(), ["dense"], out=runs, **call)
+    before = trials.read_bytes(), runs.read_bytes()
+    with pytest.raises(ValueError, match="holds trials of a tuning: expected a file for runs"):
+        compare(BlobBench(), ["csp"], out=trials, **call)
+    with pytest.raises(ValueError, match="'dev_error': expected rows of metric 'loss'"):
+        compare(BlobBench(), ["csp"], out=runs, **call | {"metric": "loss"})
+    with pytest.raises(ValueError, match="a folder: expected a CSV file"):
+        compare(BlobBench(), ["csp"], out=tmp_path, **call)
+    assert (trials.read_bytes(), runs.read_bytes()) == before
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

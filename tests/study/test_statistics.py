@@ -171,7 +171,24 @@ def test_without_counts_only_seeds_are_drawn_and_five_prove_nothing():
     low, high = r.interval(CSP)
     assert r.rates[:, 0].min() <= low < r.mean(CSP) < high <= r.rates[:, 0].max()
     assert r.p_value(CSP, GMP) == 1 / 16
-    assert verdicts(r)[GMP][0] == "tie"
+    assert verdicts(r) == {}
+
+
+@pytest.mark.parametrize(("n_seeds", "decided"), [(5, 0), (6, 1), (7, 1)])
+def test_without_counts_there_are_verdicts_where_a_win_is_possible(n_seeds, decided):
+    r = resample(study({GMP: 0.06, CSP: 0.02}, seeds=n_seeds, counted=False))
+    assert [v for v, _ in verdicts(r).values()] == ["win"] * decided
+
+
+def test_one_seed_without_counts_has_no_interval_and_no_star():
+    rows = study({DENSE: 0.02, CSP: 0.02, GMP: 0.06}, seeds=1, counted=False)
+    lines = summary(rows)
+    assert lines[["low", "high", "excess_low", "excess_high"]].isna().all(axis=None)
+    assert not lines["lossless"].any()
+    text = table(rows)
+    assert "nothing to resample" in text
+    assert "nan" not in text
+    assert "*" not in text.split("intervals")[0]
 
 
 def test_the_same_rows_give_the_same_draws_in_whatever_order():

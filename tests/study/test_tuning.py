@@ -7,8 +7,8 @@ import pytest
 from study_bench import BlobBench
 
 from cspkit.pruning import PRUNERS, prune
+from cspkit.pruning.prune import settings_of
 from cspkit.study import compare, default_space, entry, finals, read_rows, tune, tuned
-from cspkit.study.runs import settings_of
 
 CALL = {"steps": 6, "sparsity": 0.9, "metric": "error"}
 METHODS = ["dense+", "gmp", "csp", "csp-D"]
@@ -180,7 +180,15 @@ def test_an_objective_of_zero_is_the_best(tmp_path):
         ({"steps": 0}, "steps is 0"),
         ({"sparsity": 2.0}, "sparsity is 2.0"),
         ({"objective": "dev_wer"}, "objective is 'dev_wer': expected one of .*dev_error"),
-        ({"bench": BlobBench(counted=False)}, "objective is 'dev_loss', which is nan in the row"),
+        (
+            {"bench": BlobBench(counted=False)},
+            "objective is 'dev_loss', and evaluate of Blobs",
+        ),
+        ({"spaces": {"cps": {}}}, "spaces has 'cps': expected one of gmp"),
+        (
+            {"spaces": {"gmp": {"foo": None}}},
+            "gmp in spaces has no setting 'foo': expected .*end",
+        ),
     ],
 )
 def test_bad_arguments_are_named(tmp_path, change, message):

@@ -229,8 +229,13 @@ WRONG = [
     ),
     (
         INTERVAL,
-        of_draws(lambda rates, rate: np.maximum(0, ends(rates) + 2e-3 * (rate < 0.01))),
-        "with one bad utterance",
+        of_draws(lambda rates, rate: np.maximum(0, ends(rates) + 2e-3 * (rate < 0.03))),
+        "with two bad utterances",
+    ),
+    (
+        INTERVAL,
+        of_draws(lambda rates, rate: np.maximum(0, rate + 1.96 * rates.std() * np.array([-1, 1]))),
+        "with two bad utterances",
     ),
     (INTERVAL, of_draws(lambda rates, rate: rates), "all drawn rates"),
     (INTERVAL, overwrites_errors, "in place"),
@@ -276,7 +281,7 @@ WRONG = [
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(40))
 def test_interval_accepts_any_draws_of_the_right_kind(seed):
     def answer(errors, words, rng, n=1000):
         return interval()(errors, words, np.random.default_rng(seed), n)

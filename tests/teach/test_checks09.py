@@ -5,6 +5,7 @@ import torch
 from answers import answer_tests
 
 from cspkit.pruning.narang import Narang
+from cspkit.teach import verdict
 
 
 def largest(scores, k):
@@ -68,6 +69,11 @@ def step(mask_gradient=True, put_back=True, times=1):
 def sets_to_zero(weight, mask, adam):
     step()(weight, mask, adam)
     weight.data.mul_(mask)
+
+
+def clears_memory(weight, mask, adam):
+    step()(weight, mask, adam)
+    adam.state[weight]["exp_avg"].mul_(mask)
 
 
 def wrong_way_round(weight, mask, adam):
@@ -153,7 +159,7 @@ WRONG = [
     (UNIFORM, uniform(score=lambda w: w), "not the largest magnitudes"),
     (UNIFORM, uniform(share=lambda s: s), "s is the share that is cut"),
     (UNIFORM, by_row, "of every row"),
-    (UNIFORM, with_ties, "do not compare with >="),
+    (UNIFORM, with_ties, "neither >= nor >"),
     (UNIFORM, cuts_the_weights, "weights themselves were changed"),
     (UNIFORM, some_others, "they are not the largest"),
     (UNIFORM, uniform(share=lambda s: 1 - s + 0.1), "weights are kept, expected"),
@@ -200,6 +206,10 @@ WRONG = [
     (NARANG, pieces_exchanged, "at step"),
     (NARANG, lambda *_: None, "returns None"),
 ]
+
+
+def test_the_memory_of_what_is_cut_may_be_cleared():
+    assert verdict(STEP, clears_memory) == f"right: {STEP}"
 
 
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG, in_place={STEP})

@@ -19,6 +19,10 @@ def right_threshold(V, k):
     return Z.view_as(V)
 
 
+def by_row(V, k):
+    return right_threshold(V, k) if V.dim() == 1 else torch.stack([by_row(r, k) for r in V])
+
+
 def changes_V(V, k):
     V[:] = right_threshold(V, k)
     return V
@@ -54,6 +58,8 @@ def test_kept(answer, says):
         (lambda V, k: right_threshold(V, k).flatten(), "keep the shape"),
         (lambda V, k: V * (V.abs() >= V.abs().flatten().topk(k).values[-1]), "exactly k"),
         (lambda V, k: V.clone(), "expected [0, -2, 0, 1]"),
+        (by_row, "of the whole matrix"),
+        (lambda V, k: right_threshold(V if V.dim() == 1 else V.clamp(min=-0.5), k), "first row"),
         (lambda V, k: V.tolist(), "expected a tensor"),
     ],
 )
@@ -92,7 +98,7 @@ WRONG = [
     ("10.divergence", lambda q, p: kl(q, p).sum(), "their mean is asked for"),
     ("10.divergence", lambda q, p: kl(q, p).mean() / q.shape[1], "over units, too"),
     ("10.divergence", lambda q, p: -(np.exp(q) * p).sum(axis=1).mean(), "cross entropy"),
-    ("10.divergence", lambda q, p: (q - p).sum(axis=1).mean(), "weighed by q"),
+    ("10.divergence", lambda q, p: (q - p).sum(axis=1).mean(), "weighed by P"),
     ("10.divergence", lambda q, p: 3 * kl(q, p).mean(), "expected"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

@@ -72,7 +72,7 @@ def test_it_shows_the_log_and_its_means():
     (axes,) = plot.figure.axes
     loss = np.array([row["loss"] for row in log])
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), loss)
-    means = lines(axes)["training loss"]
+    means = lines(axes)["mean of 10 steps"]
     np.testing.assert_array_equal(means[:, 0], [10, 20, 25])
     np.testing.assert_allclose(
         means[:, 1], [loss[:10].mean(), loss[10:20].mean(), loss[15:].mean()]

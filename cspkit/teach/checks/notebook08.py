@@ -287,7 +287,7 @@ def _wrong_interval(ends: Array, rates: Array, errors: Array, words: Array) -> s
 def _wrong_with_few_errors(function: Callable) -> Verdict:
     """What only few errors show: the rates are skewed, and none is below zero."""
     errors, words = np.zeros(80, dtype=int), np.full(80, 4)
-    errors[5] = 2
+    errors[[5, 60]] = 4
     ends, wrong = _ends(function(errors, words, np.random.default_rng(4), _DRAWS))
     if wrong:
         return wrong
@@ -296,7 +296,7 @@ def _wrong_with_few_errors(function: Callable) -> Verdict:
         return "with few errors the low end is below zero; take quantiles of the drawn rates"
     if not np.allclose(ends, right, rtol=0, atol=1e-3):
         return (
-            f"with one bad utterance it gives {ends[0]:.4f} to {ends[1]:.4f}, expected about "
+            f"with two bad utterances it gives {ends[0]:.4f} to {ends[1]:.4f}, expected about "
             f"{right[0]:.4f} to {right[1]:.4f}"
         )
     return None

@@ -50,9 +50,14 @@ def hard_threshold(answer) -> Verdict:
         return "only the kept entries are returned: their places are lost"
     if not torch.equal(Z, torch.tensor([0.0, -2.0, 0.0, 1.0])):
         return f"expected [0, -2, 0, 1], got {Z.tolist()}"
-    matrix = torch.arange(6.0).view(2, 3)
-    if answer(matrix, 3).shape != (2, 3):
-        return f"a (2, 3) matrix became {tuple(answer(matrix, 3).shape)}: keep the shape of V"
+    matrix = torch.tensor([[3.0, -4.0, 5.0], [-0.1, 0.2, -1.0]])
+    kept = answer(matrix, 3)
+    if kept.shape != (2, 3):
+        return f"a (2, 3) matrix became {tuple(kept.shape)}: keep the shape of V"
+    if int((kept != 0).sum()) == 6:
+        return "of each row k entries are kept: k counts those of the whole matrix"
+    if not torch.equal(kept, torch.tensor([[3.0, -4.0, 5.0], [0.0, 0.0, 0.0]])):
+        return f"of {matrix.tolist()} with k = 3 the first row is to be kept, got {kept.tolist()}"
     if int((answer(torch.ones(4), 2) != 0).sum()) != 2:
         return "with equal magnitudes more than k entries are kept: exactly k are asked for"
     return None
@@ -93,21 +98,21 @@ def divergence(answer) -> Verdict:
     rng = np.random.default_rng(0)
     cases = [np.log([[[0.5, 0.5]], [[0.9, 0.1]]])]
     cases += [np.log(rng.dirichlet(np.ones(4), size=(2, 3))) for _ in range(2)]
-    for log_q, log_p in cases:
-        got, wrong = as_array(answer(log_q.copy(), log_p.copy()), ())
+    for log_P, log_Q in cases:
+        got, wrong = as_array(answer(log_P.copy(), log_Q.copy()), ())
         if wrong:
             return wrong
-        q, p = np.exp(log_q), np.exp(log_p)
-        cells = (q * (log_q - log_p)).sum(axis=1)
+        P, Q = np.exp(log_P), np.exp(log_Q)
+        cells = (P * (log_P - log_Q)).sum(axis=1)
         if np.isclose(got, cells.mean()):
             continue
         known = (
-            ((p * (log_p - log_q)).sum(axis=1).mean(), "the two models are exchanged: q weighs"),
+            ((Q * (log_Q - log_P)).sum(axis=1).mean(), "the two models are exchanged: P weighs"),
             (-cells.mean(), "the sign is turned: a divergence is never negative"),
             (cells.sum(), "the sum over cells: their mean is asked for"),
-            ((q * (log_q - log_p)).mean(), "the mean over units, too: they are summed"),
-            (-(q * log_p).sum(axis=1).mean(), "that is the cross entropy; take off that of q"),
-            ((log_q - log_p).sum(axis=1).mean(), "units are weighed by q"),
+            ((P * (log_P - log_Q)).mean(), "the mean over units, too: they are summed"),
+            (-(P * log_Q).sum(axis=1).mean(), "that is the cross entropy; take off that of P"),
+            ((log_P - log_Q).sum(axis=1).mean(), "units are weighed by P"),
         )
         return named(got, known, f"expected {cells.mean():.4f}, got {float(got):.4f}")
     return None
