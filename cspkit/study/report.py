@@ -39,8 +39,9 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
     for task, of_task in rows.groupby("task"):
         lines = summary(of_task, metric, against, draws)
         lines = lines.sort_values(["sparsity", "steps", "rate", "method"])
-        cells = [[*HEAD, f"{against} has a"]]
-        cells += [_cells(line) for line in lines.to_dict("records")]
+        judged = bool((lines["verdict"] != "").any())
+        cells = [[*HEAD, f"{against} has a"], *map(_cells, lines.to_dict("records"))]
+        cells = [row if judged else row[:-1] for row in cells]
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         body = [
             "  ".join(
@@ -50,13 +51,15 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
             for row in cells
         ]
         head = f"{task}, test {metric} in per cent, seeds {lines['seeds'].iloc[0]}"
-        texts.append("\n".join([head, *body, f"intervals: 95 %, {_drawn(lines)}"]))
+        below = [f"intervals: 95 %, {_drawn(lines)}"]
+        if not judged:
+            below.append(f"no verdicts: no rival of {against}, or too few seeds")
+        texts.append("\n".join([head, *body, *below]))
     notes = (
         f"excess over dense; * no loss: its upper end is under {100 * LOSSLESS:.1f}; "
         "relative: excess / dense\n"
         f"time: of the processor, {against} = 1\n"
-        "win and loss: p < .05 after Holm's correction over the methods of a task; "
-        "none from too few seeds"
+        "win and loss: p < .05 after Holm's correction over the methods of a task"
     )
     return "\n\n".join([*texts, notes])
 

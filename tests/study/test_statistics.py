@@ -140,6 +140,9 @@ def test_fewer_than_three_seeds_give_no_verdict():
     assert verdicts(resample(study(rates, seeds=3)))
     assert verdicts(resample(study(rates, seeds=2))) == {}
     assert set(summary(study(rates, seeds=2))["verdict"]) == {""}
+    assert "no verdicts: no rival of csp, or too few seeds" in table(study(rates, seeds=2))
+    assert "csp has a" not in table(study(rates, seeds=2))
+    assert "csp has a" in table(study(rates, seeds=3))
 
 
 def test_holm_as_computed_by_hand():
