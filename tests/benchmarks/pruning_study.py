@@ -11,7 +11,7 @@
     python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
     python tests/benchmarks/pruning_study.py memory        csp where V remembers what is cut
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
-    python tests/benchmarks/pruning_study.py widths        64, 128 and 256 units a layer
+    python tests/benchmarks/pruning_study.py widths        64 and 256 units a layer; 128 is above
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
     python tests/benchmarks/pruning_study.py second-task   characters; images of digits
 
@@ -214,7 +214,7 @@ class Study:
             methods = [*REFERENCES, *FEW]
             self.compare(study, methods, [0.9, 0.95], [0, 1, 2, 3, 4, 5], bench=bench)
         elif study == "widths":
-            for width in (64, 128, 256):
+            for width in (64, 256):
                 bench = DigitBench(self.bench.models, self.call.dense_steps, width=width)
                 self.compare(study, ["dense", *FEW], [0.95], [0, 1, 2], bench=bench)
         elif study == "small-dense":
