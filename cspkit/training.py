@@ -153,7 +153,7 @@ def train(
     ValueError
         If the arguments do not fit one another, or `state_file` belongs to another run.
     FloatingPointError
-        If the loss or its gradient is not finite; the message names the step, and the state of
+        If the loss, D or the gradient is not finite; the message names the step, and the state of
         the last good step that was written, which stays.
     """
     steps, state_every = count("steps", steps), count("state_every", state_every)
@@ -252,9 +252,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
     returned = task.loss(model, batch)
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        kind = type(returned).__name__
-        raise ValueError(f"loss of the task returned a {kind}: expected the loss and the outputs")
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        told = f"a {type(returned).__name__}"
+        if isinstance(returned, (tuple, list)):
+            told += f" of {len(returned)}"
+        raise ValueError(f"loss of the task returned {told}: expected the loss and the outputs")
     loss = _scalar("loss", returned[0])
     if not loss.requires_grad:
         raise ValueError("loss of the task returned a loss without a gradient: expected one")

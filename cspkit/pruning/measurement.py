@@ -71,8 +71,8 @@ class ActivationGram:
         if unseen:
             raise ValueError(
                 f"weights has {next(iter(unseen.values()))!r}: expected weights of layers whose "
-                "inputs can be watched, Linear, LSTM without proj_size, GRU, RNN, or Conv1d "
-                "without groups and with zeros around"
+                "inputs can be watched, no subclasses: Linear, LSTM without proj_size, GRU, RNN, "
+                "or Conv1d without groups, with zeros around, their number given"
             )
 
     def remove(self) -> None:

@@ -120,6 +120,7 @@ def prunable_weights(
         layers = getattr(model, "prunable", None)
     if isinstance(layers, str | type):
         raise ValueError(f"layers is {layers!r}: expected a list of such")
+    layers = None if layers is None else list(layers)
     for layer in layers or ():
         if not isinstance(layer, str | type):
             raise ValueError(f"layers has {layer!r}: expected names or types of layers")
@@ -127,8 +128,8 @@ def prunable_weights(
     if computed:
         raise ValueError(
             f"{computed!r} is not a layer's own weight, but computed anew in each pass: expected "
-            "plain weights; take the parametrization off (torch.nn.utils.parametrize."
-            "remove_parametrizations) or name the other layers"
+            "plain weights; take off what computes it (remove_parametrizations, remove_weight_norm "
+            "or prune.remove of torch.nn.utils) or name the other layers"
         )
     owned = {
         f"{prefix}.{name}" if prefix else name: (weight, module)
@@ -158,12 +159,14 @@ def _computed(model: nn.Module, layers: Sequence[str | type[nn.Module]] | None) 
     for prefix, module in model.named_modules():
         if not isinstance(module, PRUNABLE_TYPES):
             continue
-        parts = [name for name, _ in module.named_parameters(recurse=False)]
-        names = [n.removesuffix("_v") for n in parts if n.endswith("_v")]  # weight norm of old
-        names += [n.removesuffix("_orig") for n in parts if n.endswith("_orig")]
-        if is_parametrized(module):
-            names += list(module.parametrizations)
+        own = dict(module.named_parameters(recurse=False))
+        names = list(module.parametrizations) if is_parametrized(module) else []
+        for suffix in ("_v", "_orig"):  # weight norm of old; torch.nn.utils.prune
+            names += [n.removesuffix(suffix) for n in own if n.endswith(suffix)]
         for name in names:
+            weight = getattr(module, name, None)
+            if name in own or not isinstance(weight, Tensor) or weight.dim() < 2:
+                continue
             full = f"{prefix}.{name}".lstrip(".")
             if layers is None or any(_is(full, module, layer) for layer in layers):
                 return full

@@ -108,9 +108,8 @@ def entry(
     if mu is None:
         mu = (own or 1.0) if asked else 0.0
     if (mu > 0) != asked:
-        other = f"{method}-D" if asked else f"{method}+D"
-        expected = f"{'> 0' if asked else '0'}, or the name {other}"
-        raise ValueError(f"mu is {mu!r} for {name}: expected {expected}")
+        other = f", or the name {method}{'-D' if asked else '+D'}" if method in PRUNERS else ""
+        raise ValueError(f"mu is {mu!r} for {name}: expected {'> 0' if asked else '0'}{other}")
     positive("mu", mu, zero=True)
     if rate is None:
         trained_by = train if method == "dense+" else prune
@@ -204,15 +203,12 @@ def measure(bench: Bench, run: Run, metric: str, test: bool = True) -> dict[str,
         model = _trained(bench, run, task, dense)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     dev = _figures(task, model, "dev", metric)
+    if not math.isfinite(dev[metric]):
+        raise FloatingPointError(f"{metric} on dev is {dev[metric]}")
     row = run.key(bench.name) | {f"dev_{metric}": dev[metric]}
     counts = {}
     if test and hasattr(task, "errors"):
-        errors, words = task.errors(model, "test")
-        if len(errors) != len(words) or not np.sum(words) > 0:
-            raise ValueError(
-                f"errors of the task returned {len(errors)} counts of errors in {len(words)} "
-                f"utterances of {np.sum(words)} words: expected as many, and words"
-            )
+        errors, words = _counts(task, model, "test")
         row[f"test_{metric}"] = float(errors.sum() / words.sum())
         counts = {"errors": pack_counts(errors), "words": pack_counts(words)}
     elif test:
@@ -240,7 +236,11 @@ def check_task(task: Task, dense: nn.Module, entries: Iterable[Entry], metric: s
     if not isinstance(dense, nn.Module):
         kinds = f"{type(task).__name__} and {type(dense).__name__}"
         raise ValueError(f"bench returned {kinds}: expected a task and its dense model")
-    _figures(task, dense, "dev", metric)
+    figure = _figures(task, dense, "dev", metric)[metric]
+    if not math.isfinite(figure):
+        raise ValueError(f"evaluate returned {figure} as {metric}: expected a number")
+    if hasattr(task, "errors"):
+        _counts(task, dense, "dev")
     for one in entries:
         if one.mu > 0 and not callable(getattr(task, "divergence", None)):
             name = f"{one.method}-D" if PRUNERS[one.method].mu else one.method
@@ -251,14 +251,22 @@ def check_task(task: Task, dense: nn.Module, entries: Iterable[Entry], metric: s
 
 
 def _figures(task: Task, model: nn.Module, split: str, metric: str) -> dict[str, float]:
-    """What the task's `evaluate` returns, as floats."""
+    """The metric, and the loss if there is one, that the task's `evaluate` returns, as floats."""
     figures = task.evaluate(model, split)
     if metric not in figures:
         raise ValueError(f"metric is {metric!r}: expected one of {', '.join(figures)}")
-    figures = {name: float(figure) for name, figure in figures.items()}
-    if not math.isfinite(figures[metric]):
-        raise ValueError(f"evaluate returned {figures[metric]} as {metric}: expected a number")
-    return figures
+    return {name: float(figures[name]) for name in {metric, "loss"} & set(figures)}
+
+
+def _counts(task: Task, model: nn.Module, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Errors and words that the task counts in each utterance."""
+    errors, words = map(np.asarray, task.errors(model, split))
+    if errors.shape != words.shape or errors.ndim != 1 or not words.sum() > 0:
+        raise ValueError(
+            f"errors of the task returned arrays of shapes {errors.shape} and {words.shape}, with "
+            f"{words.sum()} words: expected a count of errors and of words for each utterance"
+        )
+    return errors, words
 
 
 def _trained(bench: Bench, run: Run, task: Task, dense: nn.Module) -> nn.Module:

@@ -149,12 +149,17 @@ def tune(
     for name in entries:
         if name in ("dense", "small-dense"):
             raise ValueError(f"methods has {name!r}, which has nothing to tune")
+    if objective not in ("dev_loss", f"dev_{metric}"):
+        raise ValueError(f"objective is {objective!r}: expected one of dev_loss, dev_{metric}")
+    check_bench(bench)
     spaces = {name: default_space(e) for name, e in entries.items()} | dict(spaces or {})
     for name, space in spaces.items():
         if name not in entries:
             raise ValueError(f"spaces has {name!r}: expected one of {', '.join(entries)}")
-        check_settings(f"{name} in spaces", entries[name].method, set(space) - {"rate", "mu"})
-    check_bench(bench)
+        one = entries[name]
+        check_settings(f"{name} in spaces", one.method, set(space) - {"rate", "mu"})
+        itself = Run(one, sparsity, seed, steps, trial=0).key(bench.name)
+        _recorded(one, space, [itself | {objective: 0.0}], objective, seed)
     rows = Rows(out, KEY, metric)
     place = {"task": bench.name, "sparsity": float(sparsity), "steps": steps, "seed": seed}
     measured = partial(measure, bench, metric=metric, test=False)
@@ -304,9 +309,6 @@ def _row(
     """The row of a trial; where it diverged, at a rate that is too large, say, with loss inf."""
     if isinstance(outcome, FloatingPointError):
         return run.key(bench.name) | {objective: math.inf, "version": __version__}
-    if objective not in outcome:
-        columns = ", ".join(c for c in outcome if c.startswith("dev_"))
-        raise ValueError(f"objective is {objective!r}: expected one of {columns}")
     if math.isnan(outcome[objective]):
         raise ValueError(f"objective is {objective!r}, which is nan in the row of {run}")
     return outcome
@@ -334,7 +336,7 @@ def _recorded(
     objective: str,
     seed: int,
 ) -> optuna.Study:
-    """The trials so far as optuna has them; it refuses those that lie outside the space."""
+    """The trials as optuna has them; those that lie outside the space are refused."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -345,6 +347,8 @@ def _recorded(
         )
     study = optuna.create_study(sampler=sampler)
     for row in history:
+        if math.isnan(row[objective]):
+            raise ValueError(f"objective is {objective!r}, which is nan in trial {row['trial']}")
         values = settings_of(one.method) | json.loads(row["settings"])
         values |= {"rate": row["rate"], "mu": row["mu"]}
         try:
@@ -357,6 +361,6 @@ def _recorded(
             )
         except ValueError as error:
             raise ValueError(
-                f"trial {row['trial']} of {one.name} is recorded from another space: {error}"
+                f"trial {row['trial']} of {one.name} lies outside its space: {error}"
             ) from None
     return study

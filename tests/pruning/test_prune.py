@@ -138,6 +138,14 @@ def test_a_weight_that_is_computed_anew_is_refused_unless_it_is_left_out(task, d
     assert set(prunable_weights(model, ["2", "4"])) == {"2.weight", "4.weight"}
 
 
+def test_a_parameter_that_only_has_such_a_name_and_a_computed_bias_are_no_hindrance(dense):
+    model = copy.deepcopy(dense)
+    model[0].query_v = nn.Parameter(torch.ones(3))
+    random_unstructured(model[2], "bias", amount=3)
+    assert set(prunable_weights(model)) == {"0.weight", "2.weight", "4.weight"}
+    assert set(prunable_weights(model, (name for name in ("0", "4")))) == {"0.weight", "4.weight"}
+
+
 def test_a_pattern_alone_is_refused(task, dense):
     with pytest.raises(ValueError, match=r"layers is '2.\*': expected a list"):
         prune(dense, task, "gmp", 0.5, steps=10, layers="2.*")

@@ -177,6 +177,19 @@ def test_a_study_that_is_killed_five_times_ends_as_if_nothing_had_been(whole, tm
     assert text_without_times(tmp_path / "rows.csv") == text_without_times(whole[0])
 
 
+def test_a_run_whose_metric_is_not_finite_does_not_stop_the_others(tmp_path):
+    class Breaks(CountedBlobs):
+        def evaluate(self, model, split):
+            broken = float((model[0].weight == 0).float().mean()) > 0.85
+            return super().evaluate(model, split) | ({"error": float("nan")} if broken else {})
+
+    call = CALL | {"sparsities": [0.9, 0.5], "seeds": [0]}
+    with pytest.raises(FloatingPointError, match="gmp at sparsity 0.9, .*: error on dev is nan$"):
+        compare(TaskBench(Breaks()), ["gmp"], out=tmp_path / "rows.csv",
+                settings={"gmp": {"budget": "uniform"}}, **call)  # fmt: skip
+    assert list(read_rows(tmp_path / "rows.csv")["sparsity"]) == [0.5]
+
+
 def test_a_diverging_run_is_named_after_the_others_are_done(tmp_path):
     out = tmp_path / "rows.csv"
     settings = {"gmp": {"rate": 1e30}}
@@ -282,7 +295,8 @@ def test_bad_arguments_are_named(tmp_path, change, message):
 def test_what_a_task_returns_is_written_as_numbers_or_refused(tmp_path):
     class Tensors(CountedBlobs):
         def evaluate(self, model, split):
-            return {n: torch.tensor(v) for n, v in super().evaluate(model, split).items()}
+            figures = {n: torch.tensor(v) for n, v in super().evaluate(model, split).items()}
+            return figures | {"confusions": np.eye(5)}
 
     class Uneven(CountedBlobs):
         def errors(self, model, split):
@@ -290,9 +304,14 @@ def test_what_a_task_returns_is_written_as_numbers_or_refused(tmp_path):
             return errors[:-1], words
 
     call = CALL | {"seeds": [0], "sparsities": [0.9]}
-    rows = compare(TaskBench(Tensors()), ["dense"], out=tmp_path / "rows.csv", **call)
+
+    class Lists(Tensors):
+        def errors(self, model, split):
+            return [counts.tolist() for counts in super().errors(model, split)]
+
+    rows = compare(TaskBench(Lists()), ["dense"], out=tmp_path / "rows.csv", **call)
     assert read_rows(tmp_path / "rows.csv")["dev_error"][0] == rows["dev_error"][0]
-    with pytest.raises(ValueError, match="199 counts of errors in 200 utterances of 200 words"):
+    with pytest.raises(ValueError, match=r"shapes \(199,\) and \(200,\), with 200 words"):
         compare(TaskBench(Uneven()), ["dense"], out=tmp_path / "others.csv", **call)
 
 

@@ -205,5 +205,25 @@ def test_trials_from_another_space_are_refused(trials, tmp_path):
     out = tmp_path / "rows.csv"
     out.write_text(trials[0].read_text())
     spaces = {"gmp": {"rate": FloatDistribution(1.0, 2.0)}}
-    with pytest.raises(ValueError, match="trial 0 of gmp is recorded from another space"):
+    with pytest.raises(ValueError, match="trial 0 of gmp lies outside its space"):
         tune(BlobBench(), ["gmp"], out=out, spaces=spaces, trials=8, **CALL)
+
+
+def test_a_space_without_the_default_is_refused_before_anything_is_trained(tmp_path):
+    from optuna.distributions import FloatDistribution
+
+    call = {"bench": BlobBench(), "methods": ["gmp"], "out": tmp_path / "rows.csv"} | CALL
+    spaces = {"gmp": {"rate": FloatDistribution(0.5, 1.0)}}
+    with pytest.raises(ValueError, match="trial 0 of gmp lies outside its space"):
+        tune(**call, trials=1, spaces=spaces)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_space_is_refused_where_no_trial_is_left_to_make(tmp_path):
+    from optuna.distributions import FloatDistribution
+
+    call = {"bench": BlobBench(), "methods": ["gmp"], "out": tmp_path / "rows.csv"} | CALL
+    tune(**call, trials=3)
+    narrow = {"gmp": {"rate": FloatDistribution(0.0099, 0.0101)}}
+    with pytest.raises(ValueError, match="trial [12] of gmp lies outside its space"):
+        tune(**call, trials=3, spaces=narrow)

@@ -115,9 +115,12 @@ def masked_step(answer: Callable[[nn.Parameter, Tensor, torch.optim.Adam], None]
         return "cut weights became zero; they keep the value that they had"
     if not torch.equal(now[~mask], start[~mask]):
         return "cut weights have moved: a mask on the gradient does not stop Adam's momentum"
-    mean, right = (a.state[w]["exp_avg"] for a, w in ((adam, weight), (plain, twin)))
-    cleared = bool((mean[~mask] == 0).all())  # which is not asked for, and does no harm
-    if not torch.allclose(mean, right * mask if cleared else right):
+    mine, right = adam.state[weight], plain.state[twin]
+    cleared = bool((mine["exp_avg"][~mask] == 0).all())  # is not asked for, and does no harm
+    mean = right["exp_avg"] * mask if cleared else right["exp_avg"]
+    squares = torch.allclose(mine["exp_avg_sq"][mask], right["exp_avg_sq"][mask])
+    squares &= bool((mine["exp_avg_sq"] <= right["exp_avg_sq"] + 1e-6).all())
+    if not (squares and torch.allclose(mine["exp_avg"], mean)):
         return (
             "the gradient of cut weights got into Adam's memory: mask weight.grad before the step"
         )
