@@ -231,14 +231,19 @@ def check_bench(bench: Bench) -> None:
         raise ValueError(f"bench is {bench!r}: expected an object with a name, called with a seed")
 
 
-def check_task(task: Task, dense: nn.Module, entries: Iterable[Entry], metric: str) -> None:
-    """Refuse what a bench returned, before minutes of training: no model, metric or divergence."""
+def check_task(
+    task: Task, dense: nn.Module, entries: Iterable[Entry], metric: str
+) -> dict[str, float]:
+    """Refuse what a bench returned, before minutes of training: no model, metric or divergence.
+
+    Returns the figures of the dense model on dev.
+    """
     if not isinstance(dense, nn.Module):
         kinds = f"{type(task).__name__} and {type(dense).__name__}"
         raise ValueError(f"bench returned {kinds}: expected a task and its dense model")
-    figure = _figures(task, dense, "dev", metric)[metric]
-    if not math.isfinite(figure):
-        raise ValueError(f"evaluate returned {figure} as {metric}: expected a number")
+    figures = _figures(task, dense, "dev", metric)
+    if not math.isfinite(figures[metric]):
+        raise ValueError(f"evaluate returned {figures[metric]} as {metric}: expected a number")
     if hasattr(task, "errors"):
         _counts(task, dense, "dev")
     for one in entries:
@@ -248,6 +253,7 @@ def check_task(task: Task, dense: nn.Module, entries: Iterable[Entry], metric: s
                 f"{one.name} asks for D, and {type(task).__name__} has no divergence: expected "
                 f"one, or the method {name!r}"
             )
+    return figures
 
 
 def _figures(task: Task, model: nn.Module, split: str, metric: str) -> dict[str, float]:

@@ -166,8 +166,8 @@ def tune(
     history: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
     if any(rows.get(place | {"method": n, "trial": trials - 1}) is None for n in entries):
         task, dense = bench(seed)
-        check_task(task, dense, entries.values(), metric)
-        if objective == "dev_loss" and "loss" not in task.evaluate(dense, "dev"):
+        figures = check_task(task, dense, entries.values(), metric)
+        if objective == "dev_loss" and "loss" not in figures:
             raise ValueError(
                 f"objective is 'dev_loss', and evaluate of {type(task).__name__} returns no "
                 f"'loss': expected one, or objective='dev_{metric}'"
