@@ -167,10 +167,11 @@ def tune(
     if any(rows.get(place | {"method": n, "trial": trials - 1}) is None for n in entries):
         task, dense = bench(seed)
         figures = check_task(task, dense, entries.values(), metric)
-        if objective == "dev_loss" and "loss" not in figures:
+        if objective == "dev_loss" and not math.isfinite(figures.get("loss", math.nan)):
+            returned = f"{figures['loss']} as" if "loss" in figures else "no"
             raise ValueError(
-                f"objective is 'dev_loss', and evaluate of {type(task).__name__} returns no "
-                f"'loss': expected one, or objective='dev_{metric}'"
+                f"objective is 'dev_loss', and evaluate of {type(task).__name__} returns "
+                f"{returned} 'loss': expected one, or objective='dev_{metric}'"
             )
     for trial in range(trials):
         keys = {name: place | {"method": name, "trial": trial} for name in entries}
@@ -309,9 +310,7 @@ def _row(
     """The row of a trial; where it diverged, at a rate that is too large, say, with loss inf."""
     if isinstance(outcome, FloatingPointError):
         return run.key(bench.name) | {objective: math.inf, "version": __version__}
-    if math.isnan(outcome[objective]):
-        raise ValueError(f"objective is {objective!r}, which is nan in the row of {run}")
-    return outcome
+    return outcome | {objective: math.inf} if math.isnan(outcome[objective]) else outcome
 
 
 def _drawn(

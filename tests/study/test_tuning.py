@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from study_bench import BlobBench
+from study_bench import BlobBench, CountedBlobs
 
 from cspkit.pruning import PRUNERS, prune
 from cspkit.pruning.prune import settings_of
@@ -162,6 +162,21 @@ def test_a_trial_that_diverges_is_recorded_and_never_best(tmp_path):
     pd.testing.assert_frame_equal(again, rows, check_like=True)
     with pytest.raises(ValueError, match="every trial of gmp diverged"):
         tuned(rows[np.isinf(rows["dev_loss"])])
+
+
+def test_a_trial_whose_loss_is_nan_has_diverged_and_stops_no_tuning(tmp_path):
+    class Nan(CountedBlobs):
+        def evaluate(self, model, split):
+            changed = any((p == 0).any() for p in model.parameters() if p.ndim == 2)
+            return super().evaluate(model, split) | ({"loss": np.nan} if changed else {})
+
+    class Bench(BlobBench):
+        def __call__(self, seed):
+            return Nan(), super().__call__(seed)[1]
+
+    rows = tune(Bench(), ["gmp"], out=tmp_path / "rows.csv", **CALL | {"trials": 6})
+    assert list(rows["dev_loss"]) == [np.inf] * 6
+    assert rows["dev_error"].notna().all()
 
 
 def test_an_objective_of_zero_is_the_best(tmp_path):
