@@ -58,3 +58,8 @@ def test_the_second_table_is_that_of_the_rows(place):
         cells = [f"{100 * sparsity:g} %", *(f"{100 * rate:.2f}" for rate in rates), excess]
         expected = f"| {place} | {' | '.join(cells)} | {', '.join(rivals['verdict'])} |"
         assert expected in README
+
+
+def test_what_is_said_of_images_beside_the_table():
+    lines = lines_of("images", metric="error").set_index("method")
+    assert f"(Of images `dense+` makes {100 * lines.loc['dense+', 'rate']:.2f} %.)" in README
