@@ -8,16 +8,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cspkit"
 MAY_IMPORT = {
     "arguments": set(),
-    "recovery": set(),
+    "files": {"arguments"},
+    "recovery": {"arguments"},
     "early_stopping": {"arguments", "training"},
     "progress": set(),
-    "resume": {"tensors"},
-    "tensors": set(),
-    "threads": set(),
-    "training": {"arguments", "progress", "resume", "threads"},
-    "asr": {"arguments", "tensors", "training", "progress", "threads"},
+    "resume": {"arguments", "files", "tensors"},
+    "tensors": {"arguments"},
+    "threads": {"arguments"},
+    "training": {"arguments", "files", "progress", "resume", "threads"},
+    "asr": {"arguments", "files", "tensors", "training", "progress", "threads"},
     "pruning": {"arguments", "recovery", "training", "progress"},
-    "study": {"arguments", "training", "pruning", "progress", "threads", "__version__"},
+    "study": {"arguments", "files", "training", "pruning", "progress", "threads", "__version__"},
 }
 
 
