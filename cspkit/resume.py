@@ -1,111 +1,191 @@
-"""The state of a training run on disk, so that a run that was killed goes on to the bit.
+"""The state of a training run on disk, so that a run that was stopped goes on, to the bit.
 
-One safetensors file holds the model, the moments of Adam, what the pruner and the watchers of
-the steps remember, and the log.
-The batches need no storing: a resumed run draws those it has seen again from the same generator.
+One safetensors file holds the model, the state of the optimizer, what the pruner and the watchers
+of the steps remember, and the log. The batches are not stored: a resumed run draws them again
+from the same generator, and skips those that it has seen.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cspkit.arguments import ArgumentError
+from cspkit.files import check_output, locked, replacing
 from cspkit.tensors import read_tensors
 
-FORMAT = "cspkit.training/2"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+FORMAT = "cspkit.training/3"
 
 
-def save_state(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Adam,
-    parts: dict[str, object],
-    log: list[dict[str, float]],
-    run: dict[str, object],
-) -> None:
-    """Write the state after the last step of `log`; the file appears whole or not at all.
+class OtherRun(ArgumentError):  # noqa: N818
+    """A state file belongs to a run with other settings."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by Ctrl-C; the message says what was saved and how to go on."""
+
+
+class RunState:
+    """The state file of one run; without a path it does nothing.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path, optional
+        The file.
+    every : int
+        Steps between two writes.
     model : nn.Module
-    optimizer : torch.optim.Adam
+    optimizer : torch.optim.Optimizer
     parts : dict
-        What else remembers something between steps, by name: the pruner, watchers of the steps.
-        Their `state` is stored.
-    log : list of dict
+        Everything else that remembers something between steps, by name: the pruner, watchers of
+        the steps. Each has `state`, `load_state` and `settings`.
     run : dict
-        What makes this run what it is; `load_state` compares it.
-    """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for i, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{i}.{name}": moments[name] for name in MOMENTS}
-    for name, part in parts.items():
-        tensors |= {f"{name}.{key}": tensor for key, tensor in part.state().items()}
-    tensors["torch_generator"] = torch.get_rng_state()  # dropout draws from it
-    metadata = {"format": FORMAT, "log": json.dumps(log), "run": json.dumps(run)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    apart = {n: t.detach().clone().contiguous() for n, t in tensors.items()}  # tied weights too
-    save_file(apart, beside, metadata=metadata)
-    beside.replace(path)
-
-
-def load_state(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Adam,
-    parts: dict[str, object],
-    run: dict[str, object],
-) -> list[dict[str, float]]:
-    """Put a stored state back into model, optimizer and the other parts; return the log.
+        The settings of the run; a file with other settings is refused.
 
     Raises
     ------
-    ValueError
-        If the file is damaged, or belongs to another run: other steps, rate, generator, ...
+    ArgumentError
+        If the file cannot be written, or a part cannot say what it remembers.
     """
-    tensors, metadata = _read(path)
-    stored = json.loads(metadata["run"])
-    for name, value in json.loads(json.dumps(run)).items():
-        if stored.get(name) != value:
-            raise ValueError(
-                f"{path} belongs to another run: its {name} is {stored.get(name)!r}, "
-                f"this one's is {value!r}"
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        every: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        parts: dict[str, Any],
+        run: dict[str, object],
+    ) -> None:
+        self.path = None if path is None else check_output(path, "state_file")
+        self.every, self.model, self.optimizer, self.parts = every, model, optimizer, parts
+        self.run = run
+        self._interrupted: Callable[[], bool] = lambda: False
+        if self.path is None:
+            return
+        for name, part in parts.items():
+            if not all(hasattr(part, n) for n in ("state", "settings")):
+                raise ArgumentError(
+                    f"{name} is a {type(part).__name__} without `state` and `settings`: "
+                    "expected both, since state_file is given"
+                )
+        defaults = {n: v for n, v in optimizer.defaults.items() if not isinstance(v, Tensor)}
+        method = {name: [type(part).__name__, part.settings] for name, part in parts.items()}
+        own = {"weights": weights_hash(model), "optimizer": [type(optimizer).__name__, defaults]}
+        self.run = json.loads(json.dumps(run | own | {"method": method}))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from the file, and let a step end before Ctrl-C stops the run."""
+        if self.path is None:
+            yield
+            return
+        with locked(self.path), _interrupts_noted() as self._interrupted:
+            yield
+
+    def load(self) -> list[dict[str, float]]:
+        """Put a stored state back into model, optimizer and parts; return the rows of its log.
+
+        Raises
+        ------
+        OtherRun
+            If the file belongs to a run with other settings: steps, rate, generator, ...
+        ArgumentError
+            If the file is damaged.
+        """
+        if self.path is None or not self.path.is_file():
+            return []
+        tensors, facts = _read(self.path)
+        for name, value in self.run.items():
+            if facts["run"].get(name) != value:
+                pair = _differing(facts["run"].get(name), value)
+                stored, own = (_shortened(v) for v in pair)
+                raise OtherRun(
+                    f"{self.path} belongs to another run: its {name} is {stored}, that of "
+                    f"this run is {own}; delete the file, or choose another state_file"
+                )
+        device = next(self.model.parameters()).device
+        self.model.load_state_dict(_part(tensors, "model."))
+        state = self.optimizer.state_dict()
+        for name, value in _part(tensors | facts["numbers"], "optimizer.").items():
+            i, _, key = name.partition(".")
+            state["state"].setdefault(int(i), {})[key] = value
+        self.optimizer.load_state_dict(state)
+        for weight, own in self.optimizer.state.items():
+            for name, value in own.items():  # fused optimizers need the memory layout of the weight
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    own[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+        torch.set_rng_state(tensors["torch_generator"])
+        for name, part in self.parts.items():
+            state = _part(tensors, f"{name}.")
+            part.load_state({key: tensor.to(device) for key, tensor in state.items()})
+        return facts["log"]
+
+    def after_step(self, log: list[dict[str, float]]) -> None:
+        """Write the file if it is due; stop the run if Ctrl-C was pressed.
+
+        Raises
+        ------
+        Interrupted
+        """
+        done, stop = len(log), self._interrupted()
+        if self.path is not None and (stop or done % self.every == 0):
+            self._save(log)
+        if stop:
+            raise Interrupted(
+                f"stopped after {done} of {self.run['steps']} steps; the state of the run is in "
+                f"{self.path}: run the same again to go on"
             )
-    device = next(model.parameters()).device
-    model.load_state_dict(_part(tensors, "model."))
-    state = optimizer.state_dict()
-    for name, tensor in _part(tensors, "adam.").items():
-        i, moment = name.split(".")
-        state["state"].setdefault(int(i), {})[moment] = tensor
-    optimizer.load_state_dict(state)
-    for weight, own in optimizer.state.items():
-        for name in MOMENTS[1:]:  # fused Adam wants them to lie in memory as the weight does
-            own[name] = torch.empty_like(weight).copy_(own[name])
-    torch.set_rng_state(tensors["torch_generator"])
-    for name, part in parts.items():
-        state = _part(tensors, f"{name}.")
-        part.load_state({key: tensor.to(device) for key, tensor in state.items()})
-    return json.loads(metadata["log"])
+
+    def last_good(self) -> str:
+        """Say where the last good state is."""
+        if self.path is None:
+            return "no state of the run was kept"
+        if self.path.is_file():
+            return f"the last good state is in {self.path}"
+        return f"no state was written to {self.path} yet"
+
+    def delete(self) -> None:
+        """Delete the file of a run that has ended."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _save(self, log: list[dict[str, float]]) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        numbers: dict[str, object] = {}
+        for i, values in self.optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                where = tensors if isinstance(value, Tensor) else numbers
+                where[f"optimizer.{i}.{name}"] = value
+        for name, part in self.parts.items():
+            tensors |= {f"{name}.{key}": tensor for key, tensor in part.state().items()}
+        tensors["torch_generator"] = torch.get_rng_state()  # dropout draws from it
+        facts = {"log": log, "run": self.run, "numbers": numbers}
+        metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in facts.items()}
+        own = {n: t.detach().clone().contiguous() for n, t in tensors.items()}  # tied weights too
+        with replacing(self.path) as beside:
+            save_file(own, beside, metadata=metadata)
 
 
 def stored_weights(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of the last good step that a run wrote, as `state_dict` has them.
 
-    They are those between two steps: of a pruner that keeps dense weights, the dense ones.
+    They are the weights between two steps: the dense ones, if a pruner still chooses its support.
 
     Parameters
     ----------
     path : str or Path
-        The `state_file` of a run that was killed or diverged.
+        The `state_file` of a run that was stopped or diverged.
 
     Returns
     -------
@@ -114,58 +194,74 @@ def stored_weights(path: str | Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the file holds no training state.
     """
     return _part(_read(Path(path))[0], "model.")
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     tensors, metadata = read_tensors(path)
-    if metadata.get("format") != FORMAT or not {"run", "log"} <= set(metadata):
-        raise ValueError(
-            f"{path} holds no training state: its format is {metadata.get('format')!r}, "
-            f"expected {FORMAT!r} with run and log"
+    if metadata.get("format") != FORMAT or not {"run", "log", "numbers"} <= set(metadata):
+        raise ArgumentError(
+            f"{path} holds no training state of this version: its format is "
+            f"{metadata.get('format')!r}, expected {FORMAT!r}; delete the file, or choose another"
         )
-    return tensors, metadata
+    return tensors, {name: json.loads(metadata[name]) for name in ("run", "log", "numbers")}
 
 
-def fingerprint(
-    model: nn.Module,
-    reference: nn.Module | None,
-    task: object,
-    parts: dict[str, object],
-    rng: np.random.Generator,
-) -> dict:
-    """What tells one run from another: weights, task, methods and settings, generator.
-
-    Raises
-    ------
-    ValueError
-        If a part cannot say what it remembers, so that no resumed run could be right.
-    """
-    for name, part in parts.items():
-        if not all(hasattr(part, n) for n in ("state", "settings")):
-            raise ValueError(
-                f"{name} is a {type(part).__name__} without `state` and `settings`: "
-                "expected both where state_file is given"
-            )
-    return {
-        "weights": _hash(model),
-        "reference": None if reference is None else _hash(reference),
-        "task": [type(task).__name__, getattr(task, "settings", None)],
-        "method": {name: [type(part).__name__, part.settings] for name, part in parts.items()},
-        "generator": json.dumps(rng.bit_generator.state, default=lambda array: array.tolist()),
-    }
-
-
-def _hash(model: nn.Module) -> str:
-    weights = hashlib.sha256()
-    for tensor in model.state_dict().values():
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of the weights and buffers of a model, with their names, as hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        weights.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
-    return weights.hexdigest()
+        digest.update(name.encode())
+        digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
+    return digest.hexdigest()
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+@contextmanager
+def _interrupts_noted() -> Iterator[Callable[[], bool]]:
+    """Let a step end before Ctrl-C stops the run; a second Ctrl-C stops it at once.
+
+    Yields a function that says whether Ctrl-C was pressed. Outside the main thread, where Python
+    allows no signal handler, Ctrl-C works as always.
+    """
+    pressed = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def note(number: int, frame: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _differing(stored: object, own: object) -> tuple[object, object]:
+    """Of two dicts or lists, the parts that differ."""
+    if isinstance(stored, dict) and isinstance(own, dict):
+        for key in {**stored, **own}:
+            if stored.get(key) != own.get(key):
+                parts = _differing(stored.get(key), own.get(key))
+                return {key: parts[0]}, {key: parts[1]}
+    if isinstance(stored, list) and isinstance(own, list) and len(stored) == len(own):
+        for pair in zip(stored, own, strict=True):
+            if pair[0] != pair[1]:
+                return _differing(*pair)
+    return stored, own
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _part(values: dict, prefix: str) -> dict:
+    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}

@@ -1,81 +1,87 @@
-"""The one training loop, and the two protocols that it speaks: Task and Pruner.
+"""The one training loop, and the base class of the tasks that it trains.
 
-The loop knows no task and no pruning method by name. Dense training is the loop with no pruner;
-the compression-error term mu * D(reference || model) is an argument, so open to every method.
+The loop knows no task and no pruning method by name. Dense training is the loop with a pruner that
+prunes nothing. The compression-error term mu * D(reference || model) is an argument, so it is open
+to every method.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import cspkit.threads  # noqa: F401
-from cspkit.arguments import count, positive
+from cspkit.arguments import ArgumentError, count, one_of, positive
+from cspkit.modules import check_trainable
 from cspkit.progress import progress
-from cspkit.resume import fingerprint, load_state, save_state
+from cspkit.pruner import Pruner
+from cspkit.resume import RunState, weights_hash
 
 Watcher = Callable[[dict[str, float]], bool | None]
+SCHEDULES = ("one-cycle", "cosine")
 
 
-@runtime_checkable
-class Task(Protocol):
-    """What the loop must know of a learning task.
+class Task:
+    """Base of all learning tasks: batches, a loss, and figures of merit.
 
-    More methods may be there. `divergence(reference_outputs, outputs, batch)` is the scalar
-    D; a task without it is trained and pruned with mu = 0 only. `reference_outputs(model, batch)`
-    returns what `divergence` takes first, where that is not all that `loss` returns second: it
-    saves the reference model the loss, and what D does not look at. `errors(model, split)`
-    counts errors and words of each utterance, for intervals in studies. `settings`, a dict, tells
-    a task from others of its class, so that a resumed run goes on with its own.
+    A task must have `batches` and `loss`. The other members have defaults.
+
+    Attributes
+    ----------
+    settings : dict
+        What tells this task from others of its class, so that a resumed run is the same run.
+    divergence : callable or None
+        `divergence(reference_outputs, outputs, batch)` returns the scalar D, the compression
+        error of the outputs. A task with None is trained and pruned with mu = 0 only.
+    errors : callable or None
+        `errors(model, split)` returns two integer arrays, the errors and the words of each
+        utterance of a part, for intervals in studies.
     """
 
-    def batches(self, split: str, rng: np.random.Generator) -> Iterator[Any]:
-        """Yield batches: without end for "train", once through for the other parts."""
+    settings: ClassVar[dict[str, object]] = {}
+    divergence: Callable[[Any, Any, Any], Tensor] | None = None
+    errors: Callable[[nn.Module, str], tuple[np.ndarray, np.ndarray]] | None = None
+
+    def batches(self, split: str, rng: np.random.Generator) -> Iterable[Any]:
+        """Return the batches of a part: "train", "dev" or "test".
+
+        Those of "train" may end; the loop then calls again. Those of the other parts must end.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs a method `batches(split, rng)`")
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
-        """Return the scalar training loss and the model's outputs."""
+        """Return the scalar training loss, and the outputs of the model for `divergence`."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `loss(model, batch)`")
+
+    def reference_outputs(self, model: nn.Module, batch: Any) -> Any:
+        """Return the outputs of the reference model for `divergence`; by default those of `loss`.
+
+        A task may compute less here: no loss, and only what D compares.
+        """
+        return self.loss(model, batch)[1]
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Return the figures of merit on one part, smaller is better; fractions, not per cent.
+        """Return figures of merit of one part; smaller is better. Fractions, not per cent.
 
-        Among them "loss", the mean loss of the part, by which `cspkit.study.tune` ranks.
+        The default is "loss", the mean loss of the batches. `cspkit.study.tune` ranks by it.
         """
-
-
-@runtime_checkable
-class Pruner(Protocol):
-    """What a pruning method does at the four moments of a training step.
-
-    `cspkit.pruning.prune` asks for two attributes more, `masks` and `mu` (the method's default
-    weight of D); a run that can be resumed asks for `state`, which returns tensors by name that
-    tell all that the pruner remembers between steps, `load_state`, and `settings`, a dict.
-    `debiasing(step)`, where it is there, tells whether the support is frozen at a step; of a pruner
-    without it, the support is taken for one that may change until the end.
-    """
-
-    def before_forward(self, step: int) -> None:
-        """Put the weights into the model that the loss is taken at."""
-
-    def after_backward(self, step: int) -> None:
-        """Change gradients, and put the weights into the model that the optimizer updates."""
-
-    def after_update(self, step: int) -> None:
-        """Mend what the optimizer must not move."""
-
-    def finish(self) -> None:
-        """Leave the final weights in the model, their zeros exact."""
-
-    @property
-    def sparsity(self) -> float:
-        """Zeros / prunable weights at present, 0 to 1."""
+        rng, device = np.random.default_rng(0), next(model.parameters()).device
+        with torch.no_grad(), evaluating(model):
+            losses = [
+                float(self.loss(model, on_device(batch, device))[0])
+                for batch in self.batches(split, rng)
+            ]
+        return {"loss": float(np.mean(losses))}
 
 
 def train(
@@ -90,6 +96,7 @@ def train(
     rate: float = 3e-3,
     schedule: str = "one-cycle",
     clip: float = 5.0,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
     state_every: int = 200,
@@ -100,44 +107,47 @@ def train(
 
         L(W) + mu D(reference || model)
 
-    clips its norm, and makes one step of Adam. It computes where the model is: to train on a
-    GPU, move model and reference there first, before a pruner is made for the model. Only on a
-    CPU do two runs agree to the bit.
+    clips its norm, and makes one step of the optimizer. It computes on the device of the model: to
+    train on a GPU, move model and reference there first, before a pruner is made for the model. Two
+    runs agree to the bit only on a CPU.
 
     Parameters
     ----------
     model : nn.Module
         Changed in place.
     task : Task
-        Where batches, the loss L and the divergence D come from.
+        Gives batches, the loss L and the divergence D.
     steps : int
         Number of updates.
     pruner : Pruner, optional
-        A pruning method, made for the weights of this model; none trains densely.
+        A pruning method, made for the weights of this model. The default trains densely.
     reference : nn.Module, optional
         The model whose outputs D compares with, in evaluation mode; it is not changed. Needed
-        where mu > 0.
+        if mu > 0.
     mu : float
         Weight of the compression-error term, >= 0.
     rng : np.random.Generator
         Source of all randomness of the batches.
     rate : float
-        Peak learning rate of Adam.
+        Peak learning rate.
     schedule : {"one-cycle", "cosine"}
         For training from scratch, and for going on from a trained model, see `rate_factor`.
     clip : float
-        Bound on the norm of the gradient, > 0; infinite where there is to be none.
-    on_step : callable or sequence of such
-        Called after every step with its row of the log, for live plots and records. If one
-        returns True the run ends there. A method `finish` that one may have is called after the
-        last step, before that of the pruner. One that changes the run and remembers something
-        has `state`, `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has, to
-        be kept in `state_file`; one that only watches may have `resume`, which a resumed run
-        calls with the rows of the steps before.
+        Bound on the norm of the gradient, > 0; `math.inf` for none.
+    optimizer : callable, optional
+        `optimizer(parameters, lr=rate)` returns the optimizer: a class of `torch.optim`, or a
+        `functools.partial` of one. The default is Adam.
+    on_step : callable or sequence of callables
+        Called after every step with its row of the log, for live plots and records. If one returns
+        True, the run ends there. Its method `finish`, if it has one, is called after the last
+        step, before `finish` of the pruner. A watcher that changes the run and remembers something
+        has `state`, `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has, and
+        is kept in `state_file`. A watcher that only looks may have `resume`: a resumed run calls it
+        with the rows of the steps before.
     state_file : str or Path, optional
-        Where the state of the run is kept, so that a run that was killed goes on where it was,
-        to the bit; deleted when the run ends. Call again with the same arguments and a model and
-        a generator in the same state.
+        Keeps the state of the run, so that a run that was stopped goes on, to the bit; deleted
+        when the run ends. Call again with the same arguments and with a model and a generator in
+        the same state. Ctrl-C ends the step and writes the file.
     state_every : int
         Steps between two writes of that file. `cspkit.resume.stored_weights` reads the weights
         of the last write.
@@ -146,101 +156,115 @@ def train(
     -------
     list of dict
         A row per step: step, loss, divergence, rate, sparsity, and frozen: 0 while a pruner still
-        chooses its support, 1 after that and without one.
+        chooses its support, 1 after that and without a pruner.
 
     Raises
     ------
-    ValueError
-        If the arguments do not fit one another, or `state_file` belongs to another run.
+    ArgumentError
+        If the arguments do not fit one another, before anything is trained.
+    cspkit.resume.OtherRun
+        If `state_file` belongs to another run.
+    cspkit.resume.Interrupted
+        After Ctrl-C, if `state_file` is given.
     FloatingPointError
-        If the loss, D or the gradient is not finite; the message names the step, and the state of
-        the last good step that was written, which stays.
+        If the loss, D or the gradient is not finite. The message names the step, and the file with
+        the state of the last good step, which stays.
     """
     steps, state_every = count("steps", steps), count("state_every", state_every)
     mu, rate = positive("mu", mu, zero=True), positive("rate", rate)
     clip = clip if clip == math.inf else positive("clip", clip)
-    _validate(task, reference, mu, rng, schedule)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    device = next(model.parameters()).device
-    optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
-    model.train()
-    log: list[dict[str, float]] = []
-    outputs_of = getattr(task, "reference_outputs", lambda *given: task.loss(*given)[1])
-    run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
+    one_of("schedule", schedule, SCHEDULES)
+    check_task(task)
+    _check(model, task, reference, mu, rng, pruner)
     watchers = [on_step] if callable(on_step) else list(on_step or ())
     for watch in watchers:
         if not callable(watch):
-            raise ValueError(f"on_step has {watch!r}: expected what takes a row of the log")
+            raise ArgumentError(f"on_step has {watch!r}: expected a callable that takes a row")
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    adam = partial(torch.optim.Adam, fused=True)
+    if optimizer is not None and not callable(optimizer):
+        raise ArgumentError(
+            f"optimizer is {optimizer!r}: expected a class such as torch.optim.SGD, or a function "
+            "that returns an optimizer for `(parameters, lr=rate)`"
+        )
+    update = (optimizer or adam)(parameters, lr=rate)
+    if not isinstance(update, torch.optim.Optimizer):
+        raise ArgumentError(
+            f"optimizer returned a {type(update).__name__}: expected a torch.optim.Optimizer"
+        )
+    peaks = [group["lr"] for group in update.param_groups]
+    device = next(model.parameters()).device
+    dense, pruner = pruner is None, pruner or Pruner()
     parts = {f"watcher{i}": w for i, w in enumerate(watchers) if hasattr(w, "state")}
-    if pruner is not None:
+    if not dense:
         parts["pruner"] = pruner
+    run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
     if state_file is not None:
-        run |= fingerprint(model, reference, task, parts, rng)
-    may_freeze = hasattr(pruner, "debiasing")
-    batches = iter(task.batches("train", rng))
-    if state_file is not None and Path(state_file).is_file():
-        log = load_state(Path(state_file), model, optimizer, parts, run)
-        next(islice(batches, len(log) - 1, None), None)  # those that it has seen
+        run |= _inputs(reference, task, rng)
+    state = RunState(state_file, state_every, model, update, parts, run)
+    pruner.attach(update)
+    model.train()
+    batches = _without_end(task, rng)
+    try:
+        with state.held():
+            log = state.load()
+            if log:
+                next(islice(batches, len(log) - 1, None))  # the batches that it has seen
+                for watch in watchers:
+                    if hasattr(watch, "resume"):
+                        watch.resume(log)
+            for step in progress(range(len(log), steps), "training" if dense else "pruning"):
+                batch = on_device(next(batches), device)
+                update.zero_grad()
+                with pruner.sparse():
+                    loss, outputs = _loss(task, model, batch)
+                    divergence = loss.new_zeros(())
+                    if mu > 0:
+                        with torch.no_grad(), evaluating(reference):
+                            expected = task.reference_outputs(reference, batch)
+                        error = task.divergence(expected, outputs, batch)
+                        divergence = _scalar("divergence", error)
+                    (loss + mu * divergence).backward()
+                norm = nn.utils.clip_grad_norm_(parameters, clip)
+                measured = {"loss": loss, "divergence": divergence, "norm of the gradient": norm}
+                for what, value in measured.items():
+                    if not torch.isfinite(value):
+                        raise FloatingPointError(
+                            f"the {what} of step {step} is {value.item()}; {state.last_good()}"
+                        )
+                factor = rate_factor(schedule, step, steps)
+                for group, peak in zip(update.param_groups, peaks, strict=True):
+                    group["lr"] = peak * factor
+                update.step()
+
+                row = {
+                    "step": step,
+                    "loss": loss.item(),
+                    "divergence": divergence.item(),
+                    "rate": rate * factor,
+                    "sparsity": pruner.sparsity,
+                    "frozen": float(dense or pruner.debiasing(step)),
+                }
+                log.append(row)
+                wishes = [watch(row) for watch in watchers]  # all of them see the row
+                if any(wishes):
+                    break
+                state.after_step(log)
+            state.delete()
         for watch in watchers:
-            if hasattr(watch, "resume"):
-                watch.resume(log)
-    for step in progress(range(len(log), steps), "pruning" if pruner else "training"):
-        batch = on_device(_next(batches, step), device)
-        if pruner is not None:
-            pruner.before_forward(step)
-
-        loss, outputs = _loss(task, model, batch)
-        divergence = loss.new_zeros(())
-        if mu > 0:
-            with torch.no_grad(), evaluating(reference):
-                reference_outputs = outputs_of(reference, batch)
-            divergence = _scalar("divergence", task.divergence(reference_outputs, outputs, batch))
-        objective = loss + mu * divergence
-        for what, value in (("loss", loss), ("divergence", divergence)):
-            if not torch.isfinite(value):
-                raise _not_finite(what, step, value, state_file)
-
-        optimizer.zero_grad()
-        objective.backward()
-        if pruner is not None:
-            pruner.after_backward(step)
-        norm = nn.utils.clip_grad_norm_(parameters, clip)
-        if not torch.isfinite(norm):
-            raise _not_finite("norm of the gradient", step, norm, state_file)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * rate_factor(schedule, step, steps)
-        optimizer.step()
-        if pruner is not None:
-            pruner.after_update(step)
-
-        row = {
-            "step": step,
-            "loss": loss.item(),
-            "divergence": divergence.item(),
-            "rate": optimizer.param_groups[0]["lr"],
-            "sparsity": pruner.sparsity if pruner is not None else 0.0,
-            "frozen": float(pruner is None or (may_freeze and pruner.debiasing(step))),
-        }
-        log.append(row)
-        wishes = [watch(row) for watch in watchers]  # all of them see the row
-        if any(wishes):
-            break
-        if state_file is not None and (step + 1) % state_every == 0:
-            save_state(Path(state_file), model, optimizer, parts, log, run)
-    if state_file is not None:
-        Path(state_file).unlink(missing_ok=True)
-    for watch in watchers:
-        if hasattr(watch, "finish"):
-            watch.finish()
-    if pruner is not None:
+            if hasattr(watch, "finish"):
+                watch.finish()
         pruner.finish()
+    finally:
+        pruner.detach()
     model.eval()
     return log
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a while."""
+    """Put a model into evaluation mode inside this block."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -250,46 +274,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
-    returned = task.loss(model, batch)
-    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        told = f"a {type(returned).__name__}"
-        if isinstance(returned, (tuple, list)):
-            told += f" of {len(returned)}"
-        raise ValueError(f"loss of the task returned {told}: expected the loss and the outputs")
-    loss = _scalar("loss", returned[0])
-    if not loss.requires_grad:
-        raise ValueError("loss of the task returned a loss without a gradient: expected one")
-    return loss, returned[1]
+def check_task(task: Task) -> None:
+    """Refuse an object that is no task.
 
-
-def _scalar(name: str, value: Any) -> Tensor:
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        is_tensor = isinstance(value, Tensor)
-        told = f"shape {tuple(value.shape)}" if is_tensor else f"a {type(value).__name__}"
-        raise ValueError(f"{name} of the task has {told}: expected a scalar tensor")
-    return value
-
-
-def _next(batches: Iterator[Any], step: int) -> Any:
-    try:
-        return next(batches)
-    except StopIteration:
-        told = f"the train batches of the task end before step {step}: expected no end"
-        raise ValueError(told) from None
-
-
-def _not_finite(what, step, value, state_file) -> FloatingPointError:
-    kept = "no state of the run was kept"
-    if state_file is not None:
-        kept = f"no state was written to {state_file} yet"
-        if Path(state_file).is_file():
-            kept = f"the last good state is in {state_file}"
-    return FloatingPointError(f"the {what} of step {step} is {value.item()}; {kept}")
+    Raises
+    ------
+    ArgumentError
+    """
+    if isinstance(task, type):
+        raise ArgumentError(f"task is the class {task.__name__}: expected an object of it")
+    if not isinstance(task, Task):
+        raise ArgumentError(
+            f"task is a {type(task).__name__}: expected an object of a subclass of "
+            "cspkit.training.Task"
+        )
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
-    """A batch on a device: a tensor or what else has a `to`, or a tuple, list or dict of such."""
+    """Move a batch to a device: an object with a method `to`, or a tuple, list or dict of them."""
     if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, dict):
@@ -305,8 +307,8 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
 
     With t = step / steps, "one-cycle" rises along a cosine from 1/25 to 1 until t = 0.3 and falls
     along a cosine to zero. "cosine" is (1 + cos(pi t)) / 2, with a linear warm-up until t = 0.2:
-    Adam's first updates have the size of the rate, however small the gradient, and would throw a
-    trained model far off.
+    the first updates of Adam have the size of the rate, however small the gradient is, and would
+    throw a trained model far off.
 
     References
     ----------
@@ -320,14 +322,62 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (t - 0.3) / 0.7)) / 2
 
 
-def _validate(task, reference, mu, rng, schedule) -> None:
+def _check(model, task, reference, mu, rng, pruner) -> None:
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model is {model!r}: expected an nn.Module")
+    check_trainable(model)
     if not isinstance(rng, np.random.Generator):
-        raise ValueError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
+        raise ArgumentError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
+    if pruner is not None and not isinstance(pruner, Pruner):
+        raise ArgumentError(f"pruner is {pruner!r}: expected a cspkit.training.Pruner")
     if mu > 0 and reference is None:
-        raise ValueError(f"reference is None with mu = {mu}: expected the model to compare with")
-    if isinstance(task, type):
-        raise ValueError(f"task is the class {task.__name__}: expected an object of it")
-    if mu > 0 and not callable(getattr(task, "divergence", None)):
-        raise ValueError(f"mu is {mu}, but {type(task).__name__} has no divergence: expected mu=0")
-    if schedule not in ("one-cycle", "cosine"):
-        raise ValueError(f"schedule is {schedule!r}: expected 'one-cycle' or 'cosine'")
+        raise ArgumentError(f"reference is None with mu = {mu}: expected the model to compare with")
+    if mu > 0 and task.divergence is None:
+        raise ArgumentError(
+            f"mu is {mu}, but {type(task).__name__} has no divergence: expected mu=0, or a task "
+            "with a method `divergence(reference_outputs, outputs, batch)`"
+        )
+
+
+def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
+    """Batches of "train", again and again."""
+    while True:
+        found = False
+        for batch in task.batches("train", rng):
+            found = True
+            yield batch
+        if not found:
+            raise ArgumentError(
+                f"batches of {type(task).__name__} gave nothing for 'train': expected batches each "
+                "time it is called"
+            )
+
+
+def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
+    returned = task.loss(model, batch)
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        found = f"a {type(returned).__name__}"
+        if isinstance(returned, (tuple, list)):
+            found += f" of {len(returned)}"
+        raise ArgumentError(f"loss of the task returned {found}: expected the loss and the outputs")
+    loss = _scalar("loss", returned[0])
+    if not loss.requires_grad:
+        raise ArgumentError("loss of the task returned a loss without a gradient: expected one")
+    return loss, returned[1]
+
+
+def _scalar(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        is_tensor = isinstance(value, Tensor)
+        found = f"shape {tuple(value.shape)}" if is_tensor else f"a {type(value).__name__}"
+        raise ArgumentError(f"{name} of the task has {found}: expected a scalar tensor")
+    return value
+
+
+def _inputs(reference: nn.Module | None, task: Task, rng: np.random.Generator) -> dict:
+    """What a run gets from outside, for its state file."""
+    return {
+        "reference": None if reference is None else weights_hash(reference),
+        "task": [type(task).__name__, task.settings],
+        "generator": json.dumps(rng.bit_generator.state, default=lambda array: array.tolist()),
+    }

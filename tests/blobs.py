@@ -5,9 +5,11 @@ import torch
 from sklearn.datasets import make_blobs
 from torch import nn
 
+from cspkit.training import Task
 
-class Blobs:
-    """Five Gaussian blobs in ten dimensions, a task with all of the protocol's methods."""
+
+class Blobs(Task):
+    """Five Gaussian blobs in ten dimensions, a task with a divergence."""
 
     def __init__(self):
         x, y = make_blobs(600, n_features=10, centers=5, cluster_std=2.0, random_state=0)

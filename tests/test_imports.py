@@ -9,16 +9,18 @@ PACKAGE = Path(__file__).parents[1] / "cspkit"
 MAY_IMPORT = {
     "arguments": set(),
     "files": {"arguments"},
+    "modules": {"arguments"},
+    "pruner": {"arguments"},
     "recovery": {"arguments"},
     "early_stopping": {"arguments", "training"},
     "progress": set(),
     "resume": {"arguments", "files", "tensors"},
     "tensors": {"arguments"},
     "threads": {"arguments"},
-    "training": {"arguments", "files", "progress", "resume", "threads"},
-    "asr": {"arguments", "files", "tensors", "training", "progress", "threads"},
-    "pruning": {"arguments", "recovery", "training", "progress"},
-    "study": {"arguments", "files", "training", "pruning", "progress", "threads", "__version__"},
+    "training": {"arguments", "files", "modules", "progress", "pruner", "resume", "threads"},
+    "asr": {"arguments", "files", "modules", "tensors", "training", "progress", "threads"},
+    "pruning": {"arguments", "modules", "pruner", "recovery", "training", "progress"},
+    "study": {"arguments", "files", "modules", "resume", "training", "pruning", "progress", "threads", "__version__"},
 }
 
 

@@ -1,5 +1,7 @@
 import copy
+import functools
 import itertools
+import signal
 
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ import torch
 from blobs import Blobs
 from torch import nn
 
+from cspkit.arguments import ArgumentError
+from cspkit.files import locked
+from cspkit.resume import Interrupted
 from cspkit.training import Pruner, Task, rate_factor, train
+
+HOOKS = (
+    "choose", "dense_now", "show", "after_backward", "before_update", "after_update", "conclude",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -55,37 +64,33 @@ def test_the_reference_pulls_and_is_not_changed(task):
     assert torch.equal(weights(reference), kept)
 
 
-def test_a_pruner_that_does_nothing_is_dense_training(task):
-    class Nothing:
-        sparsity = 0.0
-
-        def before_forward(self, step): ...
-        def after_backward(self, step): ...
-        def after_update(self, step): ...
-        def finish(self): ...
-
+def test_the_base_pruner_prunes_nothing(task):
     dense, pruned = task.new_model(), task.new_model()
     train(dense, task, 20, rng=np.random.default_rng(0))
-    train(pruned, task, 20, pruner=Nothing(), rng=np.random.default_rng(0))
+    pruner = Pruner(dict(pruned.named_parameters()))
+    train(pruned, task, 20, pruner=pruner, rng=np.random.default_rng(0))
     assert torch.equal(weights(dense), weights(pruned))
-    assert isinstance(Nothing(), Pruner)
+    assert pruner.steps_done == 20 and pruner.finished
 
 
 def test_the_hooks_come_in_order(task):
     calls = []
 
-    class Scribe:
-        sparsity = 0.0
+    class Scribe(Pruner):
+        def __init__(self, weights):
+            super().__init__(weights)
+            for name in HOOKS:
+                setattr(self, name, lambda *step, name=name: calls.append((name, *step)) or True)
 
-        def debiasing(self, step):
-            return True
-
-        def __getattr__(self, name):
-            return lambda *step: calls.append((name, *step))
-
-    train(task.new_model(), task, 2, pruner=Scribe(), rng=np.random.default_rng(0))
-    one = ["before_forward", "after_backward", "after_update"]
-    assert calls == [(c, 0) for c in one] + [(c, 1) for c in one] + [("finish",)]
+    model = task.new_model()
+    scribe = Scribe(dict(model.named_parameters()))
+    train(model, task, 2, pruner=scribe, rng=np.random.default_rng(0))
+    steps = [(hook, step) for step in (0, 1) for hook in HOOKS[:6]]
+    assert [c for c in calls if c[0] != "show"] == [
+        *[c for c in steps if c[0] != "show"],
+        ("conclude",),
+    ]
+    assert calls.index(("show",)) == 2
 
 
 def test_schedules():
@@ -163,6 +168,9 @@ def test_what_a_task_must_not_return_is_named(change, message):
         ({"clip": -1.0}, "clip is -1.0"),
         ({"clip": float("nan")}, "clip is nan"),
         ({"rng": 0}, "rng is 0"),
+        ({"optimizer": 3}, "optimizer is 3: expected a class such as torch.optim.SGD"),
+        ({"optimizer": lambda weights, lr: lr}, "optimizer returned a float: expected a torch"),
+        ({"pruner": 3}, "pruner is 3: expected a cspkit.training.Pruner"),
     ],
 )
 def test_bad_arguments_are_named(task, change, message):
@@ -174,30 +182,39 @@ def test_bad_arguments_are_named(task, change, message):
     assert torch.equal(weights(model), before)
 
 
-def test_a_list_of_batches_is_gone_through_and_its_end_is_named(task):
+@pytest.mark.parametrize("kind", [list, iter])
+def test_batches_that_end_start_over(task, kind):
     seen = []
 
-    class Listed(Blobs):
+    class Short(Blobs):
         def batches(self, split, rng):
-            return list(itertools.islice(super().batches(split, rng), 3))
+            return kind(list(itertools.islice(super().batches(split, rng), 3)))
 
         def loss(self, model, batch):
             seen.append(batch[0].sum().item())
             return super().loss(model, batch)
 
-    train(task.new_model(), Listed(), np.int64(3), rng=np.random.default_rng(0))
-    assert len(set(seen)) == 3
-    with pytest.raises(ValueError, match="end before step 3"):
-        train(task.new_model(), Listed(), 4, rng=np.random.default_rng(0))
+    train(task.new_model(), Short(), np.int64(7), rng=np.random.default_rng(0))
+    assert len(seen) == len(set(seen)) == 7  # the generator goes on
 
 
-def test_batches_that_end_are_named(task):
-    class Short(Blobs):
+def test_a_data_loader_is_gone_through_again_and_again(task):
+    class Loaded(Blobs):
         def batches(self, split, rng):
-            return itertools.islice(super().batches(split, rng), 3)
+            data = torch.utils.data.TensorDataset(self.x[:90], self.y[:90])
+            return torch.utils.data.DataLoader(data, batch_size=30)
 
-    with pytest.raises(ValueError, match="end before step 3"):
-        train(task.new_model(), Short(), 5, rng=np.random.default_rng(0))
+    log = train(task.new_model(), Loaded(), 40, rng=np.random.default_rng(0), rate=1e-2)
+    assert len(log) == 40 and log[-1]["loss"] < 0.5 * log[0]["loss"]
+
+
+def test_batches_that_give_nothing_are_named(task):
+    class Empty(Blobs):
+        def batches(self, split, rng):
+            return []
+
+    with pytest.raises(ArgumentError, match="batches of Empty gave nothing for 'train'"):
+        train(task.new_model(), Empty(), 5, rng=np.random.default_rng(0))
 
 
 def test_the_reference_is_evaluated_and_not_changed(task):
@@ -213,14 +230,121 @@ def test_the_reference_is_evaluated_and_not_changed(task):
     assert all(torch.equal(before[name], t) for name, t in reference.state_dict().items())
 
 
-def test_a_task_without_divergence_needs_mu_zero(task):
-    class Plain:
-        batches, loss, evaluate = task.batches, task.loss, task.evaluate
+class Plain(Task):
+    """Only what a task must have."""
 
+    def __init__(self):
+        self.blobs = Blobs()
+
+    def batches(self, split, rng):
+        return self.blobs.batches(split, rng)
+
+    def loss(self, model, batch):
+        return self.blobs.loss(model, batch)
+
+
+def test_a_task_without_divergence_needs_mu_zero(task):
     model = task.new_model()
-    assert isinstance(Plain(), Task)
-    with pytest.raises(ValueError, match="has no divergence"):
-        train(
-            model, Plain(), 1, reference=copy.deepcopy(model), mu=1.0, rng=np.random.default_rng(0)
-        )
-    train(model, Plain(), 1, rng=np.random.default_rng(0))
+    call = {"reference": copy.deepcopy(model), "rng": np.random.default_rng(0)}
+    with pytest.raises(
+        ArgumentError, match="mu is 1.0, but Plain has no divergence: expected mu=0"
+    ):
+        train(model, Plain(), 1, mu=1.0, **call)
+    train(model, Plain(), 1, **call)
+
+
+def test_a_task_is_evaluated_by_its_mean_loss_in_evaluation_mode(task):
+    model = nn.Sequential(nn.Dropout(0.9), task.new_model()).train()
+    batch = next(task.batches("dev", np.random.default_rng(0)))
+    loss, _ = task.loss(copy.deepcopy(model).eval(), batch)
+    assert Plain().evaluate(model, "dev") == {"loss": pytest.approx(loss.item())}
+    assert model.training
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], None, object()])
+def test_an_object_that_is_no_task_is_refused(task, wrong):
+    with pytest.raises(ArgumentError, match="task is a .*: expected an object of a subclass of"):
+        train(task.new_model(), wrong, 1, rng=np.random.default_rng(0))
+
+
+def test_a_task_without_its_methods_says_which():
+    class Half(Task):
+        def batches(self, split, rng):
+            yield 0
+
+    with pytest.raises(NotImplementedError, match=r"Half needs a method `loss\(model, batch\)`"):
+        train(nn.Linear(2, 2), Half(), 1, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        torch.optim.AdamW,
+        torch.optim.Adagrad,
+        functools.partial(torch.optim.SGD, momentum=0.9),
+        lambda weights, lr: torch.optim.RMSprop([{"params": weights, "lr": lr / 2}]),
+    ],
+)
+def test_any_optimizer_may_train_and_is_resumed_to_the_bit(task, tmp_path, optimizer):
+    class KilledError(Exception): ...
+
+    def run(kill_at=None, **state):
+        def watch(row):
+            if row["step"] == kill_at:
+                raise KilledError
+
+        model = task.new_model()
+        call = {"rate": 0.02, "optimizer": optimizer, "on_step": watch, "state_every": 4} | state
+        log = train(model, task, 30, rng=np.random.default_rng(0), **call)
+        assert log[-1]["loss"] < log[0]["loss"]
+        return weights(model)
+
+    unbroken = run()
+    with pytest.raises(KilledError):
+        run(21, state_file=tmp_path / "state")
+    assert torch.equal(run(state_file=tmp_path / "state"), unbroken)
+
+
+def test_what_the_loop_cannot_train_is_refused_before_training(task):
+    wrong = {
+        "'0.weight', whose shape is not known yet": nn.Sequential(nn.LazyLinear(5)),
+        "'0.weight' on the meta device": nn.Sequential(nn.Linear(10, 5, device="meta")),
+        "'0.weight', which is complex": nn.Sequential(nn.Linear(10, 5, dtype=torch.complex64)),
+        "'1', an Embedding with sparse=True": nn.Sequential(
+            nn.Linear(10, 5), nn.Embedding(3, 4, sparse=True)
+        ),
+        "ReLU has no weights": nn.ReLU(),
+    }
+    for message, model in wrong.items():
+        with pytest.raises(ArgumentError, match=f"model .*{message}"):
+            train(model, task, 1, rng=np.random.default_rng(0))
+
+
+def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(task, tmp_path):
+    def run(interrupt_at=None):
+        def watch(row):
+            if row["step"] == interrupt_at:
+                signal.raise_signal(signal.SIGINT)
+
+        model = task.new_model()
+        call = {"state_file": tmp_path / "state", "on_step": watch, "rate": 1e-2}
+        train(model, task, 20, rng=np.random.default_rng(0), **call)
+        return weights(model)
+
+    unbroken = run()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(
+        Interrupted, match="after 8 of 20 steps; the state of the run is in .*state"
+    ):
+        run(7)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.equal(run(), unbroken)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_file_has_one_writer(task, tmp_path):
+    call = {"rng": np.random.default_rng(0), "state_file": tmp_path / "state"}
+    with locked(tmp_path / "state"), pytest.raises(ArgumentError, match="in use by another proc"):
+        train(task.new_model(), task, 5, **call)
+    with pytest.raises(ArgumentError, match="state_file is '/dev/null'"):
+        train(task.new_model(), task, 5, rng=call["rng"], state_file="/dev/null")

@@ -1,34 +1,35 @@
-"""Connected digit recognition as a Task of the training loop."""
+"""Recognition of connected digits, as a Task of the training loop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cspkit.arguments import count
+from cspkit.arguments import ArgumentError, count
 from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
 from cspkit.asr.features import N_MFCC
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import LEAST_STD
-from cspkit.asr.scoring import utterance_errors, word_error_rate
+from cspkit.asr.scoring import utterance_errors
 from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.modules import unwrapped
+from cspkit.training import Task, evaluating
 
-AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)  # from scratch
-LIGHT = Augmentation(speed=0.15, channel=0.2, noise=0.2)  # what a trained model goes on with
-DENSE_STEPS = 3400  # of training the recorded dense models
+AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)  # to train from scratch
+LIGHT = Augmentation(speed=0.15, channel=0.2, noise=0.2)  # to go on training a trained model
+DENSE_STEPS = 3400  # steps of training of the recorded dense models
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Utterances padded to one length, the shortest first.
+class Batch(NamedTuple):
+    """Utterances, sorted from short to long and padded to one length.
 
     Attributes
     ----------
@@ -44,16 +45,12 @@ class Batch:
     target_lengths: Tensor
 
     def every(self, n: int) -> Batch:
-        """Every n-th utterance."""
-        return Batch(*(part[::n] for part in self._parts))
+        """Return a batch of every n-th utterance, from the first on."""
+        return Batch(*(part[::n] for part in self))
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device."""
-        return Batch(*(part.to(device) for part in self._parts))
-
-    @property
-    def _parts(self) -> tuple[Tensor, ...]:
-        return self.features, self.feature_lengths, self.targets, self.target_lengths
+        """Return the same batch on a device."""
+        return Batch(*(part.to(device) for part in self))
 
 
 def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
@@ -61,15 +58,15 @@ def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
 
     Raises
     ------
-    ValueError
-        If a text has an unknown unit, or more units than its frames can emit when decoded.
+    ArgumentError
+        If a text has an unknown unit, or more units than decoding can emit in its frames.
     """
     utterances = sorted(utterances, key=lambda u: len(u.features))
     labels = [labels_of(u, config) for u in utterances]
     for utterance, units in zip(utterances, labels, strict=True):
         most = len(utterance.features) // config.stack * MAX_SYMBOLS
         if len(units) > most:
-            raise ValueError(
+            raise ArgumentError(
                 f"utterance {utterance.id!r} has {len(units)} units in "
                 f"{len(utterance.features)} frames: expected at most {most}"
             )
@@ -84,40 +81,57 @@ def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
 
 
 def labels_of(utterance: Utterance, config: TransducerConfig) -> list[int]:
-    """Labels of what is said; a ValueError about a word that is no unit names the utterance."""
+    """Return the labels of the text; an error about an unknown unit names the utterance."""
     try:
         return config.labels(utterance.text)
-    except ValueError as error:
-        raise ValueError(f"utterance {utterance.id!r}: {error}") from None
+    except ArgumentError as error:
+        raise ArgumentError(f"utterance {utterance.id!r}: {error}") from None
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Return log probabilities of logits (..., K), in float32 for logits of half precision."""
+    return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 def mean_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:
-    """Mean over cells of KL(p_reference || p), of logits (cells, K)."""
-    log_p, log_reference = logits.log_softmax(dim=-1), reference_logits.log_softmax(dim=-1)
-    return torch.nn.functional.kl_div(log_p, log_reference, reduction="batchmean", log_target=True)
+    """Return the mean over cells of KL(p_reference || p), from logits (cells, K).
+
+    A unit with p_reference = 0 contributes 0, also if p = 0.
+    """
+    log_p, log_reference = log_softmax(logits), log_softmax(reference_logits)
+    terms = log_reference.exp() * (log_reference - log_p)
+    return terms.masked_fill(log_reference == -torch.inf, 0.0).sum() / len(terms)
 
 
-class DigitTask:
-    """Strings of spoken digits: a `cspkit.training.Task`.
+class DigitTask(Task):
+    """Strings of spoken digits.
 
     Parameters
     ----------
     corpus : Corpus, optional
-        The embedded corpus where it is not given.
+        The default is the embedded corpus.
     fold : int or str
-        0 to 4, which takes are tested on, or the name of the speaker who is held out.
+        0 to 4 selects the takes of the test part. The name of a speaker holds this speaker out
+        for the test part.
     config : TransducerConfig, optional
         Units and frame stacking of the models.
     batch_size : int
-        Utterances of a training batch.
+        Number of utterances of a training batch.
     curriculum : int
-        Length in steps of the curriculum of training from scratch: single digits for the first
-        tenth, up to three until three tenths, up to seven after. 0 starts with up to seven.
+        Length of the curriculum in steps, to train a model from scratch. Strings have one digit
+        in the first tenth, at most three digits until three tenths, and at most seven digits
+        afterwards. With 0 they have at most seven digits from the start.
     augmentation : Augmentation or None, optional
-        Variation of the training strings; None trains on the features as they are. Where it is
-        not given, it is `AUGMENTATION` with a curriculum, from scratch, and `LIGHT` without.
+        Random variation of the training strings; None uses the features as they are. The default
+        is `AUGMENTATION` with a curriculum and `LIGHT` without.
     divergence_every : int
-        The divergence looks at every so-manieth utterance of a batch.
+        Use every n-th utterance of a batch for the divergence.
+
+    Raises
+    ------
+    ArgumentError
+        If an option is out of range or does not fit the corpus, or if a text of the corpus has an
+        unknown unit.
     """
 
     def __init__(
@@ -139,38 +153,39 @@ class DigitTask:
         if augmentation == "recipe":
             augmentation = AUGMENTATION if curriculum else LIGHT
             if self.config.n_features != N_MFCC:
-                raise ValueError(
+                raise ArgumentError(
                     f"augmentation is the recipe, which is for {N_MFCC} cepstra, but "
                     f"config.n_features is {self.config.n_features}: expected None or an "
-                    "Augmentation, such as cspkit.asr.task.AUGMENTATION where all are cepstra"
+                    "Augmentation; cspkit.asr.task.AUGMENTATION is one for any number of cepstra"
                 )
         if not isinstance(augmentation, Augmentation | None):
-            raise ValueError(f"augmentation is {augmentation!r}: expected an Augmentation or None")
+            raise ArgumentError(
+                f"augmentation is {augmentation!r}: expected an Augmentation or None"
+            )
         self.augmentation = augmentation
         self.divergence_every = count("divergence_every", divergence_every)
         self._by_speaker: dict[str, list[Utterance]] = {}
         for recording in self.corpus.recordings:
-            labels_of(recording, self.config)  # a unit that is none is noticed before training
+            labels_of(recording, self.config)  # finds an unknown unit before training
         for recording in self.corpus.split("train", fold):
             self._by_speaker.setdefault(recording.speaker, []).append(recording)
         frames = np.concatenate([r.features for r in self.corpus.split("train", fold)])
         if frames.shape[1] != self.config.n_features:
-            raise ValueError(
+            raise ArgumentError(
                 f"config.n_features is {self.config.n_features!r}: expected {frames.shape[1]}, "
-                "as the corpus has them"
+                "as in the corpus"
             )
         self._mean, self._std = frames.mean(axis=0), np.maximum(frames.std(axis=0), LEAST_STD)
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells this task from others on the same corpus."""
+        """The settings that distinguish this task from others on the same corpus."""
         names = ("fold", "batch_size", "curriculum", "divergence_every")
         recipe = {"config": asdict(self.config), "augmentation": None}
         if self.augmentation is not None:
             recipe["augmentation"] = asdict(self.augmentation)
         return {name: getattr(self, name) for name in names} | recipe
 
-    # What is trained, and how it is read.
     _model = Transducer
     _transcribe = staticmethod(transcribe)
 
@@ -183,7 +198,7 @@ class DigitTask:
         return model
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield batches: drawn without end for "train", the fixed strings of the other parts."""
+        """Yield random batches without end for "train", and the fixed strings of another part."""
         if split == "train":
             step = 0
             while True:
@@ -194,13 +209,13 @@ class DigitTask:
             yield collate(strings[first : first + self.batch_size], self.config)
 
     def longest(self, step: int) -> int:
-        """Most digits of a string that the curriculum allows at a step."""
+        """Return how many digits a string may have at a step of the curriculum."""
         if step < 0.1 * self.curriculum:
             return 1
         return 3 if step < 0.3 * self.curriculum else MAX_DIGITS
 
     def _draw(self, longest: int, rng: np.random.Generator) -> list[Utterance]:
-        """Strings of one batch, each of one speaker, varied."""
+        """Draw the strings of one batch, each by one speaker, and vary them."""
         speakers = list(self._by_speaker)
         strings = []
         for _ in range(self.batch_size):
@@ -221,11 +236,12 @@ class DigitTask:
         ]
 
     def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor:
-        """Logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
+        """Return the logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
 
-        Most cells of a padded batch are padding. A bucket of utterances is computed at its own
-        longest length, and only its logits are padded to those of the batch.
+        Most cells of a padded batch are padding. So the utterances of a bucket are padded to the
+        longest of them, and only their logits are padded to the length of the batch.
         """
+        model = unwrapped(model)
         lengths = batch.feature_lengths // model.config.stack
         most_frames, most_labels = int(lengths.max()), int(batch.target_lengths.max())
         predicted, _ = model.predict(model.start(batch.targets))
@@ -245,7 +261,7 @@ class DigitTask:
         return torch.cat(padded)
 
     def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean over utterances of cost / target length, and the logits (N, S, U + 1, K)."""
+        """Return the mean over utterances of cost / target length, and the logits."""
         self._check(model)
         logits = self.outputs(model, batch)
         costs = rnnt_loss(
@@ -258,22 +274,27 @@ class DigitTask:
         return (costs / batch.target_lengths).mean(), logits
 
     def _check(self, model: Transducer) -> None:
-        """Refuse a model that writes or hears other than this task's."""
+        """Refuse a model with other units or other features than this task."""
+        config = getattr(unwrapped(model), "config", None)
+        if not isinstance(config, TransducerConfig):
+            raise ArgumentError(
+                f"model is a {type(unwrapped(model)).__name__}: expected a {self._model.__name__}"
+            )
         for name in ("units", "n_features", "stack"):
-            own, other = getattr(self.config, name), getattr(model.config, name)
+            own, other = getattr(self.config, name), getattr(config, name)
             if own != other:
-                raise ValueError(f"config.{name} of the model is {other!r}: expected {own!r}")
+                raise ArgumentError(f"config.{name} of the model is {other!r}: expected {own!r}")
 
     def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
-        """Logits of the utterances that the divergence looks at."""
+        """Return the logits of the utterances that the divergence uses."""
         return self.outputs(model, batch.every(self.divergence_every))
 
     def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
-        """Compression error in what the model computes: the mean over valid cells (s, u) of
+        """Return the compression error of the outputs: the mean over cells (s, u) of
 
-            KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k)),
+            KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k))
 
-        all valid cells of every `divergence_every`-th utterance.
+        It uses all cells, without padding, of every `divergence_every`-th utterance.
 
         References
         ----------
@@ -292,21 +313,23 @@ class DigitTask:
 
     @torch.no_grad()
     def evaluate(self, model: Transducer, split: str) -> dict[str, float]:
-        """Return `wer`, the word error rate, and `loss`, the cost per unit in nats."""
-        strings = self.corpus.strings(split, self.fold)
-        hypotheses = self._transcribe(model, [u.features for u in strings])
+        """Evaluate a model on one part, in evaluation mode.
+
+        Returns `wer`, the word error rate as a fraction, and `loss`, the cost per unit in nats.
+        """
+        errors, words = self.errors(model, split)
         costs, utterances = 0.0, 0
-        for batch in self.batches(split, np.random.default_rng(0)):
-            per_unit, _ = self.loss(model, batch.to(model.device))
-            costs += per_unit.item() * len(batch.targets)
-            utterances += len(batch.targets)
-        return {
-            "wer": word_error_rate([u.text for u in strings], hypotheses),
-            "loss": costs / utterances,
-        }
+        with evaluating(model):
+            for batch in self.batches(split, np.random.default_rng(0)):
+                per_unit, _ = self.loss(model, batch.to(unwrapped(model).device))
+                costs += per_unit.item() * len(batch.targets)
+                utterances += len(batch.targets)
+        return {"wer": float(errors.sum() / words.sum()), "loss": costs / utterances}
 
     def errors(self, model: Transducer, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return word errors and words of each utterance; sum over sum is the WER.
+        """Return the number of word errors and of words of each utterance.
+
+        The sum of the errors divided by the sum of the words is the word error rate.
 
         Parameters
         ----------
@@ -319,5 +342,6 @@ class DigitTask:
         """
         strings = self.corpus.strings(split, self.fold)
         texts = [u.text for u in strings]
+        self._check(model)
         hypotheses = self._transcribe(model, [u.features for u in strings])
         return utterance_errors(texts, hypotheses), np.array([len(t.split()) for t in texts])

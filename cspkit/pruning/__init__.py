@@ -6,6 +6,7 @@ from cspkit.pruning.csp import CSP
 from cspkit.pruning.dpf import DPF
 from cspkit.pruning.gmp import GMP
 from cspkit.pruning.gradual import GradualPruner, MaskedPruner
+from cspkit.pruning.hold import Hold
 from cspkit.pruning.l1_prox import L1Prox
 from cspkit.pruning.narang import Narang
 from cspkit.pruning.oneshot import OneShot
@@ -20,6 +21,7 @@ __all__ = [
     "GMP",
     "PRUNERS",
     "GradualPruner",
+    "Hold",
     "L1Prox",
     "MaskedPruner",
     "Narang",

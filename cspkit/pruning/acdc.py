@@ -15,23 +15,24 @@ class ACDC(MaskedPruner):
         dense phase     W <- W - eta grad L(W)
         sparse phase    W <- H_k(W)  at its start, then  W <- W - eta mask * grad L(W)
 
-    The target's k holds in every sparse phase: iterative hard thresholding with many steps
-    between two thresholds, of which some may leave the support. The first phase is dense, the
-    last dense one is over at `end`, and the run stays sparse from there on.
+    Every sparse phase keeps the k weights of the target. It is iterative hard thresholding with
+    many steps between two thresholds, and the dense ones among them may leave the support. The
+    first phase is dense. The last dense phase ends at `end`, and the run stays sparse after it.
 
     Parameters
     ----------
     weights, sparsity, steps, end, budget, floor
         See `MaskedPruner`.
     cycles : int
-        Dense phases. With the sparse phases between them they are 2 cycles - 1, of one length.
+        Number of dense phases. With the sparse phases between them there are 2 cycles - 1 phases,
+        all of one length.
 
     Notes
     -----
-    A weight that was cut starts a dense phase from zero. The moments of Adam are not reset
-    there, being the optimizer's: without a gradient the first moment has died out by then (0.9
-    to the power of the phase's length) and nothing old moves the weight. The original's dense
-    phase at the end is longer than the others, and its SGD resets momentum.
+    A weight that was cut starts a dense phase from zero. The moments of Adam belong to the
+    optimizer and are not reset. Without a gradient the first moment has died out by then (0.9 to
+    the power of the length of a phase), so that no old gradient moves the weight. In the original,
+    the last dense phase is longer than the others, and the momentum of SGD is reset.
 
     References
     ----------
@@ -54,11 +55,11 @@ class ACDC(MaskedPruner):
         self.cycles = count("cycles", cycles)
 
     def phase(self, step: int) -> int:
-        """Number of the phase that a step before `end` is in; even ones are dense."""
+        """Number of the phase of a step before `end`; even phases are dense."""
         return step * (2 * self.cycles - 1) // self.end
 
-    def before_forward(self, step: int) -> None:
-        super().before_forward(step)
+    def choose(self, step: int) -> None:
+        super().choose(step)
         if self.debiasing(step) or (step > 0 and self.phase(step) == self.phase(step - 1)):
             return
         if self.phase(step) % 2 == 1:

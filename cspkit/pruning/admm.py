@@ -6,12 +6,11 @@ import torch
 from torch import nn
 
 from cspkit.arguments import count, positive
-from cspkit.pruning.budget import masks_of_largest
 from cspkit.pruning.gradual import MaskedPruner
 
 
 class ADMM(MaskedPruner):
-    """ADMM pruning: dense weights are pulled to a sparse copy, then cut.
+    """ADMM pruning: a penalty pulls the dense weights to a sparse copy, then they are cut.
 
     For min L(W) subject to W = Z, ||Z||_0 <= k, with the scaled multiplier U:
 
@@ -32,8 +31,9 @@ class ADMM(MaskedPruner):
 
     Notes
     -----
-    The penalty is a part of the loss, as in the original: its gradient rho (W - Z + U) is clipped
-    and goes through Adam together with that of L. CSP takes the gradient of L at Z instead.
+    The penalty is a part of the loss, as in the original: its gradient rho (W - Z + U) goes through
+    the optimizer together with that of L. It is added after the loop has clipped the gradient of L.
+    CSP takes the gradient of L at Z instead.
 
     References
     ----------
@@ -62,19 +62,18 @@ class ADMM(MaskedPruner):
         self.Z = {n: w.data * kept[n] for n, w in weights.items()}
         self.U = {n: torch.zeros_like(w.data) for n, w in weights.items()}
 
-    def after_backward(self, step: int) -> None:
-        super().after_backward(step)
+    def before_update(self, step: int) -> None:
         if self.debiasing(step):
             return
         for name, weight in self.weights.items():
             if weight.grad is not None:
-                weight.grad.add_(weight.data - self.Z[name] + self.U[name], alpha=self.rho)
+                weight.grad.add_(weight - self.Z[name] + self.U[name], alpha=self.rho)
 
     def after_update(self, step: int) -> None:
         super().after_update(step)
         if self.debiasing(step) or (step + 1) % self.every != 0:
             return
-        shifted = {n: w.data + self.U[n] for n, w in self.weights.items()}
-        kept = masks_of_largest(shifted, self.target, self.budget, self.floor)
+        shifted = {n: w + self.U[n] for n, w in self.weights.items()}
+        kept = self.masks_of({n: v.abs() for n, v in shifted.items()}, self.target)
         self.Z = {n: v * kept[n] for n, v in shifted.items()}
         self.U = {n: v - self.Z[n] for n, v in shifted.items()}

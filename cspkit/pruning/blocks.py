@@ -8,41 +8,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cspkit.arguments import ArgumentError
 from cspkit.pruning.budget import masks_of_largest
 
 Tensors = dict[str, Tensor]
+TINY = 1e-12
 
 
 class Block:
-    """A shape of the support: "1x1", "1xB" or "N:M".
+    """A shape of the support: "1x1", "RxC" or "N:M".
 
-    "1xB": blocks of B neighbours of a row, kept by their Euclidean norm, as the group prox keeps
-    them; the last block of a row may be shorter. "N:M": the N largest of every M neighbours of a
-    row are ahead of all others, so that a rising sparsity thins out to them.
+    A weight counts as a matrix (out, n), the kernel of a convolution with n = channels * width.
+
+    "RxC": blocks of R neighbouring outputs by C neighbouring inputs, kept by their Euclidean norm,
+    as the proximal operator of the group lasso keeps them. "1x8" are eight inputs of one output,
+    "8x1" eight outputs of one input, which one vector instruction can multiply. The last blocks of
+    a matrix are smaller if R or C does not divide its side. "N:M": the N largest of every M
+    neighbours of a row come before all others, so that a rising sparsity thins out to them.
 
     Parameters
     ----------
     name : str
 
+    Attributes
+    ----------
+    shape : tuple of int
+        (R, C); (1, 1) for "N:M".
+    pattern : tuple of int or None
+        (N, M).
+
     Raises
     ------
-    ValueError
+    ArgumentError
         If `name` is no such shape.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.size, self.pattern = 1, None
+        self.shape, self.pattern = (1, 1), None
         text = name if isinstance(name, str) else ""
-        if match := re.fullmatch(r"1x([1-9]\d*)", text):
-            self.size = int(match[1])
+        if match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text):
+            self.shape = int(match[1]), int(match[2])
         elif match := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", text):
             self.pattern = int(match[1]), int(match[2])
-        if self.pattern is not None and self.pattern[0] >= self.pattern[1] or not match:
-            raise ValueError(f"block is {name!r}: expected '1xB', such as '1x4', or 'N:M': '2:4'")
+        if not match or (self.pattern is not None and self.pattern[0] >= self.pattern[1]):
+            raise ArgumentError(
+                f"block is {name!r}: expected 'RxC', such as '8x1', or 'N:M', such as '2:4'"
+            )
+
+    @property
+    def size(self) -> int:
+        """Weights of a block."""
+        return self.shape[0] * self.shape[1]
 
     def check(self, weights: Tensors, sparsity: float, budget: str, floor: float) -> None:
-        """Refuse what the shape cannot be made for.
+        """Refuse weights and settings that this shape does not fit.
 
         Parameters
         ----------
@@ -55,12 +75,12 @@ class Block:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If the budget of blocks or patterns is not "global", without floors; or if, with N:M,
-            the sparsity is not 1 - N / M, or a row is no whole number of M weights.
+            the sparsity is not 1 - N / M, or M does not divide the length of a row.
         """
         if self.name != "1x1" and (budget, floor) != ("global", 0.0):
-            raise ValueError(
+            raise ArgumentError(
                 f"block is {self.name!r} with budget {budget!r} and floor {floor}: "
                 "expected 'global' and 0"
             )
@@ -68,23 +88,25 @@ class Block:
             return
         n, m = self.pattern
         if abs(sparsity - (1 - n / m)) > 1e-9:
-            raise ValueError(f"sparsity is {sparsity!r}: expected {1 - n / m} with block {n}:{m}")
+            raise ArgumentError(
+                f"sparsity is {sparsity!r}: expected {1 - n / m} with block {n}:{m}"
+            )
         for name, weight in weights.items():
             if weight[0].numel() % m:
-                raise ValueError(
-                    f"block is {self.name!r}, but a row of {name} has {weight[0].numel()} weights:"
-                    f" expected a multiple of {m}; name the layers to prune without it"
+                raise ArgumentError(
+                    f"block is {self.name!r}, but a row of {name} has {weight[0].numel()} weights: "
+                    f"expected a multiple of {m}; exclude this layer"
                 )
 
     def masks(self, scores: Tensors, sparsity: float, budget: str, floor: float) -> Tensors:
-        """Masks that keep the weights, or blocks, of largest score.
+        """Masks that keep the weights, or blocks, with the largest scores.
 
         Parameters
         ----------
         scores : dict of Tensor
             Not negative, by the name of the weight.
         sparsity : float
-            Zeros / weights. With "1xB" they are met to one block.
+            Zeros / weights. With "RxC" it is met to one block.
         budget, floor
             See `masks_of_largest`.
 
@@ -94,36 +116,47 @@ class Block:
             bool; True is kept.
         """
         if self.size > 1:
-            return _masks_of_blocks(scores, sparsity, self.size)
+            return self._masks_of_blocks(scores, sparsity)
         if self.pattern is not None:
             scores = _winners_first(scores, *self.pattern)
         return masks_of_largest(scores, sparsity, budget, floor)
 
+    def norms(self, values: Tensor) -> Tensor:
+        """Euclidean norms of the blocks, (ceil(out / R), ceil(n / C))."""
+        matrix, (R, C) = values.flatten(1), self.shape
+        padded = F.pad(matrix, (0, -matrix.shape[1] % C, 0, -matrix.shape[0] % R))
+        return padded.unflatten(1, (-1, C)).unflatten(0, (-1, R)).norm(dim=(1, 3))
 
-def block_norms(scores: Tensor, size: int) -> Tensor:
-    """Euclidean norms of the blocks of `size` neighbours of each row, (out, ceil(n / size))."""
-    rows = scores.flatten(1)
-    return F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size)).norm(dim=2)
+    def spread(self, values: Tensor, like: Tensor) -> Tensor:
+        """Give the value of each block to all of its weights; the result is shaped as `like`."""
+        whole = values.repeat_interleave(self.shape[0], 0).repeat_interleave(self.shape[1], 1)
+        return whole[: len(like), : like[0].numel()].reshape(like.shape)
 
+    def shrink(self, Z: Tensor, lam: Tensor, firm: bool) -> Tensor:
+        """Soft or firm threshold of the blocks of Z, whose norms are above lam.
 
-def spread(values: Tensor, like: Tensor, size: int) -> Tensor:
-    """A value for each block, (out, ceil(n / size)), given to all of its weights."""
-    rows = values.repeat_interleave(size, dim=1)
-    return rows[:, : like[0].numel()].reshape(like.shape)
+        (1 - lam / ||z||) z         soft: the proximal operator of the group lasso
+        the same, twice             firm, where ||z|| < 2 lam; z elsewhere
+        """
+        norms = self.norms(Z)
+        factor = (1.0 - lam / norms.clamp_min(TINY)).clamp_min(0.0)
+        if firm:
+            factor = torch.where(norms < 2 * lam, 2 * factor, 1.0)
+        return Z * self.spread(factor, Z)
 
-
-def _masks_of_blocks(scores: Tensors, sparsity: float, size: int) -> Tensors:
-    norms = {name: block_norms(s, size) for name, s in scores.items()}
-    sizes = {name: block_norms(torch.ones_like(s), size).square() for name, s in scores.items()}
-    total = sum(s.numel() for s in scores.values())
-    smallest_first = torch.cat([n.flatten() for n in norms.values()]).argsort(stable=True)
-    zeros = torch.cat([s.flatten() for s in sizes.values()])[smallest_first].double().cumsum(0)
-    kept = torch.ones(len(zeros), dtype=torch.bool, device=zeros.device)
-    kept[smallest_first[zeros.round() <= round(sparsity * total)]] = False
-    masks, parts = {}, kept.split([n.numel() for n in norms.values()])
-    for (name, s), part in zip(scores.items(), parts, strict=True):
-        masks[name] = spread(part.view_as(norms[name]), s, size)
-    return masks
+    def _masks_of_blocks(self, scores: Tensors, sparsity: float) -> Tensors:
+        norms = {name: self.norms(s) for name, s in scores.items()}
+        sizes = [self.norms(torch.ones_like(s)).square().flatten() for s in scores.values()]
+        total = sum(s.numel() for s in scores.values())
+        smallest_first = torch.cat([n.flatten() for n in norms.values()]).argsort(stable=True)
+        zeros = torch.cat(sizes)[smallest_first].double().cumsum(0)
+        kept = torch.ones(len(zeros), dtype=torch.bool, device=zeros.device)
+        kept[smallest_first[zeros.round() <= round(sparsity * total)]] = False
+        parts = kept.split([n.numel() for n in norms.values()])
+        return {
+            name: self.spread(part.view_as(norms[name]), s)
+            for (name, s), part in zip(scores.items(), parts, strict=True)
+        }
 
 
 def _winners_first(scores: Tensors, n: int, m: int) -> Tensors:

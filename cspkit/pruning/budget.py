@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from cspkit.arguments import ArgumentError
+
 BUDGETS = ("global", "uniform", "erk")
 
 
@@ -16,7 +18,7 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     Parameters
     ----------
     magnitudes : Tensor
-        Of any shape; ties are kept in the order of their index.
+        Of any shape; of equal entries, those with a lower index are kept.
     k : int
         0 to magnitudes.numel().
 
@@ -31,6 +33,8 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     threshold = kth_largest(flat, k)
     mask = flat >= threshold
     excess = int(mask.count_nonzero()) - k
+    if excess < 0:
+        raise ArgumentError("magnitudes hold NaN: expected numbers that can be ranked")
     if excess > 0:
         mask[(flat == threshold).nonzero().squeeze(1)[-excess:]] = False
     return mask.view_as(magnitudes)
@@ -39,8 +43,9 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
 def kth_largest(values: Tensor, k: int) -> Tensor:
     """The k-th largest of values (n,), 1 <= k <= n; exact.
 
-    Selection among all weights is the dearest part of a threshold. Every 37th of many values
-    brackets the answer, and the selection is then among the few between the brackets.
+    The selection among all weights takes most of the time of a threshold. If there are many values,
+    every 37th of them gives an upper and a lower bound of the answer, and the selection is then
+    among the few values between the bounds.
     """
     n = len(values)
     if n > 50_000:
@@ -50,7 +55,7 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
         first, last = int(rank - margin), int(rank + margin) + 1
         if first >= 1 and last <= m:
             high, low = sample.kthvalue(m - first + 1).values, sample.kthvalue(m - last + 1).values
-            # The outer side with fewer values goes first: what is copied stays short.
+            # The side with fewer values goes first, so that less is copied.
             if 2 * k < n:
                 upper = values[values >= low]
                 between = upper[upper <= high]
@@ -76,10 +81,10 @@ def masks_of_largest(
     sparsity : float
         Zeros / all of these weights; their number is rounded to the nearest whole one.
     budget : {"global", "uniform", "erk"}
-        One threshold for all layers, or a number of weights for each, see `layer_counts`.
+        One threshold for all layers, or a number of weights for each layer, see `layer_counts`.
     floor : float
-        Fraction of its weights that each layer keeps at the least, rounded up: any floor above
-        zero keeps a layer from being cut off.
+        Fraction of its weights that each layer keeps at least, rounded up. With any floor above
+        zero no layer is emptied.
 
     Returns
     -------
@@ -88,14 +93,14 @@ def masks_of_largest(
 
     Raises
     ------
-    ValueError
-        If fewer weights are to be kept than the floors ask for.
+    ArgumentError
+        If the floors ask for more weights than are to be kept, or a weight is NaN.
     """
     total = sum(w.numel() for w in weights.values())
     n_kept = total - round(sparsity * total)
     least = {n: math.ceil(floor * w.numel() - 1e-9) for n, w in weights.items()}
     if sum(least.values()) > n_kept:
-        raise ValueError(
+        raise ArgumentError(
             f"sparsity is {sparsity}: expected at most {1 - sum(least.values()) / total:.6g}, "
             f"since floor = {floor} keeps {sum(least.values())} of {total} weights"
         )
@@ -118,25 +123,25 @@ def layer_counts(
     budget: str,
     least: dict[str, int] | None = None,
 ) -> dict[str, int]:
-    """How many weights each layer keeps, by its shape alone.
+    """How many weights each layer keeps; the number depends only on the shapes.
 
     A layer of n weights gets the density
 
         uniform    c
         erk        c (sum of its dimensions) / n,    (n_in + n_out) / (n_in n_out) of a matrix
 
-    between its floor and 1, with the one c that spends n_kept. A recurrent matrix counts as it is
-    stored, its gates stacked.
+    between its floor and 1, with the c that spends n_kept weights. A recurrent matrix counts as it
+    is stored, with its gates stacked.
 
     Parameters
     ----------
     shapes : dict of tuple
         By name.
     n_kept : int
-        Weights to be kept, all layers together.
+        Weights to keep, all layers together.
     budget : {"uniform", "erk"}
     least : dict of int, optional
-        Fewest weights of each layer; 0 where it is not given.
+        Fewest weights of each layer; the default is 0.
 
     Returns
     -------
@@ -152,8 +157,8 @@ def layer_counts(
     share = {n: size[n] if budget == "uniform" else sum(shapes[n]) for n in shapes}
     counts, free, left = {}, dict(share), n_kept
     while free:
-        # Shares out of bounds are put on them, those of the heavier side first; the others share
-        # what is left.
+        # Shares outside their bounds are set to the bound, first on the side that is farther
+        # outside; the other layers share the rest.
         c = left / sum(free.values())
         over = {n: c * s - size[n] for n, s in free.items() if c * s > size[n] - 1e-6}
         under = {n: least[n] - c * s for n, s in free.items() if c * s < least[n] + 1e-6}
@@ -166,7 +171,7 @@ def layer_counts(
             del free[name]
     spent, shared = 0, 0.0
     for name, s in free.items():
-        # The running sum is rounded, so that the total is exact and no layer is off by one weight.
+        # The running sum is rounded: the total is exact, and no layer is off by more than one.
         shared += c * s
         counts[name] = math.floor(shared + 0.5) - spent
         spent += counts[name]

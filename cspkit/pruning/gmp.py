@@ -14,15 +14,15 @@ class GMP(GradualPruner):
         Z <- H_k(W)
         W <- W - eta mask * grad_Z L(Z)
 
-    A masked weight keeps the value that it had when it was cut and gets no gradient, so it comes
-    back only where others shrink below it. With `keep_values=False` it is set to zero, W <- Z, as
-    some implementations do: then nothing ever comes back.
+    A masked weight keeps the value that it had when it was cut, and gets no gradient. It comes back
+    only if other weights shrink below it. With `keep_values=False` it is set to zero, W <- Z, as
+    some implementations do, and never comes back.
 
     Parameters
     ----------
     weights, sparsity, steps, exponent, end, every, budget, floor
-        See `GradualPruner`. The masks are chosen anew in every step, which is the stronger
-        baseline in short runs; the original does so every hundred steps or more.
+        See `GradualPruner`. The masks are chosen again in every step, which makes a stronger
+        baseline in short runs. The original chooses them every hundred steps or more.
     keep_values : bool
         Whether masked weights keep their values.
 
@@ -50,9 +50,6 @@ class GMP(GradualPruner):
         )  # fmt: skip
         self.keep_values = bool(keep_values)
 
-    def before_forward(self, step: int) -> None:
-        self.hard_threshold(step)
-
     def after_backward(self, step: int) -> None:
         self.mask_gradients()
 
@@ -60,6 +57,6 @@ class GMP(GradualPruner):
         if self.debiasing(step) or not self.keep_values:
             self.apply_masks()
             return
-        # Momentum moves a weight without a gradient: what is cut takes its value back.
+        # Momentum moves a weight without a gradient: masked weights take their values back.
         for name, weight in self.weights.items():
-            torch.where(self.masks[name], weight.data, self._dense[name], out=weight.data)
+            weight.copy_(torch.where(self.masks[name], weight, self._dense[name]))

@@ -2,156 +2,144 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from cspkit.arguments import count, fraction, positive
+from cspkit.arguments import ArgumentError, count, fraction, one_of, positive
+from cspkit.pruner import Pruner
 from cspkit.pruning.budget import BUDGETS, masks_of_largest
 from cspkit.pruning.schedule import polynomial_sparsity
 
 
-class MaskedPruner:
+class MaskedPruner(Pruner):
     """Base of all methods: weights, their masks, and a last phase in which the masks stay.
 
-    At step `end` the largest weights are kept, exactly as many as the target says, and the rest
-    are zero from there on: the survivors alone are trained, the debiasing step of compressed
-    sensing. What comes before `end` is up to the method, which extends the hooks below.
+    At step `end` the largest weights are kept, exactly as many as the target says. All others are
+    zero from then on, and the survivors alone are trained: the debiasing step of compressed
+    sensing. A method decides what happens before `end` by extending the hooks of
+    `cspkit.pruner.Pruner`.
 
-    Numbers and strings among a method's attributes are its settings. Dicts of tensors named in
-    `remembers` are its state; anything else it must be able to make again from the first weights.
+    The numbers and strings among the attributes of a method are its settings. The dicts of
+    tensors that `remembers` names are its state; everything else must follow from the settings
+    and the first weights.
 
     Parameters
     ----------
     weights : dict of nn.Parameter
         The prunable weights, by name.
-    sparsity : float
-        Final zeros / prunable weights, 0 <= sparsity < 1, met to one weight.
+    sparsity : float or dict of float
+        Final zeros / prunable weights, 0 <= sparsity < 1, met to one weight. A dict gives each
+        weight, by name, its own sparsity; `budget` then has no effect.
     steps : int
-        Length of the whole run.
+        Length of the whole run, in optimizer steps.
     end : float
         Fraction of the steps after which the support is frozen.
     budget : {"global", "uniform", "erk"}
         How many weights each layer keeps, see `cspkit.pruning.budget`.
     floor : float
-        Fraction of its weights that each layer keeps at the least.
+        Fraction of its weights that each layer keeps at least.
 
-    Attributes
-    ----------
-    masks : dict of Tensor
-        bool; True is kept.
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range.
     """
 
-    mu = 0.0  # default weight of the compression-error term
     budgets = BUDGETS
-    remembers: tuple[str, ...] = ("masks",)
 
     def __init__(
         self,
         weights: dict[str, nn.Parameter],
-        sparsity: float,
+        sparsity: float | Mapping[str, float],
         steps: int,
         *,
         end: float = 2 / 3,
         budget: str = "global",
         floor: float = 0.0,
     ) -> None:
-        _validate(weights, sparsity, budget, self.budgets)
-        self.weights = weights
-        self.target = float(sparsity)
-        self.end = int(fraction("end", end) * steps)
-        self.budget = budget
+        _check_weights(weights)
+        super().__init__(weights)
+        self._by_name = _by_name(weights, sparsity)
+        zeros = sum(round(s * weights[n].numel()) for n, s in self._by_name.items())
+        total = sum(w.numel() for w in weights.values())
+        self.target = zeros / total if self._by_name else _sparsity("sparsity", sparsity)
+        self.end = int(fraction("end", end) * count("steps", steps))
+        self.budget = one_of("budget", budget, self.budgets)
         self.floor = fraction("floor", floor)
-        self.masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}
-        self.largest(self.target)  # a target that the floors rule out is told before the training
-
-    @property
-    def sparsity(self) -> float:
-        """Zeros / prunable weights of the masks."""
-        kept = sum(int(m.count_nonzero()) for m in self.masks.values())
-        return 1.0 - kept / sum(m.numel() for m in self.masks.values())
+        self.largest(self.target)  # the floors may rule out the target: say so before the training
 
     @property
     def settings(self) -> dict[str, object]:
         """What tells this run from one with other settings."""
-        sizes = {name: list(weight.shape) for name, weight in self.weights.items()}
-        own = {n: v for n, v in vars(self).items() if isinstance(v, int | float | str)}
-        return own | {"weights": sizes}
+        return super().settings | {"by_name": dict(self._by_name)}
 
-    def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside the weights."""
-        return {
-            f"{attribute}.{name}": tensor
-            for attribute in self.remembers
-            for name, tensor in getattr(self, attribute).items()
-        }
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
-        for attribute in self.remembers:
-            kept = getattr(self, attribute)
-            for name in kept:
-                kept[name].copy_(state[f"{attribute}.{name}"])
-
-    def before_forward(self, step: int) -> None:
-        """Cut when the schedule is over."""
+    def choose(self, step: int) -> None:
+        """Cut to the target when the schedule is over."""
         if step == self.end:
             self.cut()
 
     def after_backward(self, step: int) -> None:
-        """Give no gradient to what is cut."""
+        """Give no gradient to weights that are cut for good."""
         if self.debiasing(step):
             self.mask_gradients()
 
     def after_update(self, step: int) -> None:
-        """Undo what momentum did to weights that are cut."""
+        """Undo what momentum and weight decay did to weights that are cut for good."""
         if self.debiasing(step):
             self.apply_masks()
 
-    def finish(self) -> None:
+    def conclude(self) -> None:
         """Leave the final weights in the model; a frozen support is its own largest part."""
-        self.cut()
+        with torch.no_grad():
+            self.cut()
 
     def debiasing(self, step: int) -> bool:
         """Whether the support is frozen at this step."""
         return step >= self.end
 
+    def scores(self) -> dict[str, Tensor]:
+        """How much each weight counts, not negative: its magnitude."""
+        return {n: w.detach().abs() for n, w in self.weights.items()}
+
     def largest(self, sparsity: float) -> dict[str, Tensor]:
-        """Masks of the largest weights that the model holds, within the budget."""
-        weights = {n: w.data for n, w in self.weights.items()}
-        return masks_of_largest(weights, sparsity, self.budget, self.floor)
+        """Masks of the weights with the largest scores, within the budget."""
+        return self.masks_of(self.scores(), sparsity)
+
+    def masks_of(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+        """Masks of the largest scores, within the budget, or with the sparsity of each weight."""
+        if not self._by_name:
+            return self.rank(scores, sparsity)
+        share = sparsity / self.target if self.target else 0.0  # of the way to the final sparsity
+        masks = {}
+        for name, final in self._by_name.items():
+            masks |= self.rank({name: scores[name]}, share * final)
+        return masks
+
+    def rank(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+        """Masks of the largest scores of all these weights together."""
+        return masks_of_largest(scores, sparsity, self.budget, self.floor)
 
     def cut(self) -> None:
         """W <- H_k(W) at the final k."""
         self.masks = self.largest(self.target)
         self.apply_masks()
 
-    def apply_masks(self) -> None:
-        """Set what is cut to zero."""
-        for name, weight in self.weights.items():
-            weight.data.mul_(self.masks[name])
-
-    def mask_gradients(self) -> None:
-        """No gradient for what is cut."""
-        for name, weight in self.weights.items():
-            if weight.grad is not None:
-                weight.grad.mul_(self.masks[name])
-
 
 class GradualPruner(MaskedPruner):
     """Base of the methods whose sparsity rises along the polynomial schedule until `end`.
 
-    Between steps the model's parameters may hold dense weights V. `hard_threshold` replaces them
-    by the sparse Z, which keeps the entries of V in the mask; `restore_dense` puts V back, with
-    the gradient taken at Z.
+    Between the steps the model holds the dense weights V. Inside `sparse` it holds Z, which has
+    the entries of V that the mask keeps, so that the gradient is taken at Z.
 
     Parameters
     ----------
     weights, sparsity, steps, end, budget, floor
         See `MaskedPruner`.
     exponent : float
-        Of the polynomial schedule.
+        Exponent p of the polynomial schedule.
     every : int
         Steps between two updates of the masks.
     """
@@ -159,7 +147,7 @@ class GradualPruner(MaskedPruner):
     def __init__(
         self,
         weights: dict[str, nn.Parameter],
-        sparsity: float,
+        sparsity: float | Mapping[str, float],
         steps: int,
         *,
         exponent: float = 6.0,
@@ -171,39 +159,55 @@ class GradualPruner(MaskedPruner):
         super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
         self.exponent = positive("exponent", exponent)
         self.every = count("every", every)
-        self._dense = {n: torch.empty_like(w.data) for n, w in weights.items()}
 
     def scheduled(self, step: int) -> float:
         """Sparsity that the schedule asks for at a step."""
         return polynomial_sparsity(step, self.end, self.target, self.exponent)
 
-    def hard_threshold(self, step: int) -> None:
-        """Z <- H_k(V): choose the support (where it is due) and show Z to the loss."""
-        if step >= self.end:
-            MaskedPruner.before_forward(self, step)
-            return
-        if step % self.every == 0:
+    def choose(self, step: int) -> None:
+        """Choose the support of Z by the schedule, and freeze it when the schedule is over."""
+        super().choose(step)
+        if step < self.end and step % self.every == 0:
             self.masks = self.largest(self.scheduled(step))
-        for name, weight in self.weights.items():
-            self._dense[name].copy_(weight.data)
-            torch.mul(self._dense[name], self.masks[name], out=weight.data)
 
-    def restore_dense(self) -> None:
-        """Put V back into the model; the gradient stays that at Z."""
-        for name, weight in self.weights.items():
-            weight.data.copy_(self._dense[name])
+    def dense_now(self, step: int) -> bool:
+        """Until the support is frozen, V and Z differ."""
+        return step < self.end
+
+    def show(self) -> None:
+        """Z <- mask * V."""
+        self.apply_masks()
 
 
-def _validate(weights, sparsity, budget, budgets) -> None:
+def _check_weights(weights: dict[str, nn.Parameter]) -> None:
     if not weights:
-        raise ValueError("weights is empty: expected at least one prunable weight")
+        raise ArgumentError("weights is empty: expected at least one prunable weight")
     for name, weight in weights.items():
         if not weight.requires_grad:
-            raise ValueError(
+            raise ArgumentError(
                 f"weights has {name!r}, which is frozen (requires_grad=False): expected weights "
-                "that are trained; name the layers to prune without it"
+                "that are trained; leave it out"
             )
-    if not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity is {sparsity!r}: expected a number in [0, 1)")
-    if budget not in budgets:
-        raise ValueError(f"budget is {budget!r}: expected one of {', '.join(map(repr, budgets))}")
+        bad = int((~weight.detach().isfinite()).sum())
+        if bad:
+            raise ArgumentError(
+                f"weights has {name!r} with {bad} values that are NaN or infinite: expected finite "
+                "values"
+            )
+
+
+def _sparsity(name: str, value: float) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < 1:
+        raise ArgumentError(f"{name} is {value!r}: expected a number in [0, 1)")
+    return float(value)
+
+
+def _by_name(weights: dict[str, nn.Parameter], sparsity: object) -> dict[str, float]:
+    if not isinstance(sparsity, Mapping):
+        return {}
+    if set(sparsity) != set(weights):
+        differing = min(set(sparsity) ^ set(weights), key=str)
+        raise ArgumentError(
+            f"sparsity and weights differ in {differing!r}: expected a sparsity for each weight"
+        )
+    return {name: _sparsity(f"sparsity of {name!r}", s) for name, s in sparsity.items()}

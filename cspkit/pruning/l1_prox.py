@@ -13,16 +13,16 @@ class L1Prox(GradualPruner):
         V <- W - Adam's step for L(W)
         W <- argmin_W 1/2 ||W - V||^2 + tau ||W||_1  =  sign(V) max(|V| - tau, 0)
 
-    This is the proximal step for L + lam ||W||_1 with tau = eta lam. A fixed lam meets no target,
-    so it is steered: tau is in each step the smallest threshold that leaves the k weights which
-    the schedule asks for, the (k + 1)-th largest magnitude. That needs no learning rate, and lam
-    follows from it, lam = tau / eta. At `end` the support is frozen and trained on without a
+    This is the proximal step for L + lam ||W||_1 with tau = eta lam. A fixed lam does not lead to a
+    given sparsity, so lam changes. In each step tau is the smallest threshold that leaves the k
+    weights of the schedule: the (k + 1)-th largest magnitude. The rule needs no learning rate, and
+    lam follows from it, lam = tau / eta. At `end` the support is frozen and trained without a
     penalty, which takes the shrinkage back: the debiasing of the lasso.
 
     Parameters
     ----------
     weights, sparsity, steps, exponent, end, budget, floor
-        See `GradualPruner`. With a budget by layer or a floor, each layer has a tau.
+        See `GradualPruner`. With a budget by layer or a floor, each layer has its own tau.
     every : int
         Steps between two soft thresholds.
 
@@ -48,10 +48,10 @@ class L1Prox(GradualPruner):
         """W <- soft threshold of W, with the smallest tau that leaves this sparsity."""
         self.masks = self.largest(sparsity)
         cut = {
-            name: float((weight.data * ~self.masks[name]).abs().max())
+            name: float((weight * ~self.masks[name]).abs().max())
             for name, weight in self.weights.items()
         }
-        one = self.budget == "global" and self.floor == 0
+        shared = self.budget == "global" and self.floor == 0 and not self._by_name
         for name, weight in self.weights.items():
-            tau = max(cut.values()) if one else cut[name]
-            weight.data.copy_(softshrink(weight.data, tau))
+            tau = max(cut.values()) if shared else cut[name]
+            weight.copy_(softshrink(weight, tau))

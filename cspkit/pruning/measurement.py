@@ -1,168 +1,201 @@
-"""What measures the error of a cut: the matrix A of 1/2 ||A (Z - V)^T||^2, in Gram form A^T A / m.
+"""What measures the error of a cut: the matrix A of 1/2 ||A (Z - V)^T||^2, in Gram form G.
 
-A row of weights has n entries, and a frame of the layer's input measures it once: y = a^T v. What
-m frames say of an error d = z - v is d^T G d / 2 with G = A^T A / m, so that A itself, which grows
-with the speech, need not be kept.
+A row of weights has n entries, and a frame of the layer's input measures it once: y = a^T v. The
+error d = z - v of a row then costs d^T G d / 2 over m frames, with G = A^T A / m, so that A itself,
+which grows with the speech, need not be kept.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-RECURRENT = {nn.LSTM: torch.lstm, nn.GRU: torch.gru}
-RECURRENT_TANH, RECURRENT_RELU = torch.rnn_tanh, torch.rnn_relu
-Rows = dict[str, Tensor]  # what enters a weight, (m, n), by the parameter's name in its module
+from cspkit.arguments import count, fraction, positive
+from cspkit.pruner import OrderError
+from cspkit.pruning.activations import ActivationGram
+
+MEMORY = 0.98  # of the running average of squared gradients, per step
+WATCH_EVERY = 10  # steps between two whose layer inputs are collected
+TINY = 1e-12
 
 
-class ActivationGram:
-    """Keeps Gram matrices of what enters each weight while a model computes.
-
-        G <- decay G + (1 - decay) A^T A / tr(A^T A) n        after each forward pass
-
-    with A (m, n) the inputs of that pass, scaled to a mean diagonal of one. The inputs of a
-    recurrent weight are the hidden states; those of the upper layers are computed anew, since a
-    fused layer does not show them.
+class Identity:
+    """G = I: the error of the weights themselves. The base of the other measurements.
 
     Parameters
     ----------
-    model : nn.Module
-        Forward hooks are put on the layers that own the weights, until `remove`.
     weights : dict of nn.Parameter
-        By their name in the model: (out, n), or (out, channels, width) of a convolution with
-        n = channels * width.
-    gram : dict of Tensor
-        (n, n) by name; changed in place.
-    decay : float
-        Of the running average, per forward pass.
+    power : float
+        Weights are ranked by |V| G_jj^(power / 2), 0 <= power <= 1. 1 is the exact argmin for a
+        diagonal G, 0 is G = I, and a number between trusts an estimate of G in part.
+    ridge : float
+        Share of the identity in G beside the activations or the sketch, see `regularised`.
+    updates : int
+        Gradient steps on the survivors, see `FullGram.correct`.
+    seed : int
+        Of the Gaussian sketch.
 
     Attributes
     ----------
-    active : bool
-        Whether forward passes count at present.
-
-    Raises
-    ------
-    ValueError
-        If a weight belongs to no layer whose inputs are known.
+    gram : dict of Tensor
+        G of each layer, or its diagonal, by name; empty if it is I.
     """
 
     def __init__(
         self,
-        model: nn.Module,
         weights: dict[str, nn.Parameter],
-        gram: dict[str, Tensor],
-        decay: float = 0.9,
+        *,
+        power: float,
+        ridge: float,
+        updates: int,
+        seed: int,
     ) -> None:
-        self.gram, self.decay, self.active = gram, decay, True
-        self._hooks = []
-        unseen = {id(weight): name for name, weight in weights.items()}
-        for module in model.modules():
-            names = {
-                local: unseen.pop(id(weight))
-                for local, weight in module.named_parameters(recurse=False)
-                if id(weight) in unseen and rows_of(module) is not None
-            }
-            if names:
-                hook = self._hook(names)
-                self._hooks.append(module.register_forward_hook(hook, with_kwargs=True))
-        if unseen:
-            raise ValueError(
-                f"weights has {next(iter(unseen.values()))!r}: expected weights of layers whose "
-                "inputs can be watched, no subclasses: Linear, LSTM without proj_size, GRU, RNN, "
-                "or Conv1d without groups, with zeros around, their number given"
-            )
+        self.weights = weights
+        self.power = fraction("power", power)
+        self.ridge = positive("ridge", ridge, zero=True)
+        self.updates = count("updates", updates, least=0)
+        self.seed = count("seed", seed, least=0)
+        self.gram: dict[str, Tensor] = {}
 
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+    def importance(self, name: str) -> float | Tensor:
+        """Return G_jj^(power / 2), of each column or of each weight."""
+        return 1.0
 
-    def _hook(self, names: dict[str, str]):
-        @torch.no_grad()
-        def watch(module: nn.Module, inputs: tuple, named: dict, output: object) -> None:
-            if not self.active:
-                return
-            x = inputs[0] if inputs else named["input"]
-            for local, rows in rows_of(module)(module, x).items():
-                if local in names and len(rows):
-                    new = rows.T @ rows
-                    new /= new.diagonal().mean().clamp_min(torch.finfo(new.dtype).tiny)
-                    self.gram[names[local]].lerp_(new, 1 - self.decay)
+    def watch(self, model: nn.Module) -> None:
+        """Collect the inputs of the layers of a model, if they are measured."""
 
-        return watch
+    def begin(self, step: int) -> None:
+        """Prepare for the forward passes of a step."""
+
+    def pause(self) -> None:
+        """Collect nothing until the next `begin`."""
+
+    def see_gradients(self) -> None:
+        """Use the gradients of a step, as the optimizer gets them."""
+
+    def correct(self, name: str, Z: Tensor, V: Tensor, mask: Tensor) -> Tensor:
+        """Correct the survivors Z = mask * V of a layer for what the cut takes from its output."""
+        return Z
+
+    def end(self) -> None:
+        """Leave no hook in the model."""
 
 
-def rows_of(module: nn.Module):
-    """The function that tells the rows of A for the weights of a layer; None where none does."""
-    if type(module) is nn.Linear:
-        return _linear_rows
-    if type(module) is nn.Conv1d and module.groups == 1 and module.padding_mode == "zeros":
-        return None if isinstance(module.padding, str) else _convolution_rows
-    if type(module) in (nn.LSTM, nn.GRU, nn.RNN) and not module.proj_size:
-        return _recurrent_rows
-    return None
+class SquaredGradients(Identity):
+    """A diagonal G for all weights together: F, a running average of squared gradients.
+
+        F <- 0.98 F + 0.02 g^2        with g the gradient that the optimizer gets
+
+    1/2 sum F (Z - V)^2 stands for the change of the objective that the cut makes: it is its
+    second-order term up to scale, with squares of batch gradients for the curvature.
+    """
+
+    def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
+        super().__init__(weights, **settings)
+        self.gram = {name: torch.zeros_like(w, dtype=_wide(w)) for name, w in weights.items()}
+
+    def importance(self, name: str) -> Tensor:
+        return root(self.gram[name], self.power)
+
+    def see_gradients(self) -> None:
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                F = self.gram[name]
+                F.lerp_(weight.grad.to(F.dtype).square(), 1 - MEMORY)
+
+
+class FullGram(Identity):
+    """Base of the measurements whose G is a full matrix of each layer."""
+
+    def importance(self, name: str) -> Tensor:
+        diagonal = regularised(self.gram[name], self.ridge).diagonal()
+        return diagonal.sqrt().pow(self.power).view(self.weights[name][:1].shape)
+
+    def correct(self, name: str, Z: Tensor, V: Tensor, mask: Tensor) -> Tensor:
+        """Z <- Z + tau mask * (V - Z) G, `updates` times, with tau = 1 / ||G||."""
+        if self.updates == 0:
+            return Z
+        gram = regularised(self.gram[name], self.ridge).to(Z.dtype)
+        tau = 1.0 / torch.linalg.matrix_norm(gram, 2)
+        rows, dense = Z.flatten(1), V.flatten(1)
+        for _ in range(self.updates):
+            step = tau * (dense - rows) @ gram
+            rows = (rows + step) * mask.flatten(1)
+        return rows.view_as(Z)
+
+
+class Activations(FullGram):
+    """G of the layer's inputs, a running average, with a mean diagonal of one in each layer."""
+
+    def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
+        super().__init__(weights, **settings)
+        self.gram = {n: torch.eye(w[0].numel()).to(w.device, _wide(w)) for n, w in weights.items()}
+        self._inputs: ActivationGram | None = None
+        self._due = False  # the inputs of this step are collected
+
+    def watch(self, model: nn.Module) -> None:
+        self._inputs = ActivationGram(model, self.weights, self.gram)
+        self._inputs.active = False
+
+    def begin(self, step: int) -> None:
+        if self._inputs is None:
+            raise OrderError("measurement is 'activations': call watch(model) before the training")
+        self._due = self._inputs.active = step % WATCH_EVERY == 0
+        if all(w.grad is None or not w.grad.any() for w in self.weights.values()):
+            self._inputs.discard()  # a new attempt: the step before it was skipped
+
+    def pause(self) -> None:
+        if self._inputs is not None:
+            self._inputs.active = False
+
+    def see_gradients(self) -> None:
+        self._inputs.commit()
+        if self._due and torch.distributed.is_available() and torch.distributed.is_initialized():
+            for gram in self.gram.values():  # each process has seen its own share of the batch
+                torch.distributed.all_reduce(gram)
+                gram /= torch.distributed.get_world_size()
+
+    def end(self) -> None:
+        if self._inputs is not None:
+            self._inputs.remove()
+
+
+class Sketch(FullGram):
+    """G of a Gaussian matrix with n / 2 rows for the n inputs of a layer."""
+
+    def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
+        super().__init__(weights, **settings)
+        generator = torch.Generator().manual_seed(self.seed)
+        for name, w in weights.items():
+            n = w[0].numel()
+            self.gram[name] = gaussian_gram(n, max(1, n // 2), generator).to(w.device, _wide(w))
+
+
+MEASUREMENTS = {
+    "identity": Identity,
+    "gradients": SquaredGradients,
+    "activations": Activations,
+    "sketch": Sketch,
+}
 
 
 def gaussian_gram(n: int, m: int, generator: torch.Generator) -> Tensor:
-    """Gram matrix A^T A / m of a Gaussian sketch A (m, n): I in the mean, of rank m."""
+    """Gram matrix A^T A / m of a Gaussian sketch A (m, n): its mean is I, its rank m."""
     sketch = torch.randn(m, n, generator=generator)
     return sketch.T @ sketch / m
 
 
 def regularised(gram: Tensor, ridge: float) -> Tensor:
-    """(G + ridge I) / (1 + ridge): beside A, a share of the weights themselves is measured."""
+    """(G + ridge I) / (1 + ridge): the error of the weights themselves counts with this share."""
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     return (gram + ridge * eye) / (1 + ridge)
 
 
-def _linear_rows(module: nn.Linear, x: Tensor) -> Rows:
-    return {"weight": x.reshape(-1, module.in_features)}
+def root(squares: Tensor, power: float) -> Tensor:
+    """sqrt(squares)^power, never zero, so that weights without a measurement rank by magnitude."""
+    return (squares + TINY).sqrt().pow(power)
 
 
-def _convolution_rows(module: nn.Conv1d, x: Tensor) -> Rows:
-    windows = F.unfold(
-        x[..., None, :],
-        (1, module.kernel_size[0]),
-        dilation=(1, module.dilation[0]),
-        padding=(0, module.padding[0]),
-        stride=(1, module.stride[0]),
-    )
-    return {"weight": windows.transpose(-1, -2).reshape(-1, windows.shape[-2])}
-
-
-def _recurrent_rows(module: nn.RNNBase, x: Tensor | PackedSequence) -> Rows:
-    if isinstance(x, PackedSequence):
-        x, _ = pad_packed_sequence(x, batch_first=module.batch_first)
-    x = x if x.dim() == 3 else x[None] if module.batch_first else x[:, None]
-    time, rows = (1 if module.batch_first else 0), {}
-    H, last = module.hidden_size, x.shape[1 if module.batch_first else 0] - 1
-    for layer in range(module.num_layers):
-        hidden = _layer(module, layer, x)
-        for i, direction in enumerate(("", "_reverse")[: 1 + module.bidirectional]):
-            entering = hidden.narrow(time, i, last)[..., i * H : (i + 1) * H]
-            rows[f"weight_ih_l{layer}{direction}"] = x.reshape(-1, x.shape[-1])
-            rows[f"weight_hh_l{layer}{direction}"] = entering.reshape(-1, H)
-        x = hidden
-    return rows
-
-
-def _layer(module: nn.RNNBase, layer: int, x: Tensor) -> Tensor:
-    """Outputs of one layer alone."""
-    n_directions = 1 + module.bidirectional
-    weights = [
-        getattr(module, f"{kind}_l{layer}{direction}")
-        for direction in ("", "_reverse")[:n_directions]
-        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if module.bias else 2]
-    ]
-    N = x.shape[0 if module.batch_first else 1]
-    state = x.new_zeros(n_directions, N, module.hidden_size)
-    state = (state, state) if isinstance(module, nn.LSTM) else state
-    run = RECURRENT.get(type(module))
-    if run is None:
-        run = RECURRENT_TANH if module.nonlinearity == "tanh" else RECURRENT_RELU
-    options = (module.bias, 1, 0.0, False, module.bidirectional, module.batch_first)
-    return run(x, state, weights, *options)[0]
+def _wide(weight: Tensor) -> torch.dtype:
+    """At least float32: squares of half-precision gradients under- and overflow."""
+    return torch.promote_types(weight.dtype, torch.float32)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cspkit.arguments import count, fraction, positive
+from cspkit.arguments import ArgumentError, count, fraction, positive
 from cspkit.pruning.budget import kth_largest
 from cspkit.pruning.gradual import MaskedPruner
 
 
 class Narang(MaskedPruner):
-    """Narang's gradual pruning: each layer has a threshold, which rises slowly, then faster.
+    """Narang's gradual pruning: the threshold of each layer rises slowly, then faster.
 
         mask_l <- |W_l| >= eps_l(t)       every few steps
         W_l    <- mask_l * (W_l - eta grad L(W))
@@ -18,38 +18,38 @@ class Narang(MaskedPruner):
         eps_l(t) = theta_l (t - start)                                   start <= t <= ramp
                  = theta_l (ramp - start) + phi_l (t - ramp)             ramp <= t <= end
 
-    with phi_l = ratio theta_l, and theta_l such that the threshold ends at reach q_l, q_l a
-    quantile of the magnitudes in the dense layer; with ratio = 3/2 and reach = 1 this is the
-    original's
+    with phi_l = ratio theta_l. theta_l is such that the threshold ends at reach q_l, where q_l is a
+    quantile of the magnitudes in the dense layer. With ratio = 3/2 and reach = 1 this is the rule
+    of the original,
 
         theta_l = 2 q_l / (2 (ramp - start) + 3 (end - ramp)).
 
-    Slopes are per step here. What is cut is zero and stays zero.
+    Slopes are per step here. A weight that is cut is set to zero and stays zero.
 
     Parameters
     ----------
     weights, sparsity, steps, budget, floor
-        See `MaskedPruner`. One quantile for all layers means about the same sparsity in each, so
-        the budget is uniform unless said otherwise.
+        See `MaskedPruner`. One quantile for all layers gives about the same sparsity in each, so
+        the default budget is "uniform".
     quantile : float, optional
-        Where q_l is read off. The original takes 0.9, for sparsities of about 0.9; the target
-        itself where it is not given.
+        Fraction of the magnitudes below q_l. The original takes 0.9, for sparsities of about 0.9.
+        The default is the final sparsity, that of the layer if each has its own.
     start, ramp, end : float
-        Fractions of the steps; the original's are the second epoch, 1/4 and 1/2. The bend is
-        half way from start to end where it is not given.
+        Fractions of the steps; in the original the second epoch, 1/4 and 1/2. The default ramp is
+        half way from start to end.
     ratio : float
         phi_l / theta_l; the original gives 1.5 to 2.
     reach : float
-        The end of the thresholds in units of q_l. Weights that are trained grow, and by more at a
-        high rate, so that thresholds that end at q_l may cut too few.
+        The last threshold in units of q_l. Weights grow in training, and more at a high learning
+        rate, so that thresholds that end at q_l may cut too few.
     every : int
         Steps between two updates of the masks, `freq` in the original.
 
     Notes
     -----
-    A threshold meets no exact count. So at `end` the largest weights are kept, as many as the
-    target says, and until then no threshold cuts any of these. The original groups layers by
-    their type; here each has thresholds of its own.
+    A threshold does not meet an exact count. So at `end` the largest weights are kept, as many as
+    the target says, and until then no threshold cuts the largest ones. The original has one
+    threshold for each type of layer; here each layer has its own.
 
     References
     ----------
@@ -74,25 +74,28 @@ class Narang(MaskedPruner):
         floor: float = 0.0,
     ) -> None:
         super().__init__(weights, sparsity, steps, end=end, budget=budget, floor=floor)
+        self.own_quantile = quantile is None
         self.quantile = self.target if quantile is None else fraction("quantile", quantile)
         ramp = (start + end) / 2 if ramp is None else ramp
         self.start = int(fraction("start", start) * steps)
         self.ramp = int(fraction("ramp", ramp) * steps)
         if not start <= ramp <= end:
-            raise ValueError(
+            raise ArgumentError(
                 f"start, ramp, end are {start}, {ramp}, {end}: expected start <= ramp <= end"
             )
         self.ratio = positive("ratio", ratio)
         self.reach = positive("reach", reach)
         self.every = count("every", every)
         length = self.ramp - self.start + self.ratio * (self.end - self.ramp)
-        ends = {name: self.reach * self._quantile(w.data) for name, w in weights.items()}
+        ends = {name: self.reach * self._quantile(name) for name in weights}
         self.theta = {name: end / max(length, 1) for name, end in ends.items()}
 
-    def _quantile(self, weight: Tensor) -> Tensor:
+    def _quantile(self, name: str) -> Tensor:
         """Magnitude that a fraction `quantile` of the weights stays below, shape ()."""
-        n = weight.numel()
-        return kth_largest(weight.abs().flatten(), max(1, n - round(self.quantile * n)))
+        magnitudes = self.weights[name].detach().abs().flatten()
+        n = len(magnitudes)
+        below = self._by_name.get(name, self.quantile) if self.own_quantile else self.quantile
+        return kth_largest(magnitudes, max(1, n - round(below * n)))
 
     def threshold(self, name: str, step: int) -> Tensor:
         """eps_l(t), shape ()."""
@@ -100,12 +103,12 @@ class Narang(MaskedPruner):
         second = max(min(step, self.end) - self.ramp, 0)
         return self.theta[name] * (first + self.ratio * second)
 
-    def before_forward(self, step: int) -> None:
-        super().before_forward(step)
+    def choose(self, step: int) -> None:
+        super().choose(step)
         if self.start <= step < self.end and (step - self.start) % self.every == 0:
             needed = self.largest(self.target)
             self.masks = {
-                name: needed[name] | (weight.data.abs() >= self.threshold(name, step))
+                name: needed[name] | (weight.abs() >= self.threshold(name, step))
                 for name, weight in self.weights.items()
             }
             self.apply_masks()

@@ -13,7 +13,7 @@ class OneShot(MaskedPruner):
         Z <- H_k(W)                        once
         Z <- Z - eta mask * grad_Z L(Z)    from there on
 
-    It is the last phase of every other method, and nothing before it.
+    This is the last phase of every other method, without the phase before it.
 
     Parameters
     ----------

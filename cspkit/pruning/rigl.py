@@ -20,8 +20,8 @@ class RigL(MaskedPruner):
 
         f(t) = alpha/2 (1 + cos(pi t / end))
 
-    A layer keeps its count k_l throughout, by default that of ERK. A weight just dropped is among
-    the others, and keeps its value if it is grown again.
+    A layer keeps its count k_l in every step, by default that of ERK. A weight that was just
+    dropped may be grown again at once, and then keeps its value.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ class RigL(MaskedPruner):
 
     Notes
     -----
-    The original starts from random weights and a random support, here both come from the dense
-    model: the largest weights. It spends a step on an update of the support; here the optimizer
-    moves the new support in the same step, by the gradient that chose it. Nothing is grown that
-    has no gradient.
+    The original starts from random weights and a random support. Here both come from the dense
+    model: its largest weights. The original spends a step on an update of the support. Here the
+    optimizer moves the new support in the same step, by the gradient that chose it. A weight
+    without a gradient is not grown.
 
     References
     ----------
@@ -60,15 +60,23 @@ class RigL(MaskedPruner):
         self.alpha = fraction("alpha", alpha)
         self.every = count("every", every)
 
-    def before_forward(self, step: int) -> None:
-        super().before_forward(step)
+    def choose(self, step: int) -> None:
+        super().choose(step)
         if step == 0:
             self.cut()
 
+    def exchanges(self, step: int) -> bool:
+        """Whether the support changes in this step."""
+        return 0 < step < self.end and step % self.every == 0
+
     def after_backward(self, step: int) -> None:
-        if 0 < step < self.end and step % self.every == 0:
+        if not self.exchanges(step):
+            self.mask_gradients()
+
+    def before_update(self, step: int) -> None:
+        if self.exchanges(step):
             self.exchange(self.alpha / 2 * (1 + math.cos(math.pi * step / self.end)))
-        self.mask_gradients()
+            self.mask_gradients()
 
     def after_update(self, step: int) -> None:
         self.apply_masks()
@@ -81,6 +89,6 @@ class RigL(MaskedPruner):
             mask, gradient = self.masks[name], weight.grad.abs()
             active = int(mask.sum())
             n = min(int(drop * active), int((gradient.masked_fill(mask, 0.0) > 0).sum()))
-            kept = keep_largest(weight.data.abs().masked_fill(~mask, -1.0), active - n)
+            kept = keep_largest(weight.abs().masked_fill(~mask, -1.0), active - n)
             self.masks[name] = kept | keep_largest(gradient.masked_fill(kept, -1.0), n)
         self.apply_masks()

@@ -13,11 +13,11 @@ def polynomial_sparsity(step: int, end: int, sparsity: float, exponent: float) -
     step : int
         t, from 0.
     end : int
-        n, the step from which the final sparsity holds.
+        n, the first step with the final sparsity.
     sparsity : float
         s.
     exponent : float
-        p: 1 is linear, larger cuts earlier and faster.
+        p: 1 is linear; a larger p cuts earlier and faster.
 
     Returns
     -------

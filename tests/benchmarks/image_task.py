@@ -8,12 +8,12 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold
 from torch import nn
 
-from cspkit.training import train
+from cspkit.training import Task, train
 
 DENSE_STEPS = 1000
 
 
-class ImageTask:
+class ImageTask(Task):
     """8 x 8 images of ten digits: fold i of five is tested on, an eighth of the rest is dev."""
 
     def __init__(self, fold):

@@ -6,10 +6,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from by_hand import at
 from torch import nn
 
+from cspkit.arguments import ArgumentError
+from cspkit.pruner import OrderError
 from cspkit.pruning import CSP, prunable_weights, prune
-from cspkit.pruning.measurement import ActivationGram, gaussian_gram, regularised
+from cspkit.pruning.activations import ActivationGram
+from cspkit.pruning.measurement import gaussian_gram, regularised
 from cspkit.recovery.proximal import block_soft_threshold
 from cspkit.training import train
 
@@ -17,8 +21,8 @@ from cspkit.training import train
 def shown(pruner, step):
     """Z and V of a step, by the name of the weight."""
     dense = {n: w.detach().clone() for n, w in pruner.weights.items()}
-    pruner.before_forward(step)
-    return {n: w.detach().clone() for n, w in pruner.weights.items()}, dense
+    with at(pruner, step):
+        return {n: w.detach().clone() for n, w in pruner.weights.items()}, dense
 
 
 def test_without_measurement_and_error_term_it_is_dpf_to_the_bit(task, dense):
@@ -37,6 +41,17 @@ def test_without_those_and_without_memory_it_is_gmp_that_cuts_to_zero(task, dens
         assert torch.equal(a, b)
 
 
+def test_the_measurement_sees_the_gradient_that_the_optimizer_gets():
+    weight = nn.Parameter(torch.ones(2, 3))
+    pruner, optimizer = CSP({"w": weight}, 0.5, 10), torch.optim.SGD([weight], lr=0.1)
+    with pruner.sparse():
+        (1000 * weight.sum()).backward()
+    nn.utils.clip_grad_norm_([weight], 1.0)
+    pruner.step(optimizer)
+    expected = 0.02 * torch.full((2, 3), 1 / 6)  # of norm 1
+    torch.testing.assert_close(pruner.gram["w"], expected)
+
+
 @pytest.mark.parametrize("measurement", ["identity", "gradients", "activations"])
 def test_the_support_is_the_argmin_for_a_diagonal_measurement(measurement):
     torch.manual_seed(0)
@@ -46,10 +61,10 @@ def test_the_support_is_the_argmin_for_a_diagonal_measurement(measurement):
     pruner.watch(layer)
     cost = torch.ones(2, 4)
     if measurement == "gradients":
-        cost = pruner.gram["w"] = torch.rand(2, 4)
+        cost = pruner.gram["w"].copy_(torch.rand(2, 4))
     elif measurement == "activations":
         cost = torch.rand(4)
-        pruner.gram["w"] = cost.diag()
+        pruner.gram["w"].copy_(cost.diag())
         cost = cost.expand(2, 4)
     Z, V = shown(pruner, 9)
     assert int((Z["w"] != 0).sum()) == 8 - round(0.5 * (1 - 0.1**6) * 8) == 4
@@ -70,9 +85,9 @@ def test_a_layer_that_the_loss_feels_more_keeps_more(measurement):
         {"felt": felt, "unfelt": unfelt}, 0.9, 10, budget="sensitivity", measurement=measurement
     )
     for step in range(5):
-        pruner.before_forward(step)
-        felt.grad, unfelt.grad = torch.randn(20, 20), 0.01 * torch.randn(20, 20)
-        pruner.after_backward(step)
+        with at(pruner, step):
+            felt.grad, unfelt.grad = torch.randn(20, 20), 0.01 * torch.randn(20, 20)
+        pruner.step(torch.optim.SGD([felt, unfelt], lr=0.0))
     masks = pruner.largest(0.9)
     kept = {name: int(mask.sum()) for name, mask in masks.items()}
     assert sum(kept.values()) == 80
@@ -137,8 +152,14 @@ def test_activations_are_those_that_enter_each_weight():
     gram = {n: torch.zeros(w[0].numel(), w[0].numel()) for n, w in weights.items()}
     watched = ActivationGram(model, weights, gram, decay=0.0)
     with torch.no_grad():
-        model(torch.randn(7, 3, 10))
-    seen = model.seen
+        model(torch.randn(7, 3, 10))  # an evaluation does not count
+    watched.commit()
+    assert not any(g.any() for g in gram.values())
+    model(torch.randn(7, 3, 10))
+    watched.discard()  # nor does a step that was skipped
+    model(torch.randn(7, 3, 10))
+    watched.commit()
+    seen = {name: tensor.detach() for name, tensor in model.seen.items()}
     assert torch.allclose(gram["linear.weight"], scaled(seen["gru"]), atol=1e-5)
     assert torch.allclose(gram["gru.weight_ih_l0"], scaled(seen["lstm"]), atol=1e-5)
     assert torch.allclose(gram["gru.weight_hh_l0"], scaled(seen["gru"][:, :-1]), atol=1e-5)
@@ -156,13 +177,14 @@ def test_activations_are_those_that_enter_each_weight():
     watched.active = True
     watched.remove()
     model(torch.randn(7, 3, 10))
+    watched.commit()
     assert all(torch.equal(before[n], gram[n]) for n in gram)
 
 
 def test_activations_are_asked_for_before_they_are_used(task, dense):
     model = copy.deepcopy(dense)
     pruner = CSP(prunable_weights(model), 0.5, 30, measurement="activations")
-    with pytest.raises(ValueError, match=r"call `watch\(model\)`"):
+    with pytest.raises(OrderError, match=r"call watch\(model\)"):
         train(model, task, 5, pruner=pruner, rng=np.random.default_rng(0))
 
 
@@ -206,10 +228,11 @@ def test_the_upper_layer_of_an_lstm_is_measured_by_the_lower_one():
     lower.load_state_dict({n: p for n, p in lstm.state_dict().items() if n.endswith("l0")})
     weights, x = prunable_weights(lstm), torch.randn(3, 6, 5)
     gram = {n: torch.zeros(w.shape[1], w.shape[1]) for n, w in weights.items()}
-    ActivationGram(lstm, weights, gram, decay=0.0)
+    watched = ActivationGram(lstm, weights, gram, decay=0.0)
     for call in (lambda: lstm(x), lambda: lstm(input=x)):
         gram["weight_ih_l1"].zero_()
         call()
+        watched.commit()
         assert torch.allclose(gram["weight_ih_l1"], scaled(lower(x)[0].detach()), atol=1e-5)
 
 
@@ -263,7 +286,7 @@ def test_rho_forgets_what_is_cut_and_nothing_else(rho):
     pruner = CSP({"w": weight}, 0.5, 10, measurement="identity", rho=rho, end=1.0)
     _, V = shown(pruner, 9)
     weight.grad = torch.zeros(8, 8)
-    pruner.after_backward(9)
+    pruner.step(torch.optim.SGD([weight], lr=0.1))
     kept = pruner.masks["w"]
     assert torch.equal(weight[kept], V["w"][kept])
     assert torch.allclose(weight[~kept], (1 - rho) * V["w"][~kept])
@@ -280,28 +303,38 @@ def test_without_memory_plain_steps_are_iterative_hard_thresholding():
         k = 20 - round(pruner.scheduled(step) * 20)
         z = torch.where(z.abs() >= z.abs().topk(k).values[-1], z, 0)
         supports.add(tuple(z.nonzero().flatten().tolist()))
-        pruner.before_forward(step)
-        assert torch.allclose(weight.flatten(), z, atol=1e-6)
         weight.grad = None
-        (0.5 * (A @ weight.flatten() - y).square().sum()).backward()
-        pruner.after_backward(step)
-        weight.data -= 0.3 * weight.grad
-        pruner.after_update(step)
+        with at(pruner, step):
+            assert torch.allclose(weight.flatten(), z, atol=1e-6)
+            (0.5 * (A @ weight.flatten() - y).square().sum()).backward()
+        pruner.step(torch.optim.SGD([weight], lr=0.3))
         z = z - 0.3 * A.T @ (A @ z - y)
     last = min(supports, key=len)
     assert any(set(last) - set(other) for other in supports)  # one step can lift a weight back
 
 
-def test_blocks_live_and_die_together(task, dense):
-    pruned = prune(dense, task, "csp", 0.75, steps=30, block="1x4")
-    for mask in pruned.masks.values():
-        rows = nn.functional.pad(mask, (0, -mask.shape[1] % 4)).unflatten(1, (-1, 4))
-        short = rows[:, -1:, : mask.shape[1] % 4] if mask.shape[1] % 4 else rows[:, :0]
-        whole = rows[:, : mask.shape[1] // 4]
-        assert bool((whole.all(2) | ~whole.any(2)).all())
-        assert bool((short.all(2) | ~short.any(2)).all())
+@pytest.mark.parametrize("block", ["1x4", "4x1", "8x1", "1x8", "3x7"])
+def test_blocks_live_and_die_together(task, dense, block):
+    R, C = map(int, block.split("x"))
+    pruned = prune(dense, task, "csp", 0.75, steps=30, block=block)
+    for mask in pruned.masks.values():  # (40, 10), (40, 40), (5, 40): some last blocks are ragged
+        for i in range(0, mask.shape[0], R):
+            for j in range(0, mask.shape[1], C):
+                whole = mask[i : i + R, j : j + C]
+                assert bool(whole.all() or not whole.any())
     total = sum(m.numel() for m in pruned.masks.values())
-    assert 0 <= pruned.n_nonzero - (total - round(0.75 * total)) < 4
+    assert 0 <= pruned.n_nonzero - (total - round(0.75 * total)) < R * C
+
+
+def test_the_blocks_with_the_largest_norms_survive():
+    torch.manual_seed(0)
+    V = torch.randn(6, 8)
+    weight = nn.Parameter(V.clone())
+    options = {"measurement": "identity", "end": 1.0, "block": "3x1"}
+    Z, _ = shown(CSP({"w": weight}, 0.5, 10, **options), 9)
+    norms = V.view(2, 3, 8).norm(dim=1)  # three neighbouring outputs of one input
+    kept = norms >= norms.flatten().topk(8).values[-1]
+    assert torch.equal(Z["w"], V * kept.repeat_interleave(3, dim=0))
 
 
 def test_n_of_every_m_survive(task, dense):
@@ -319,7 +352,7 @@ def test_n_of_every_m_survive(task, dense):
         ({"power": -1}, "power is -1"),
         ({"ridge": -0.1}, "ridge is -0.1"),
         ({"updates": -1}, "updates is -1"),
-        ({"block": "4x1"}, "block is '4x1': expected '1xB'"),
+        ({"block": "0x4"}, "block is '0x4': expected 'RxC', such as '8x1', or 'N:M'"),
         ({"block": "4:2"}, "block is '4:2'"),
         ({"block": "2:4"}, "sparsity is 0.9: expected 0.5"),
         ({"block": "1:10"}, None),
@@ -340,3 +373,22 @@ def test_bad_settings_are_named(task, dense, settings, message):
     sparsity = 0.9
     with pytest.raises(ValueError, match=message):
         prune(dense, task, "csp", sparsity, steps=3, **settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            nn.MultiheadAttention(4, 2),
+            "'in_proj_weight' cannot be collected: it belongs to a Multi",
+        ),
+        (nn.Conv1d(4, 4, 3, groups=2), "'weight' .* a Conv1d must have groups=1"),
+        (nn.LSTM(4, 4, proj_size=2), "'weight_ih_l0' .* a LSTM must have proj_size=0"),
+    ],
+)
+def test_a_layer_that_cannot_be_watched_is_refused_for_its_reason(model, message):
+    weights = {n: p for n, p in model.named_parameters() if p.dim() > 1}
+    pruner = CSP(weights, 0.5, 10, measurement="activations")
+    with pytest.raises(ArgumentError, match=f"measurement is 'activations', but .*{message}"):
+        pruner.watch(model)
+    assert not any(module._forward_hooks for module in model.modules())

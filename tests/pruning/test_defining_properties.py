@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from by_hand import Moves, at, one_layer
 from torch import nn
 
 from cspkit.pruning import (
@@ -42,12 +43,6 @@ def watched(method, task, dense, steps, sparsity=0.9, **settings):
     return history
 
 
-def one_layer(method, values, sparsity, steps, **settings):
-    """A pruner of a single matrix with these values."""
-    weight = nn.Parameter(values.clone())
-    return weight, method({"w": weight}, sparsity, steps, **settings)
-
-
 @pytest.mark.parametrize("method", ["csp", "dpf", "gmp", "l1-prox"])
 def test_every_step_meets_the_schedule(task, dense, method):
     pruned = prune(dense, task, method, 0.9, steps=60, every=1, exponent=3)
@@ -78,29 +73,26 @@ def test_gmp_keeps_masked_values_or_sets_them_to_zero(task, dense, keep_values):
 
 def test_gmp_takes_a_kept_value_back_where_others_shrink_below_it():
     weight, pruner = one_layer(GMP, torch.tensor([[4.0, 3.0, 2.0, 1.0]]), 0.5, 30, exponent=1)
-    pruner.before_forward(10)  # half way: one of the four is cut
-    assert weight.tolist() == [[4, 3, 2, 0]]
-    weight.grad = torch.ones(1, 4)
-    pruner.after_backward(10)
+    with at(pruner, 10):  # half way: one of the four is cut
+        assert weight.tolist() == [[4, 3, 2, 0]]
+        weight.grad = torch.ones(1, 4)
     assert weight.grad.tolist() == [[1, 1, 1, 0]]
-    weight.data.copy_(torch.tensor([[0.5, 3.0, 2.0, 7.0]]))  # 7 is momentum's
-    pruner.after_update(10)
+    pruner.step(Moves(weight, torch.tensor([[0.5, 3.0, 2.0, 7.0]])))  # 7 is momentum's
     assert weight.tolist() == [[0.5, 3, 2, 1]]
-    pruner.before_forward(10)
-    assert weight.tolist() == [[0, 3, 2, 1]]
+    with at(pruner, 10):
+        assert weight.tolist() == [[0, 3, 2, 1]]
 
 
 def test_dpf_applies_the_gradient_at_the_sparse_weights_to_the_dense_ones():
     torch.manual_seed(0)
     V, target = torch.randn(8, 8), torch.randn(8, 8)
     weight, pruner = one_layer(DPF, V, 0.75, 90, exponent=1)
-    pruner.before_forward(30)
-    Z = V * keep_largest(V.abs(), 40)
-    assert torch.equal(weight.data, Z)
-    (0.5 * (weight - target).square().sum()).backward()
-    pruner.after_backward(30)
-    torch.optim.SGD([weight], lr=0.1).step()
-    pruner.after_update(30)
+    with at(pruner, 30):
+        Z = V * keep_largest(V.abs(), 40)
+        assert torch.equal(weight.data, Z)
+        (0.5 * (weight - target).square().sum()).backward()
+    assert torch.equal(weight.data, V)
+    pruner.step(torch.optim.SGD([weight], lr=0.1))
     torch.testing.assert_close(weight.data, V - 0.1 * (Z - target))
 
 
@@ -122,13 +114,13 @@ def test_narang_cuts_below_the_threshold_for_good_and_no_more_than_the_target():
     values = torch.randn(30, 40)
     weight, pruner = one_layer(Narang, values, 0.8, 200, quantile=0.95, every=5)
     for step in range(100):
-        pruner.before_forward(step)
-        eps = float(pruner.threshold("w", step - step % 5))
-        expected = max(int((values.abs() >= eps).sum()), 240)
-        assert int((weight != 0).sum()) == int(pruner.masks["w"].sum()) == expected
-        weight.data += 0.5 * (weight.data == 0)  # as momentum might
-        pruner.after_update(step)
-    pruner.before_forward(100)
+        with at(pruner, step):
+            eps = float(pruner.threshold("w", step - step % 5))
+            expected = max(int((values.abs() >= eps).sum()), 240)
+            assert int((weight != 0).sum()) == int(pruner.masks["w"].sum()) == expected
+        pruner.step(Moves(weight, weight.data + 0.5 * (weight.data == 0)))  # as momentum might
+    with at(pruner, 100):
+        pass
     assert torch.equal(weight.data, values * keep_largest(values.abs(), 240))
 
 
@@ -138,7 +130,9 @@ def test_l1_prox_makes_the_proximal_step_that_leaves_k_weights(budget):
     V = {"a": torch.randn(20, 30), "b": 3 * torch.randn(10, 20)}
     weights = {n: nn.Parameter(v.clone()) for n, v in V.items()}
     pruner = L1Prox(weights, 0.9, 300, exponent=1, budget=budget)
-    pruner.after_update(100)  # half way: 45 % zeros
+    pruner.steps_done = 100  # half way: 45 % zeros
+    with torch.no_grad():
+        pruner.after_update(100)
     assert sum(int((w != 0).sum()) for w in weights.values()) == 800 - 360
     taus = []
     for name, weight in weights.items():
@@ -155,11 +149,12 @@ def test_l1_prox_makes_the_proximal_step_that_leaves_k_weights(budget):
 def test_l1_prox_shrinks_until_the_freeze_and_not_after():
     V = torch.randn(20, 20)
     weight, pruner = one_layer(L1Prox, V, 0.5, 30)
-    pruner.after_update(10)
+    with torch.no_grad():
+        pruner.after_update(10)
     assert float(weight.detach().abs().sum()) < 0.9 * float((V * pruner.masks["w"]).abs().sum())
-    pruner.before_forward(20)
-    frozen = weight.detach().clone()
-    pruner.after_update(20)
+    with at(pruner, 20):
+        frozen = weight.detach().clone()
+    pruner.step(Moves(weight, frozen + ~pruner.masks["w"]))
     assert torch.equal(weight.data, frozen)
     assert int((weight != 0).sum()) == 200
 
@@ -186,20 +181,19 @@ def test_admm_projects_onto_z_and_accumulates_the_difference_in_u():
     assert torch.equal(pruner.Z["w"], weight.data * keep_largest(weight.data.abs(), 20))
     U, Z = torch.zeros(10, 10), pruner.Z["w"].clone()
     for step in range(40):
-        pruner.before_forward(step)
-        gradient = torch.randn(10, 10)
-        weight.grad = gradient.clone()
-        pruner.after_backward(step)
-        torch.testing.assert_close(weight.grad, gradient + 0.3 * (weight.data - Z + U))
-        torch.optim.SGD([weight], lr=0.1).step()
-        pruner.after_update(step)
+        W, gradient = weight.detach().clone(), torch.randn(10, 10)
+        with at(pruner, step):
+            weight.grad = gradient.clone()
+        pruner.step(torch.optim.SGD([weight], lr=0.1))
+        torch.testing.assert_close(weight.data, W - 0.1 * (gradient + 0.3 * (W - Z + U)))
         if step % 4 == 3:
             Z = (weight.data + U) * keep_largest((weight.data + U).abs(), 20)
             U = U + weight.data - Z
         torch.testing.assert_close(pruner.Z["w"], Z)
         torch.testing.assert_close(pruner.U["w"], U)
     W = weight.data.clone()
-    pruner.before_forward(40)
+    with at(pruner, 40):
+        pass
     assert torch.equal(weight.data, W * keep_largest(W.abs(), 20))
 
 
@@ -208,10 +202,9 @@ def test_admm_meets_its_constraint_where_the_loss_is_simple():
     target = torch.randn(10, 10)
     weight, pruner = one_layer(ADMM, torch.randn(10, 10), 0.8, 900, rho=1.0, every=10)
     for step in range(599):
-        weight.grad = weight.data - target
-        pruner.after_backward(step)
-        torch.optim.SGD([weight], lr=0.3).step()
-        pruner.after_update(step)
+        with at(pruner, step):
+            weight.grad = weight.data - target
+        pruner.step(torch.optim.SGD([weight], lr=0.3))
     solution = target * keep_largest(target.abs(), 20)
     torch.testing.assert_close(weight.data, solution, atol=0.05, rtol=0)
 
@@ -219,12 +212,14 @@ def test_admm_meets_its_constraint_where_the_loss_is_simple():
 def test_rigl_drops_the_smallest_and_grows_the_largest_gradients():
     torch.manual_seed(0)
     weight, pruner = one_layer(RigL, torch.randn(20, 20), 0.75, 150, alpha=0.4, every=10)
-    pruner.before_forward(0)
+    with at(pruner, 0):
+        pass
     W, mask = weight.data.clone(), pruner.masks["w"].clone()
     assert torch.equal(mask, keep_largest(W.abs(), 100))
     gradient = torch.randn(20, 20)
-    weight.grad = gradient.clone()
-    pruner.after_backward(30)
+    with at(pruner, 30):
+        weight.grad = gradient.clone()
+    pruner.step(Moves(weight, weight.detach().clone()))
     n = int(0.2 * (1 + math.cos(math.pi * 30 / 100)) * 100)
     after, survivors = pruner.masks["w"], keep_largest(W.abs(), 100 - n)
     grown = after & ~survivors
@@ -250,8 +245,9 @@ def test_rigl_has_the_same_count_in_every_step_and_exchanges_ever_less(task, den
 
 def test_rigl_grows_nothing_that_has_no_gradient():
     weight, pruner = one_layer(RigL, torch.randn(10, 10), 0.5, 30, every=1)
-    pruner.before_forward(0)
-    mask = pruner.masks["w"].clone()
-    weight.grad = torch.zeros(10, 10)
-    pruner.after_backward(1)
+    with at(pruner, 0):
+        mask = pruner.masks["w"].clone()
+    with at(pruner, 1):
+        weight.grad = torch.zeros(10, 10)
+    pruner.step(torch.optim.SGD([weight], lr=0.1))
     assert torch.equal(pruner.masks["w"], mask)

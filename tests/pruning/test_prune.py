@@ -1,13 +1,13 @@
 import copy
-from collections import OrderedDict
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from blobs import Blobs
 from torch import nn
-from torch.nn.utils.prune import random_unstructured
 
+from cspkit.arguments import ArgumentError
 from cspkit.pruning import GMP, PRUNERS, prunable_weights, prune
 from cspkit.training import train
 
@@ -17,13 +17,6 @@ def test_layers_can_be_named(task, dense):
     assert set(pruned.masks) == {"2.weight"}
     assert pruned.n_nonzero == 160
     assert bool((dict(pruned.model.named_parameters())["0.weight"] != 0).all())
-
-
-def test_layers_can_be_chosen_by_type():
-    model = nn.ModuleDict({"a": nn.GRU(3, 4), "b": nn.Linear(4, 2), "c": nn.Linear(2, 2)})
-    names = [list(prunable_weights(model, chosen)) for chosen in ([nn.GRU], ["b.*", nn.GRU])]
-    assert names[0] == ["a.weight_ih_l0", "a.weight_hh_l0"]
-    assert names[1] == [*names[0], "b.weight"]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +30,27 @@ def test_layers_can_be_chosen_by_type():
         ({"layers": ["9.weight"]}, "layers has '9.weight': expected one of 0.weight"),
         ({"layers": [nn.LSTM]}, "layers has <class .*LSTM'>: expected one of 0.weight"),
         ({"layers": [3]}, "layers has 3: expected names or types"),
+        ({"layers": []}, "layers is empty: expected names"),
+        ({"layers": 5}, "layers is 5: expected a list"),
+        ({"layers": {"2": 0.5}}, r"layers is {'2': 0.5}: .* use sparsity={...}"),
+        ({"exclude": "2"}, "exclude is '2': expected a list"),
+        ({"exclude": None}, "exclude is None: expected a list"),
+        ({"exclude": [3]}, "exclude has 3: expected names or types"),
+        ({"exclude": ["9"]}, "exclude has '9': expected one of 0.weight, 2.weight"),
+        ({"sparsity": {}}, "sparsity is empty: expected names"),
+        ({"sparsity": {"9": 0.5}}, "sparsity has '9': expected one of 0.weight"),
+        ({"sparsity": {3: 0.5}}, "sparsity has 3: expected names or types"),
+        ({"sparsity": {"2": 1.5}}, r"sparsity of '2.weight' is 1.5: expected a number in \[0, 1\)"),
+        ({"sparsity": {"2": "a"}}, "sparsity of '2.weight' is 'a'"),
+        ({"sparsity": {"2": 0.5}, "layers": ["2"]}, "layers is given, and sparsity is a dict"),
+        ({"sparsity": True}, "sparsity is True"),
+        ({"method": ["gmp"]}, r"method is \['gmp'\]: expected one of"),
+        ({"method": PRUNERS["gmp"]}, "method is <class .*GMP'>: expected one of"),
+        ({"task": [1]}, "task is a list: expected an object of a subclass of .*Task"),
+        ({"task": Blobs}, "task is the class Blobs: expected an object"),
+        ({"rate": 0}, "rate is 0"),
+        ({"mu": -1}, "mu is -1"),
+        ({"model": nn.Linear}, "model is the class Linear: expected an nn.Module"),
         ({"model": None}, "model is None: expected an nn.Module"),
         ({"on_step": [3]}, "on_step has 3"),
         ({"nosuch": 1}, "csp has no setting 'nosuch': expected .*exponent"),
@@ -62,112 +76,138 @@ def test_layers_can_be_chosen_by_type():
     ],
 )
 def test_bad_arguments_are_named(task, dense, change, message):
-    call = {"model": dense, "method": "csp", "sparsity": 0.5, "steps": 10} | change
-    with pytest.raises(ValueError, match=message):
-        prune(task=task, **call)
+    call = {"model": dense, "task": task, "method": "csp", "sparsity": 0.5, "steps": 10} | change
+    with pytest.raises(ArgumentError, match=message):
+        prune(**call)
 
 
-def test_a_shared_weight_counts_once(task):
-    model = task.new_model()
-    model[4] = torch.nn.Linear(40, 40, bias=False)
-    model[4].weight = model[2].weight
-    weights = prunable_weights(model)
-    assert list(weights) == ["0.weight", "2.weight"]
+class Plain(Blobs):
+    """The blobs without a divergence."""
+
+    divergence = None
 
 
-def test_one_of_two_layers_that_share_a_weight_is_refused(task):
-    model = task.new_model()
-    model[4] = nn.Linear(40, 40, bias=False)
-    model[4].weight = model[2].weight
-    with pytest.raises(ValueError, match="'2.weight' is also '4.weight' of a Linear"):
-        prunable_weights(model, ["2"])
-    with pytest.raises(ValueError, match="'4.weight' is also '2.weight' of a Linear"):
-        prunable_weights(model, ["4.weight"])
-    assert list(prunable_weights(model, ["4", "2"])) == ["2.weight"]
-
-
-def test_layers_are_chosen_by_their_own_name():
-    model = nn.Sequential(OrderedDict(rnn=nn.GRU(5, 4), head=nn.Linear(4, 3)))
-    assert list(prunable_weights(model, ["rnn"])) == ["rnn.weight_ih_l0", "rnn.weight_hh_l0"]
-    assert list(prunable_weights(model, ["h*"])) == ["head.weight"]
-    with pytest.raises(ValueError, match="layers has 'rn'"):
-        prunable_weights(model, ["rn"])
-
-
-def test_a_model_with_nothing_to_prune_is_named(task):
-    with pytest.raises(ValueError, match="ReLU has no weights"):
-        prune(torch.nn.ReLU(), task, "csp", 0.5)
-
-
-def test_a_weight_shared_with_an_embedding_is_refused_unless_it_is_left_out():
-    model = nn.Sequential(nn.Embedding(7, 5), nn.Linear(5, 5), nn.Linear(5, 7))
-    model[2].weight = model[0].weight
-    with pytest.raises(ValueError, match="'2.weight' is also '0.weight' of a Embedding"):
-        prunable_weights(model)
-    assert list(prunable_weights(model, ["1.weight"])) == ["1.weight"]
+def test_without_a_divergence_mu_is_zero_with_a_notice(dense):
+    with pytest.warns(UserWarning, match="Plain has no divergence: csp runs .* mu=0") as caught:
+        pruned = prune(dense, Plain(), "csp", 0.5, steps=6)
+    assert [w.filename for w in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = prune(dense, Plain(), "csp", 0.5, steps=6, mu=0.0)
+        prune(dense, Plain(), "gmp", 0.5, steps=2)  # its own mu is 0
+        prune(dense, Blobs(), "csp", 0.5, steps=2)
+    assert all(row["divergence"] == 0 for row in pruned.log)
+    for name, weight in same.model.named_parameters():
+        assert torch.equal(weight, dict(pruned.model.named_parameters())[name])
+    with pytest.raises(ArgumentError, match="mu is 0.5, but Plain has no divergence"):
+        prune(dense, Plain(), "csp", 0.5, steps=6, mu=0.5)
 
 
 @pytest.mark.parametrize("method", sorted(PRUNERS))
-def test_a_frozen_weight_is_refused_unless_it_is_left_out(task, dense, method):
+def test_a_frozen_weight_stays_and_counts_nowhere(task, method):
     model = task.new_model()
     model[2].weight.requires_grad_(False)
-    with pytest.raises(ValueError, match="'2.weight', which is frozen"):
-        prune(model, task, method, 0.5, steps=10)
-    pruned = prune(model, task, method, 0.5, steps=10, layers=["0.*", "4.*"])
+    with pytest.warns(UserWarning, match="'2.weight' is frozen"):
+        pruned = prune(model, task, method, 0.5, steps=10)
     assert pruned.n_nonzero == 300
+    assert set(pruned.masks) == {"0.weight", "4.weight"}
     assert torch.equal(pruned.model[2].weight, model[2].weight)
 
 
+@pytest.mark.parametrize("method", sorted(PRUNERS))
+def test_each_layer_ends_at_its_own_sparsity(task, dense, method):
+    pruned = prune(dense, task, method, {"2": 0.95, "[04].*": 0.5}, steps=12)
+    report = pruned.report().set_index("layer")
+    assert list(report.nonzeros[["0.weight", "2.weight", "4.weight"]]) == [200, 80, 100]
+    pruned = prune(dense, task, method, {"4.weight": 0.25}, steps=12)
+    assert set(pruned.masks) == {"4.weight"}
+    assert pruned.n_nonzero == 150
+    assert bool((pruned.model[2].weight != 0).all())
+
+
+def test_a_weight_with_two_sparsities_is_named(task, dense):
+    message = "'2': 0.9 and nn.Linear.*: 0.5, and both match '2.weight'"
+    with pytest.raises(ArgumentError, match=message.replace("nn.Linear", "<class .*Linear'>")):
+        prune(dense, task, "gmp", {"2": 0.9, nn.Linear: 0.5}, steps=3)
+    same = prune(dense, task, "gmp", {"2": 0.5, nn.Linear: 0.5}, steps=3)
+    assert len(same.masks) == 3
+    # What stays dense anyway has no say.
+    kept = prune(dense, task, "gmp", {"2": 0.9, nn.Linear: 0.5}, steps=3, exclude=["2"])
+    assert kept.n_nonzero == 300
+
+
+def test_excluded_layers_stay_dense(task, dense):
+    pruned = prune(dense, task, "gmp", 0.9, steps=10, exclude=["0.*"])
+    assert set(pruned.masks) == {"2.weight", "4.weight"}
+    assert pruned.n_nonzero == 180
+    assert bool((pruned.model[0].weight != 0).all())
+
+
 @pytest.mark.parametrize(
-    "computed",
+    "wrap",
     [
-        nn.utils.parametrizations.weight_norm,
-        nn.utils.parametrizations.spectral_norm,
-        nn.utils.weight_norm,
-        lambda layer: random_unstructured(layer, "weight", amount=3),
+        nn.DataParallel,
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+        torch.optim.swa_utils.AveragedModel,
     ],
 )
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_weight_that_is_computed_anew_is_refused_unless_it_is_left_out(task, dense, computed):
-    model = copy.deepcopy(dense)
-    model[0] = computed(model[0])
-    with pytest.raises(ValueError, match="'0.weight' is not a layer's own weight"):
-        prunable_weights(model)
-    with pytest.raises(ValueError, match="'0.weight' is not a layer's own weight"):
-        prunable_weights(model, ["0*", "2"])
-    assert set(prunable_weights(model, ["2", "4"])) == {"2.weight", "4.weight"}
+def test_a_wrapped_model_is_pruned_as_the_model_itself(task, dense, wrap):
+    plain = prune(dense, task, "csp", 0.9, steps=8)
+    pruned = prune(wrap(copy.deepcopy(dense)), task, "csp", 0.9, steps=8)
+    assert list(pruned.masks) == ["0.weight", "2.weight", "4.weight"]
+    for (name, weight), other in zip(
+        plain.model.named_parameters(), pruned.model.parameters(), strict=True
+    ):
+        assert torch.equal(weight, other), name
+    assert pruned.model(task.x).shape == (600, 5)
 
 
-def test_a_parameter_that_only_has_such_a_name_and_a_computed_bias_are_no_hindrance(dense):
+def test_a_model_that_was_compiled_in_place_or_in_part_is_pruned(task, dense):
     model = copy.deepcopy(dense)
-    model[0].query_v = nn.Parameter(torch.ones(3))
-    random_unstructured(model[2], "bias", amount=3)
-    assert set(prunable_weights(model)) == {"0.weight", "2.weight", "4.weight"}
-    assert set(prunable_weights(model, (name for name in ("0", "4")))) == {"0.weight", "4.weight"}
+    model.compile(backend="eager")
+    assert prune(model, task, "gmp", 0.9, steps=4).n_nonzero == 220
+    model = copy.deepcopy(dense)
+    model[2] = torch.compile(model[2], backend="eager")
+    assert prune(model, task, "gmp", 0.9, steps=4, layers=["2"]).n_nonzero == 160
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_the_optimizer_is_the_callers(task, dense, optimizer):
+    made = []
+
+    def make(parameters, lr):
+        made.append(optimizer(parameters, lr=lr, weight_decay=0.1))
+        return made[0]
+
+    pruned = prune(dense, task, "csp", 0.9, steps=20, optimizer=make)
+    assert len(made) == 1
+    assert pruned.n_nonzero == 220
+    default = prune(dense, task, "csp", 0.9, steps=20)
+    assert not torch.equal(pruned.model[0].weight, default.model[0].weight)
+
+
+def test_a_notice_comes_once_and_points_at_the_caller(task):
+    model = task.new_model()
+    model[2].weight.requires_grad_(False)
+    for call in (prunable_weights, lambda m: prune(m, task, "gmp", 0.5, steps=2)):
+        with pytest.warns(UserWarning, match="'2.weight' is frozen") as caught:
+            call(model)
+        assert [w.filename for w in caught] == [__file__]
 
 
 def test_a_pattern_alone_is_refused(task, dense):
-    with pytest.raises(ValueError, match=r"layers is '2.\*': expected a list"):
+    with pytest.raises(ArgumentError, match=r"layers is '2.\*': expected a list"):
         prune(dense, task, "gmp", 0.5, steps=10, layers="2.*")
 
 
 def test_a_floor_holds_and_one_that_rules_out_the_target_is_named(task, dense):
     report = prune(dense, task, "gmp", 0.95, steps=30, floor=0.04).report()
-    assert (report.nonzeros >= [16, 64, 8, 110]).all()
+    assert list(report.layer)[3] == "total"
+    assert (report.nonzeros[:4] >= [16, 64, 8, 110]).all()
     assert report.nonzeros[3] == 110
-    with pytest.raises(ValueError, match="sparsity is 0.95: expected at most 0.9, since floor"):
+    with pytest.raises(ArgumentError, match="sparsity is 0.95: expected at most 0.9, since floor"):
         prune(dense, task, "gmp", 0.95, steps=30, floor=0.1)
-
-
-def test_the_report_counts_by_layer(task, dense):
-    pruned = prune(dense, task, "gmp", 0.9, steps=20, budget="uniform")
-    report = pruned.report()
-    assert list(report.columns) == ["layer", "shape", "weights", "nonzeros", "sparsity"]
-    assert list(report.layer) == ["0.weight", "2.weight", "4.weight", "total"]
-    assert list(report["shape"])[:3] == [(40, 10), (40, 40), (5, 40)]
-    assert list(report.weights) == [400, 1600, 200, 2200]
-    assert list(report.nonzeros) == [40, 160, 20, 220]
-    assert list(report.sparsity) == pytest.approx([0.9] * 4)
 
 
 class Breaking(Blobs):

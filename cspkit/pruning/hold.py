@@ -1,0 +1,58 @@
+"""Hold the masks of a pruned model, for training that goes on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cspkit.arguments import ArgumentError
+from cspkit.pruner import Pruner
+
+
+class Hold(Pruner):
+    """Hold given masks: the zeros of a pruned model stay while its other weights are trained.
+
+        W <- mask * (W - eta mask * grad L(W))    in every step
+
+    For the fine-tuning of a pruned model, and for its quantisation.
+
+    Parameters
+    ----------
+    weights : dict of nn.Parameter
+        The prunable weights, by name. The weights that the masks cut are set to zero at once.
+    masks : dict of Tensor
+        bool, by the same names and of the same shapes; True is kept.
+
+    Raises
+    ------
+    ArgumentError
+        If the masks do not fit the weights.
+    """
+
+    def __init__(self, weights: dict[str, nn.Parameter], masks: dict[str, Tensor]) -> None:
+        super().__init__(weights)
+        expected = {name: tuple(weight.shape) for name, weight in weights.items()}
+        found = {name: tuple(mask.shape) for name, mask in masks.items()}
+        if not expected or expected != found or any(m.dtype != torch.bool for m in masks.values()):
+            raise ArgumentError(
+                f"masks have the shapes {found}: expected tensors of bool with {expected}"
+            )
+        self.masks = {n: mask.to(weights[n].device, copy=True) for n, mask in masks.items()}
+        self.conclude()
+
+    def debiasing(self, step: int) -> bool:
+        """The support is frozen in every step."""
+        return True
+
+    def after_backward(self, step: int) -> None:
+        """Give no gradient to weights that are cut."""
+        self.mask_gradients()
+
+    def after_update(self, step: int) -> None:
+        """Undo what momentum and weight decay did to weights that are cut."""
+        self.apply_masks()
+
+    @torch.no_grad()
+    def conclude(self) -> None:
+        """Set the weights that are cut to zero."""
+        self.apply_masks()
