@@ -1,6 +1,7 @@
-"""The command line: `python -m cspkit doctor | train | prune | compare | transcribe`.
+"""The command line: cspkit doctor | train | prune | compare | transcribe.
 
-Exit codes: 0 it worked, 1 it did not, 2 the call was wrong.
+Exit codes: 0 success; 1 failure; 2 the call was wrong, or a file that it names is unusable;
+130 interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,27 +11,41 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-# What a stage needs is imported by its command, so that --help and `doctor` start at once
-# and `doctor` can say what is missing.
+from cspkit.arguments import ArgumentError, one_of
+from cspkit.options import check, parse, with_option
+
+# Each command imports what it needs, so that --help starts at once and `doctor` can say what is
+# missing.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = _parser()
-    call = parser.parse_args(arguments)
+    """Run one command; return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a character that cannot be encoded loses no line
+            stream.reconfigure(errors="backslashreplace")
+    call = parse(arguments)
     try:
-        return call.command(call)
-    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        print(f"cspkit {call.name}: {error}", file=sys.stderr)
-        return 2
-    except (FloatingPointError, OSError) as error:
-        print(f"cspkit {call.name}: {error}", file=sys.stderr)
-        return 1
+        check(call)
+        code = COMMANDS[call.name](call)
+        sys.stdout.flush()
+        return code
+    except ArgumentError as error:
+        code, message = 2, with_option(call, str(error))
+    except KeyboardInterrupt as error:
+        code, message = 130, str(error) or "interrupted"
     except ModuleNotFoundError as error:
-        hint = "install what pyproject.toml lists, extras included: pip install '.[study]'"
-        print(f"cspkit {call.name}: {error}; {hint}", file=sys.stderr)
+        code, message = 1, f"{error}; pip install 'cspkit[teach]' installs what every command needs"
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (FloatingPointError, OSError) as error:
+        code, message = 1, str(error)
+    print(f"{call.prog}: {message}", file=sys.stderr)
+    return code
 
 
 def doctor(call: argparse.Namespace) -> int:
@@ -46,83 +61,81 @@ def doctor(call: argparse.Namespace) -> int:
 
 
 def train_command(call: argparse.Namespace) -> int:
+    target = _target(call)
+
     import numpy as np
 
-    from cspkit.asr import DigitTask, save_transducer
+    from cspkit.asr import DigitTask, load_spoken_digits, save_transducer
     from cspkit.asr.transducer import config_for
     from cspkit.training import train
 
-    _writable(call.out)
     device = _usable(call.device)
-    task = DigitTask(fold=call.fold, config=config_for(call.units), curriculum=call.steps)
+    corpus = _of_project(load_spoken_digits)
+    config = config_for(call.units)
+    task = DigitTask(corpus, fold=call.fold, config=config, curriculum=call.steps)
     model = task.new_model(call.seed).to(device)
-    start = time.perf_counter()
-    state_file = call.out.with_name(call.out.name + ".state")
-    train(model, task, call.steps, rng=np.random.default_rng(call.seed), state_file=state_file)
-    seconds = time.perf_counter() - start
     command = f"python -m cspkit train --fold {call.fold} --seed {call.seed} --steps {call.steps}"
     if call.units != "words":
         command += f" --units {call.units}"
-    save_transducer(model, call.out, command=command, fold=call.fold, seed=call.seed)
-    _report(call, {"seconds": seconds, **_scores(task, model)})
+    with _resumable(call, target) as options:
+        train(model, task, call.steps, rng=np.random.default_rng(call.seed), **options)
+        save_transducer(model, target, command=command, fold=call.fold, seed=call.seed)
+    _report(call, task, model, {"seconds": options["on_step"].seconds})
     return 0
 
 
 def prune_command(call: argparse.Namespace) -> int:
+    target = _target(call)
+
     import numpy as np
 
-    from cspkit.asr import DigitTask, load_transducer, save_transducer
+    from cspkit.asr import DigitTask, load_spoken_digits, save_transducer
     from cspkit.asr.checkpoint import checkpoint_facts
-    from cspkit.pruning import prune
+    from cspkit.pruning import PRUNERS, prune
 
-    _writable(call.out)
+    one_of("--method", call.method, tuple(PRUNERS))
     device = _usable(call.device)
-    path = call.model or default_model()
-    dense = load_transducer(path).to(device)
-    fold = call.fold if call.fold is not None else checkpoint_facts(path).get("fold", 0)
-    task = DigitTask(fold=fold, config=dense.config)
-    start = time.perf_counter()
-    pruned = prune(
-        dense,
-        task,
-        call.method,
-        call.sparsity,
-        steps=call.steps,
-        rate=call.rate,
-        mu=call.mu,
-        rng=np.random.default_rng(call.seed),
-        state_file=call.out.with_name(call.out.name + ".state"),
-    )
-    seconds = time.perf_counter() - start
-    save_transducer(
-        pruned.model,
-        call.out,
-        method=call.method,
-        sparsity=call.sparsity,
-        fold=fold,
-        seed=call.seed,
-    )
-    figures = {"seconds": seconds, "sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
-    _report(call, figures | _scores(task, pruned.model))
+    dense = _model(call).to(device)
+    facts = checkpoint_facts(call.model or default_model())
+    fold = facts.get("fold", 0) if call.fold is None else call.fold
+    task = DigitTask(_of_project(load_spoken_digits), fold=fold, config=dense.config)
+    recipe = {"method": call.method, "sparsity": call.sparsity}
+    training = {"steps": call.steps, "rate": call.rate, "mu": call.mu}
+    with _resumable(call, target) as options:
+        rng = np.random.default_rng(call.seed)
+        pruned = prune(dense, task, **recipe, **training, rng=rng, **options)
+        save_transducer(pruned.model, target, **recipe, fold=fold, seed=call.seed)
+    figures = {"sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
+    _report(call, task, pruned.model, {"seconds": options["on_step"].seconds, **figures})
     return 0
 
 
 def compare_command(call: argparse.Namespace) -> int:
+    from cspkit.files import check_output
+
+    check_output(call.out, "--out")
+    if call.tune:
+        check_output(call.out.with_name(f"{call.out.stem}_tuning.csv"), "--out with --tune")
+    if call.train_dense is not None:
+        check_output(call.train_dense / "model", "a file in --train-dense")
+
+    from cspkit.asr import load_spoken_digits
     from cspkit.study import entry, summary, table
     from cspkit.study.statistics import UNPRUNED
     from cspkit.teach.digit_bench import compare_digits
 
-    _writable(call.out)
-    rows = compare_digits(
-        call.methods or (["dense", "gmp", "csp"] if call.quick else None),
-        call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),
-        call.seeds or ([0] if call.quick else [0, 1, 2, 3, 4]),
-        call.steps or (150 if call.quick else 600),
-        out=call.out,
-        jobs=call.jobs,
-        tuning=call.tune,
-        dense=call.train_dense,
-    )
+    _of_project(load_spoken_digits)
+    with _interrupt_says(f"interrupted; finished runs are in {call.out}: call again to go on"):
+        rows = compare_digits(
+            call.methods or (["dense", "gmp", "csp"] if call.quick else None),
+            call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),
+            call.seeds or ([0] if call.quick else [0, 1, 2, 3, 4]),
+            call.steps or (150 if call.quick else 600),
+            out=call.out,
+            jobs=call.jobs,
+            tuning=call.tune,
+            dense=call.train_dense,
+        )
     asked = [entry(name).name for name in call.methods or ["csp"]]
     against = next((m for m in sorted(asked, key="csp".__ne__) if m not in UNPRUNED), "csp")
     if call.json:
@@ -135,35 +148,114 @@ def compare_command(call: argparse.Namespace) -> int:
 
 
 def transcribe_command(call: argparse.Namespace) -> int:
-    from cspkit.asr import load_audio, load_transducer, mfcc, transcribe
+    from cspkit.asr import load_audio, mfcc, transcribe
 
-    device = _usable(call.device)
-    model = load_transducer(call.model or default_model()).to(device)
-    heard = []
-    for file in call.files:
-        waveform, sample_rate = load_audio(file)
+    model = _model(call).to(_usable(call.device))
+    rows: list[dict[str, str]] = []
+    try:
+        for file in call.files:
+            try:
+                text = transcribe(model, mfcc(*load_audio(file)), beam=call.beam)
+            except (ArgumentError, OSError) as error:
+                message = str(error) if file in str(error) else f"{file}: {error}"
+                rows.append({"file": file, "error": message})
+                message = message.replace(file, _printable(file))
+                print(f"{call.prog}: {message}", file=sys.stderr)
+                continue
+            rows.append({"file": file, "text": text})
+            if not call.json:  # at once, so that no later file can lose it
+                several = len(call.files) > 1
+                print(f"{_printable(file)}: {text}" if several else text, flush=True)
+    finally:
+        if call.json:
+            print(json.dumps(rows))
+    return 2 if any("error" in row for row in rows) else 0
+
+
+class _Stopwatch:
+    """A watcher of a training run that counts its seconds over all interruptions."""
+
+    def __init__(self, call: argparse.Namespace) -> None:
+        self.settings: dict[str, object] = {}
+        self._call, self._before, self._start = call, 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Time of training so far, without the time between an interruption and its resumption."""
+        return self._before + time.perf_counter() - self._start
+
+    def __call__(self, row: dict[str, float]) -> None:
+        """Let the run go on."""
+
+    def state(self) -> dict:
+        import torch
+
+        return {"seconds": torch.tensor(self.seconds)}
+
+    def load_state(self, state: dict) -> None:
+        self._before, self._start = float(state["seconds"]), time.perf_counter()
+
+    def resume(self, rows: list[dict[str, float]]) -> None:
+        steps = f"{len(rows)} of {self._call.steps}"
+        print(f"{self._call.prog}: resumed at step {steps}", file=sys.stderr)
+
+
+@contextmanager
+def _resumable(call: argparse.Namespace, target: Path) -> Iterator[dict]:
+    """Hold --out for this process; yield the arguments of a training that can be resumed."""
+    from cspkit.files import locked
+
+    state_file = _state_file(target)
+    with locked(target):
+        if call.fresh:
+            state_file.unlink(missing_ok=True)
         try:
-            text = transcribe(model, mfcc(waveform, sample_rate), beam=call.beam)
-            heard.append({"file": file, "text": text})
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
-    if call.json:
-        print(json.dumps(heard))
-    else:
-        for row in heard:
-            print(f"{row['file']}: {row['text']}" if len(heard) > 1 else row["text"])
-    return 0
+            yield {
+                "state_file": state_file,
+                "state_every": call.state_every,
+                "on_step": _Stopwatch(call),
+            }
+        except KeyboardInterrupt as error:
+            if str(error) or not state_file.is_file():
+                raise
+            raise KeyboardInterrupt(
+                f"interrupted; the last saved state is in {state_file}: run the same again to go on"
+            ) from None
+        except ArgumentError as error:
+            fact, _, _ = str(error).partition("; delete")
+            if str(state_file) not in fact:
+                raise
+            raise ArgumentError(
+                f"{fact}; delete {state_file}, choose another --out, or start anew with --fresh"
+            ) from None
 
 
-def _scores(task, model) -> dict[str, float]:
-    return {
-        "dev_wer": task.evaluate(model, "dev")["wer"],
-        "test_wer": task.evaluate(model, "test")["wer"],
-    }
+def _target(call: argparse.Namespace) -> Path:
+    """Check --out and the state file beside it; return the file that is written."""
+    from cspkit.files import check_output
+
+    target = check_output(call.out, "--out")
+    check_output(_state_file(target), "the state file of --out")
+    return target
 
 
-def _report(call: argparse.Namespace, figures: dict[str, float]) -> None:
-    """Print figures for a machine, or for a person with WER in per cent."""
+def _state_file(target: Path) -> Path:
+    return target.with_name(f"{target.name}.state")
+
+
+@contextmanager
+def _interrupt_says(message: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(message) from None
+
+
+def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) -> None:
+    """Measure the error rates; print all figures for a machine, or WER in per cent for a person."""
+    with _interrupt_says(f"interrupted; {call.out} is written, its error rates were not measured"):
+        for part in ("dev", "test"):
+            figures[f"{part}_wer"] = task.evaluate(model, part)["wer"]
     if call.json:
         print(json.dumps({"out": str(call.out)} | figures))
         return
@@ -175,128 +267,57 @@ def _report(call: argparse.Namespace, figures: dict[str, float]) -> None:
     print(f"written: {call.out}")
 
 
-def _writable(out: Path) -> None:
-    """Refuse an impossible output before minutes are spent on what would go into it."""
-    if out.is_dir():
-        raise IsADirectoryError(f"--out is {out}, a folder: expected a file name")
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--out is {out}, but {folder} cannot be written to")
+def _model(call: argparse.Namespace):
+    """Load the model of --model, or the default one."""
+    from cspkit.asr import load_transducer
 
-
-def _usable(device: str) -> str:
-    """Return the name of a device; ValueError where torch cannot compute on it here."""
-    import torch
-
+    if call.model is None:
+        return _of_project(load_transducer, default_model())
     try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--device is {device!r}, which torch cannot use: {reason}") from None
-    return device
+        return load_transducer(call.model)
+    except (ArgumentError, OSError) as error:
+        raise ArgumentError(f"--model: {error}") from None
 
 
-def _natural(text: str) -> int:
-    """An integer >= 0; argparse names the argument where it is none."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no integer >= 0")
-    return int(text)
-
-
-def _fold(text: str) -> int | str:
-    """A fold, or the name of the speaker who is held out."""
-    return int(text) if text.isdecimal() else text
-
-
-def _positive(text: str) -> int:
-    """An integer >= 1."""
-    if _natural(text) == 0:
-        raise argparse.ArgumentTypeError("0 is no integer >= 1")
-    return int(text)
+def _of_project(load, *arguments):
+    """Load data of the project; if they are damaged, raise OSError: the call is not wrong."""
+    try:
+        return load(*arguments)
+    except ArgumentError as error:
+        raise OSError(str(error)) from None
 
 
 def default_model() -> Path:
-    """The dense checkpoint that comes with the project."""
+    """Path of the dense checkpoint that comes with the project."""
     from cspkit.asr.corpus import data_folder
 
     return data_folder() / "models" / "dense_fold0.safetensors"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cspkit", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+def _usable(device: str) -> str:
+    """Return the name of a device; raise ArgumentError if torch cannot compute on it here."""
+    import torch
 
-    def add(name: str, function, help_text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help_text, description=help_text)
-        sub.add_argument("--json", action="store_true", help="print JSON for machines")
-        sub.set_defaults(command=function)
-        return sub
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"--device is {device!r}, which torch cannot use: {reason}") from None
+    return device
 
-    def add_device(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
 
-    def add_run(sub: argparse.ArgumentParser, steps: int, out: str) -> None:
-        sub.add_argument("--steps", type=int, default=steps, help="training steps (%(default)s)")
-        sub.add_argument(
-            "--seed", type=_natural, default=0, help="of weights and batches (%(default)s)"
-        )
-        sub.add_argument("--out", type=Path, default=Path(out), help="file to write (%(default)s)")
-        add_device(sub)
+def _printable(name: str) -> str:
+    """A file name on one line, with escapes for bytes and controls that a terminal cannot show."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
-    add("doctor", doctor, "Examine this machine and this installation.")
 
-    sub = add("train", train_command, "Train a dense recogniser on the embedded corpus.")
-    add_run(sub, 3400, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
-    sub.add_argument(
-        "--fold", type=_fold, default=0, help="0 to 4, or a speaker, tested on (%(default)s)"
-    )
-    sub.add_argument(
-        "--units", choices=("words", "characters"), default="words", help="written (%(default)s)"
-    )
-
-    sub = add("prune", prune_command, "Prune a trained recogniser.")
-    add_run(sub, 600, "build/pruned.safetensors")
-    sub.add_argument("--method", default="csp", help="csp, gmp, dpf, ... (%(default)s)")
-    sub.add_argument("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
-    sub.add_argument("--rate", type=float, default=1e-2, help="peak learning rate (%(default)s)")
-    sub.add_argument("--mu", type=float, help="weight of D (the method's own)")
-    sub.add_argument("--fold", type=_fold, help="0 to 4, or a speaker (that of the model)")
-    sub.add_argument("--model", type=Path, help="dense checkpoint (the project's own)")
-
-    sub = add("compare", compare_command, "Compare pruning methods on the embedded corpus.")
-    names = "dense, dense+, small-dense and methods, with +D or -D (all methods)"
-    sub.add_argument("--methods", nargs="+", metavar="NAME", help=names)
-    sub.add_argument("--sparsities", nargs="+", type=float, metavar="S", help="(.8 .9 .95 .98)")
-    sub.add_argument(
-        "--seeds", nargs="+", type=_natural, metavar="I", help="seed i is on fold i (0 1 2 3 4)"
-    )
-    sub.add_argument("--steps", nargs="+", type=int, metavar="N", help="of each run (600)")
-    sub.add_argument("--jobs", type=_positive, default=2, help="runs at a time (%(default)s)")
-    sub.add_argument(
-        "--out", type=Path, default=Path("build/compare.csv"),
-        help="rows; those that are there are kept (%(default)s)",
-    )  # fmt: skip
-    sub.add_argument(
-        "--tune", action="store_true",
-        help="first try ten settings of each method, the best on three folds, in place of "
-        "those recorded",
-    )  # fmt: skip
-    sub.add_argument(
-        "--train-dense", type=Path, metavar="FOLDER",
-        help="train the dense models, into this folder, in place of those that come along",
-    )  # fmt: skip
-    sub.add_argument(
-        "--quick", action="store_true",
-        help="dense, gmp and csp at .95 on fold 0, 150 steps, where nothing else is said",
-    )  # fmt: skip
-
-    sub = add("transcribe", transcribe_command, "Print the digits spoken in audio files.")
-    sub.add_argument("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
-    sub.add_argument("--model", type=Path, help="checkpoint to use (the project's own)")
-    sub.add_argument("--beam", type=_positive, default=1, help="width; 1 is greedy (%(default)s)")
-    add_device(sub)
-    return parser
-
+COMMANDS = {
+    "doctor": doctor,
+    "train": train_command,
+    "prune": prune_command,
+    "compare": compare_command,
+    "transcribe": transcribe_command,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

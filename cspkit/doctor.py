@@ -1,10 +1,9 @@
-"""Does this machine have what the workbook needs?"""
+"""Checks of `cspkit doctor`: does this machine have what cspkit and its notebooks need?"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import NamedTuple
 
 MEMORY_GB = 4.0
 DISK_GB = 1.0
+MISSING = "not installed"
+EXTRAS = {"study": "comparisons", "teach": "notebooks and `cspkit compare`"}
 
 
 class Finding(NamedTuple):
@@ -23,7 +24,7 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Check Python, packages, threads, memory, disk, corpus and kernel; change nothing."""
+    """Check Python, packages, threads, memory, disk, data and kernel; change nothing."""
     return [_python(), *_packages(), _threads(), _memory(), _disk(), *_data(), _kernel()]
 
 
@@ -32,28 +33,50 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
-    from packaging.requirements import Requirement
+    """One finding for each package of the core, and one for each extra."""
+    try:
+        from packaging.requirements import Requirement
 
-    findings = []
-    for text in importlib.metadata.requires("cspkit") or []:
-        requirement = Requirement(text)
-        if requirement.marker is not None and "extra" in str(requirement.marker):
+        requirements = [*map(Requirement, importlib.metadata.requires("cspkit") or [])]
+    except ImportError as error:  # of packaging, or of the metadata of cspkit
+        return [Finding("packages", False, f"{error}; install cspkit with pip or `make install`")]
+    core: list[Finding] = []
+    extras: dict[str, list[Finding]] = {extra: [] for extra in EXTRAS}
+    for requirement in requirements:
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": ""}):
+            core.append(_package(requirement.name, requirement.specifier))
             continue
-        label = f"{requirement.name} {requirement.specifier}"
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding(label, False, "not installed; run `make install`"))
-        else:
-            findings.append(Finding(label, requirement.specifier.contains(version, True), version))
-    return findings
+        for extra, members in extras.items():
+            if marker.evaluate({"extra": extra}) and requirement.name != "cspkit":
+                members.append(_package(requirement.name, requirement.specifier))
+    return core + [_extra(*extra) for extra in extras.items()]
+
+
+def _package(name, specifier) -> Finding:
+    label = f"{name} {specifier}"
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(label, False, MISSING)
+    return Finding(label, specifier.contains(version, True), version)
+
+
+def _extra(name: str, members: list[Finding]) -> Finding:
+    """An extra may be missing, but a package of it must not have a wrong version."""
+    label = f"cspkit[{name}], optional, for {EXTRAS[name]}"
+    lacking = [f"{member.requirement}: {member.found}" for member in members if not member.ok]
+    ok = all(member.ok or member.found == MISSING for member in members)
+    return Finding(label, ok, "; ".join(lacking) or "installed")
 
 
 def _threads() -> Finding:
-    asked = os.environ.get("CSPKIT_THREADS", "1")
-    if not re.fullmatch("[1-9][0-9]*", asked):
-        return Finding("torch threads", False, f"CSPKIT_THREADS is {asked!r}: expected 1, 2, ...")
-    return Finding("torch threads", True, f"{asked} of {os.cpu_count()} cores")
+    try:
+        from cspkit.threads import threads_asked
+
+        return Finding("torch threads", True, f"{threads_asked()} of {os.cpu_count()} cores")
+    except (ImportError, ValueError) as error:
+        return Finding("torch threads", False, str(error))
 
 
 def _memory() -> Finding:
@@ -61,7 +84,7 @@ def _memory() -> Finding:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     except (ValueError, OSError, AttributeError):
-        return Finding(label, True, "this system does not tell")
+        return Finding(label, True, "not known on this system")
     return Finding(label, total >= MEMORY_GB, f"{total:.1f} GB")
 
 
@@ -85,10 +108,11 @@ def _checksums(requirement: str, folder: str) -> Finding:
 
 
 def _kernel() -> Finding:
+    label = "Jupyter kernel python3"
     try:
         from jupyter_client.kernelspec import KernelSpecManager
-    except ImportError as error:
-        return Finding("Jupyter kernel python3", False, str(error))
-    names = KernelSpecManager().find_kernel_specs()
-    found = ", ".join(sorted(names)) or "none; run `make install`"
-    return Finding("Jupyter kernel python3", "python3" in names, found)
+    except ImportError:
+        return Finding(label, True, f"{MISSING} (optional, for the notebooks)")
+    names = sorted(KernelSpecManager().find_kernel_specs())
+    found = ", ".join(names) or "none; install ipykernel with pip or `make install`"
+    return Finding(label, "python3" in names, found)

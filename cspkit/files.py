@@ -1,4 +1,4 @@
-"""Output files: checked before the work, written whole or not at all, one writer at a time."""
+"""Output files: check the path before the work, write the file whole, one process at a time."""
 
 from __future__ import annotations
 
@@ -17,46 +17,56 @@ LONGEST = 255  # bytes of a file name on common file systems
 
 
 def check_output(path: str | Path, name: str = "path") -> Path:
-    """Check that a file can be written, before minutes are spent on what goes into it.
+    """Check that a file can be written, before minutes are spent on its content.
 
     Parameters
     ----------
     path : str or Path
         A new file, a file to be replaced, or a symbolic link to either.
     name : str
-        Of the argument, for the message.
+        Name of the argument, for the error message.
 
     Returns
     -------
     Path
-        The file itself: where `path` is a symbolic link, its target.
+        The file itself. If `path` is a symbolic link, this is the target of the link.
 
     Raises
     ------
     ArgumentError
-        If the path is a folder, a device or another special file, a link whose target's folder
-        does not exist, too long, or in a folder that cannot be written to.
+        If the path is a folder, a device or another special file, a link into a folder that does
+        not exist, a link to itself, too long, a file that is read-only, or in a folder that
+        cannot be written to.
     """
+    given = str(path) if isinstance(path, Path) else path
+    shown = f"{name} is {given!r}"
+    own_longest = LONGEST - len(".lock") - 1  # `locked` adds a dot and a suffix
     try:
         target = Path(path).resolve()
-        mode = target.stat().st_mode if target.exists() else None
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ArgumentError(f"{name} is {str(path)!r}: {_reason(error)}") from None
+        lengths = [len(os.fsencode(part)) for part in target.parts]
+        if lengths[-1] > own_longest or max(lengths) > LONGEST:
+            raise ArgumentError(f"expected a shorter file name, {own_longest} bytes at most")
+        mode = _mode(target)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentError(f"{shown}: {getattr(error, 'strerror', None) or error}") from None
     if mode is not None and stat.S_ISDIR(mode):
-        raise ArgumentError(f"{name} is {str(path)!r}, a folder: expected a file name")
+        raise ArgumentError(f"{shown}, a folder: expected a file name")
     if mode is not None and not stat.S_ISREG(mode):
-        raise ArgumentError(f"{name} is {str(path)!r}, which is no regular file: expected one")
+        raise ArgumentError(
+            f"{shown}, which is no regular file but a device, a pipe or a link to itself: "
+            "expected the name of a regular file"
+        )
     if Path(path).is_symlink() and not target.parent.is_dir():
         raise ArgumentError(
-            f"{name} is {str(path)!r}, a link to {target}: expected a link into a folder that exists"
+            f"{shown}, a link to {target}: expected a link into a folder that exists"
         )
-    if len(os.fsencode(target.name)) > LONGEST - len(".lock") - 1:
-        raise ArgumentError(f"{name} is {str(path)!r}: expected a shorter file name")
     folder = next(parent for parent in target.parents if parent.exists())
     if not folder.is_dir():
-        raise ArgumentError(f"{name} is {str(path)!r}, but {folder} is no folder")
+        raise ArgumentError(f"{shown}, but {folder} is no folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ArgumentError(f"{name} is {str(path)!r}, but {folder} cannot be written to")
+        raise ArgumentError(f"{shown}, but {folder} cannot be written to")
+    if mode is not None and not os.access(target, os.W_OK):
+        raise ArgumentError(f"{shown}, but this file is read-only")
     return target
 
 
@@ -65,57 +75,72 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file so that it appears whole or not at all.
 
     Yields the path of a new, empty file in the same folder. When the block ends, that file is
-    renamed over `path`; when the block raises, it is deleted and `path` is as it was. The mode of
-    the file is the one that the umask gives to new files. A symbolic link is followed.
+    renamed to `path`. When the block raises, it is deleted and `path` is left as it was. The mode
+    of the file is the one that the umask gives to new files. A symbolic link is followed.
 
     Parameters
     ----------
     path : str or Path
+        See `check_output`. Folders that do not exist are made.
 
     Raises
     ------
     ArgumentError
-        As `check_output` does.
+        For the reasons that `check_output` lists.
     """
     target = check_output(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{secrets.token_hex(8)}.part")
-    beside.touch(exist_ok=False)
-    mode = stat.S_IMODE(beside.stat().st_mode)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
+    temporary.touch(exist_ok=False)
+    mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
-        yield beside
-        beside.chmod(mode)  # some writers make files that only their owner can read
-        beside.replace(target)
+        yield temporary
+        temporary.chmod(mode)  # some writers make files that only their owner can read
+        temporary.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(path: str | Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold a file for one process.
+    """Keep other processes from writing a file while the block runs.
+
+    Every process that writes the file must use this lock. The lock is a hidden file in the same
+    folder, deleted afterwards. If the process is killed, the system releases the lock.
 
     Parameters
     ----------
     path : str or Path
-        The file; the lock is a hidden file beside it, which stays.
+        See `check_output`. Folders that do not exist are made.
     wait : float
-        Seconds to wait for another process; -1 waits without end.
+        How many seconds to wait if another process holds the lock; -1 waits without end.
 
     Raises
     ------
     ArgumentError
-        If another process holds the file.
+        If another process holds the lock, or for the reasons that `check_output` lists.
     """
     target = check_output(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.lock")
     try:
-        with FileLock(target.with_name(f".{target.name}.lock"), timeout=wait):
-            yield
+        lock = FileLock(beside).acquire(timeout=wait)
     except Timeout:
         raise ArgumentError(
             f"{path} is in use by another process: wait for it, or choose another file"
         ) from None
+    with lock:
+        try:
+            yield
+        finally:
+            # Deleted while it is held: a process that waits for it sees that it has no name, and
+            # makes a new one.
+            beside.unlink(missing_ok=True)
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _mode(path: Path) -> int | None:
+    """Type and permissions of a file, or None if there is no such file."""
+    try:
+        return path.lstat().st_mode  # a link that is left after `resolve` is a link to itself
+    except (FileNotFoundError, NotADirectoryError):
+        return None

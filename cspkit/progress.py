@@ -1,7 +1,8 @@
-"""Progress bars: in a terminal or a notebook, where they take over two seconds.
+"""Progress bars for loops that take more than two seconds.
 
-`CSPKIT_PROGRESS=0` switches them off everywhere, as in committed notebooks, since they write to
-stderr; a log file gets none.
+Bars appear in a terminal and in a notebook, but not in a log file. `CSPKIT_PROGRESS=0` turns them
+off everywhere. The committed notebooks are executed with this setting, because bars write to
+stderr.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """Iterate over items behind a labelled bar; `total` is their number where they have no len."""
+    """Iterate over items and show a progress bar.
+
+    Parameters
+    ----------
+    items : iterable
+    label : str
+        Text in front of the bar.
+    total : int, optional
+        Number of items. The default is `len(items)`, if `items` has a length.
+    """
     shown = "ipykernel" in sys.modules or sys.stderr.isatty()
     off = os.environ.get("CSPKIT_PROGRESS") == "0" or not shown
     return iter(tqdm(items, desc=label, total=total, delay=2.0, disable=off))

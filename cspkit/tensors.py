@@ -1,24 +1,29 @@
-"""Files of tensors with facts beside them."""
+"""Reading of safetensors files: tensors with metadata."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
+from cspkit.arguments import ArgumentError
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file: its tensors by name, and its metadata.
 
     Raises
     ------
-    ValueError
-        If the file is truncated, or no safetensors file.
+    ArgumentError
+        If the file is truncated, or is not a safetensors file.
     """
+    content = Path(path).read_bytes()  # safetensors opens no file whose name is not UTF-8
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
+        tensors = load(content)
     except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
+        raise ArgumentError(f"{path} is truncated or no safetensors file: {error}") from None
+    header_size = int.from_bytes(content[:8], "little")
+    return tensors, json.loads(content[8 : 8 + header_size]).get("__metadata__", {})

@@ -1,4 +1,4 @@
-"""How many threads torch uses, set once, when a part that computes with it is imported."""
+"""The number of torch threads. It is set when a module that computes with torch is imported."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ import os
 
 import torch
 
+from cspkit.arguments import ArgumentError
+
+MOST = 1024  # torch starts as many threads as it is asked for
+
 
 def threads_asked() -> int:
-    """Value of CSPKIT_THREADS, 1 where it is not set.
+    """Read the number of threads from the variable CSPKIT_THREADS; the default is 1.
 
     Raises
     ------
-    ValueError
-        If it is no positive integer.
+    ArgumentError
+        If the variable is not a whole number from 1 to 1024.
     """
     asked = os.environ.get("CSPKIT_THREADS", "1")
-    if not asked.isdecimal() or int(asked) < 1:
-        raise ValueError(f"CSPKIT_THREADS is {asked!r}: expected a positive integer")
+    if not asked.isdecimal() or not 1 <= int(asked) <= MOST:
+        raise ArgumentError(
+            f"CSPKIT_THREADS is {asked!r}: expected a whole number from 1 to {MOST}"
+        )
     return int(asked)
 
 
 def use_threads(count: int) -> None:
     """Set the number of torch threads, and keep freed memory in the process.
 
-    On small recurrent networks two threads gain nothing over one, and thread pools that fight
-    each other cost much more than they give: the parallelism here is processes over runs. The
-    default C library on Linux returns the large blocks of every step to the system and takes
-    them back, page by page, in the next; thresholds beyond their size stop that.
+    For small recurrent networks two threads are not faster than one, and thread pools that
+    compete for the same cores are much slower. cspkit therefore uses one thread, and runs several
+    trainings in parallel processes.
+
+    The C library on Linux returns the large memory blocks of every training step to the system
+    and takes them back, page by page, in the next step. Higher thresholds stop this.
     """
     torch.set_num_threads(count)
     with contextlib.suppress(OSError, AttributeError):

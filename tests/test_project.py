@@ -1,7 +1,10 @@
 """The files at the top level agree with one another."""
 
+import ast
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -14,13 +17,44 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # conda's name, where it is not that of PyPI
 CONDA_NAMES = {"torch": "pytorch", "soundfile": "pysoundfile"}
+# The package that brings a module which cspkit imports without requiring it by its own name.
+BROUGHT_BY = {
+    "IPython": "ipykernel",
+    "jupyter_client": "ipykernel",
+    "nbformat": "nbclient",
+    "PIL": "pillow",
+    "pygments": "nbconvert",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def normalised(name):
+    return name.lower().replace("_", "-")
 
 
 def requirements(*extras):
-    texts = list(PROJECT["dependencies"])
-    for extra in extras:
-        texts += PROJECT["optional-dependencies"][extra]
-    return {r.name: r for r in map(Requirement, texts)}
+    """The core, and extras with the extras that they name."""
+    texts = [*PROJECT["dependencies"]]
+    texts += (text for extra in extras for text in PROJECT["optional-dependencies"][extra])
+    found = {}
+    for requirement in map(Requirement, texts):
+        if requirement.name == "cspkit":
+            found |= requirements(*requirement.extras)
+        else:
+            found[normalised(requirement.name)] = requirement
+    return found
+
+
+def locked_lines():
+    """Requirement and reason of each line of the lock file, by name."""
+    lines = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        text, _, reason = line.partition("#")
+        if text.strip():
+            requirement = Requirement(text.strip())
+            lines[normalised(requirement.name)] = requirement, reason.strip()
+    return lines
 
 
 def test_environment_yml_is_in_step_with_pyproject():
@@ -35,28 +69,69 @@ def test_environment_yml_is_in_step_with_pyproject():
 
 
 def test_the_lock_file_pins_every_requirement_within_its_range():
-    pins = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        text = line.split("#")[0].strip()
-        if text:
-            requirement = Requirement(text)
-            pins[requirement.name.lower().replace("_", "-")] = str(requirement.specifier)
+    lines = locked_lines()
     for name, requirement in requirements("test").items():
-        pin = pins[name.lower().replace("_", "-")]
+        pin = str(lines[name][0].specifier)
         assert pin.startswith("=="), name
         assert requirement.specifier.contains(pin[2:]), name
 
 
-def test_what_a_study_needs_is_there_for_its_tests():
-    assert set(requirements("study")) <= set(requirements("test"))
+@pytest.mark.parametrize("extra", sorted(set(PROJECT["optional-dependencies"]) - {"bench"}))
+def test_the_tests_have_every_extra_but_the_benchmarks(extra):
+    assert set(requirements(extra)) <= set(requirements("test"))
 
 
 def test_every_direct_pin_has_its_reason():
-    direct = set(requirements("test"))
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        text, _, reason = line.partition("#")
-        if text.strip() and Requirement(text.strip()).name in direct:
-            assert reason.strip(), line
+    lines = locked_lines()
+    for name in requirements("test"):
+        assert lines[name][1], name
+
+
+def imported(*places):
+    """Packages that are neither cspkit nor of the standard library, imported anywhere in files."""
+    names = set()
+    for file in (file for place in places for file in ROOT.glob(place)):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(node.module.split(".")[0])
+    return {
+        normalised(BROUGHT_BY.get(name, name))
+        for name in names - sys.stdlib_module_names - {"cspkit"}
+    }
+
+
+def test_the_core_requires_what_it_imports_and_nothing_else():
+    parts = [place.name for place in (ROOT / "cspkit").iterdir() if place.is_dir()]
+    core = [f"cspkit/{part}/**/*.py" for part in parts if part not in ("study", "teach")]
+    # Only `cspkit doctor` imports jupyter_client, after a look whether it is there.
+    assert imported("cspkit/*.py", *core) - {"ipykernel"} == set(requirements())
+
+
+@pytest.mark.parametrize("extra", ["study", "teach"])
+def test_an_extra_requires_what_its_folder_imports(extra):
+    assert imported(f"cspkit/{extra}/**/*.py") <= set(requirements(extra))
+
+
+def test_the_core_works_without_the_extras(tmp_path):
+    modules = set(requirements("test")) - set(requirements())
+    modules |= {module for module, package in BROUGHT_BY.items() if package in modules}
+    code = f"""
+import sys
+for module in {sorted(modules)}:
+    sys.modules[module] = None
+import cspkit.early_stopping, cspkit.recovery, cspkit.training, cspkit.asr, cspkit.pruning
+from cspkit.__main__ import main
+assert main(["compare", "--out", "rows.csv"]) == 1
+sys.exit(main(["doctor"]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "pip install 'cspkit[teach]'" in result.stderr  # from compare
+    assert "Jupyter kernel python3: not installed (optional" in result.stdout
 
 
 def public_names():
