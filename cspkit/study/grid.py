@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Number
 from pathlib import Path
@@ -11,21 +12,24 @@ from typing import Any
 
 import pandas as pd
 
-from cspkit.arguments import count
-from cspkit.pruning import PRUNERS, prunable_weights
+from cspkit.arguments import ArgumentError, count, fraction
+from cspkit.pruning import PRUNERS
 from cspkit.study.rows import Rows
 from cspkit.study.runs import (
     Bench,
+    DenseModel,
     Entry,
     Run,
+    as_list,
     check_bench,
-    check_task,
+    dense_models,
     entry,
     measure,
     run_all,
+    try_out,
 )  # fmt: skip
 
-KEY = ("task", "method", "mu", "sparsity", "steps", "rate", "settings", "seed")
+KEY = ("task", "method", "mu", "sparsity", "steps", "rate", "settings", "seed", "dense")
 
 
 def compare(
@@ -38,39 +42,42 @@ def compare(
     out: str | Path,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int | None = None,
-    metric: str = "wer",
+    metric: str | None = None,
 ) -> pd.DataFrame:
     """Measure pruning methods against one another, all from the same dense models.
 
-    All methods of a seed start from the same checkpoint, see the same batches, and make the same
-    number of steps. Each run is a row of `out`, written as it ends; rows that are there are not
-    measured again, so a study that was killed goes on where it was, and the file is the same,
-    times aside, however often that happened.
+    All methods of a seed start from the same dense model, see the same batches, and make the same
+    number of steps. Each run is a row of `out`, written as soon as the run ends. Rows that are
+    there already are not measured again, so a study that was killed continues where it stopped.
+    Apart from the times, the file does not depend on how often that happened. The checksum of the
+    dense model is part of a row's key, so rows of other dense models are never taken for those of
+    this study. Two processes may write to one file.
 
     Parameters
     ----------
     bench : Bench
         Gives the task and the dense model of a seed.
     methods : sequence of str or Entry
-        Names as `entry` reads them. Beside the pruning methods: "dense" is the checkpoint as it
-        is; "dense+" is trained on for as many steps; "small-dense" has as many weights as a
-        pruned model has left, and needs `bench.small`.
+        Names as `entry` reads them, of pruning methods and of three others: "dense" is the
+        dense model itself; "dense+" is the dense model trained for as many steps more;
+        "small-dense" has as many weights as a pruned model has left, and needs `bench.small`.
     sparsities : sequence of float
         Zeros / prunable weights.
     seeds : sequence of int
     steps : int or sequence of int
-        Training steps of each run; each method makes all lengths.
+        Training steps of each run. With several lengths, each method makes all of them.
     out : str or Path
         CSV file, see `measure` for its columns.
     settings : mapping, optional
-        By name of an entry: `rate`, `mu`, and what the method's class takes; what `tuned`
-        returns. With "+D" or "-D" a method has its own settings, but for `mu`, where there are
-        none under that name. An Entry brings its own.
+        For the name of an entry: `rate`, `mu`, and arguments of the method's class, as `tuned`
+        returns them. A name with "+D" or "-D" that is not in the mapping takes the settings of its
+        method, except `mu`. An Entry has its own settings.
     jobs : int, optional
-        Runs at a time, each a process with one torch thread; None leaves it to
-        `joblib.parallel_config`.
-    metric : str
-        A key of what the task's `evaluate` returns, smaller is better.
+        Number of runs at the same time, each in a process with one torch thread. With None,
+        `joblib.parallel_config` decides.
+    metric : str, optional
+        A key of what the task's `evaluate` returns; smaller is better. The default is the first
+        key that is not "loss".
 
     Returns
     -------
@@ -79,19 +86,27 @@ def compare(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument is wrong, before anything is trained.
     FloatingPointError
-        If runs diverged; raised after all others are measured.
+        If runs diverged. It is raised after all others are measured.
+
+    Warns
+    -----
+    UserWarning
+        If the task has no divergence, so that a method with D by default runs without it, as
+        "csp-D" for "csp"; and if weights stay dense, see `cspkit.pruning.prunable_weights`.
     """
     runs = grid(methods, sparsities, seeds, steps, settings or {})
-    check_bench(bench)
+    check_bench(bench, jobs)
     if any(r.entry.method == "small-dense" for r in runs) and not hasattr(bench, "small"):
-        raise ValueError("methods has 'small-dense', but the bench has no method `small`")
+        raise ArgumentError("methods has 'small-dense', but the bench has no method `small`")
     rows = Rows(out, KEY, metric)
+    runs = _with_models(runs, dense_models(bench, (run.seed for run in runs), jobs))
     missing = [run for run in runs if rows.get(run.key(bench.name)) is None]
     if missing:
-        _try(bench, missing, metric)
+        metric, _ = try_out(bench, missing, metric)
+        rows.check_metric(metric)
     diverged = []
     for run, row in run_all(missing, partial(measure, bench, metric=metric), jobs, "comparing"):
         if isinstance(row, FloatingPointError):
@@ -102,19 +117,6 @@ def compare(
         raise FloatingPointError("; ".join(diverged))
     keys = sorted(tuple(run.key(bench.name).values()) for run in runs)
     return pd.DataFrame(rows.get(dict(zip(KEY, key, strict=True))) for key in keys)
-
-
-def _try(bench: Bench, runs: Sequence[Run], metric: str) -> None:
-    """Make every pruner once, so that a bad setting is told before minutes of training."""
-    task, dense = bench(runs[0].seed)
-    check_task(task, dense, {run.entry.name: run.entry for run in runs}.values(), metric)
-    for run in runs:
-        if run.seed == runs[0].seed and run.entry.method in PRUNERS:
-            weights = prunable_weights(copy.deepcopy(dense))
-            try:
-                PRUNERS[run.entry.method](weights, run.sparsity, run.steps, **run.entry.settings)
-            except ValueError as error:
-                raise ValueError(f"{run.entry.name} at sparsity {run.sparsity}: {error}") from None
 
 
 def grid(
@@ -128,21 +130,28 @@ def grid(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument is wrong.
     """
-    lengths = [steps] if steps is None or isinstance(steps, Number) else steps
-    given = {"methods": methods, "sparsities": sparsities, "seeds": seeds, "steps": lengths}
-    for name, values in given.items():
-        if isinstance(values, (str, Number)) or len(values) == 0:
-            raise ValueError(f"{name} is {values!r}: expected a sequence with at least one entry")
+    lengths = [steps] if steps is None or isinstance(steps, (str, Number)) else steps
+    methods, sparsities, seeds, lengths = (
+        as_list(name, values)
+        for name, values in (
+            ("methods", methods), ("sparsities", sparsities), ("seeds", seeds), ("steps", lengths)
+        )
+    )  # fmt: skip
     for sparsity in sparsities:
-        if not 0 <= sparsity < 1:
-            raise ValueError(f"sparsities has {sparsity!r}: expected numbers in [0, 1)")
-    for seed in seeds:
-        count("an entry of seeds", seed, least=0)
+        if fraction("an entry of sparsities", sparsity) == 1:
+            raise ArgumentError(f"an entry of sparsities is {sparsity!r}: expected less than 1")
+    seeds = [count("an entry of seeds", seed, least=0) for seed in seeds]
     lengths = [count("steps", length) for length in lengths]
-    known = {entry(name, **own).name: own for name, own in settings.items()}
+    known = {}
+    for name, own in settings.items():
+        if not isinstance(own, Mapping):
+            raise ArgumentError(
+                f"settings has {own!r} for {name!r}: expected a dict such as {{'rate': 0.01}}"
+            )
+        known[entry(name, **own).name] = own
     entries = [m if isinstance(m, Entry) else _tuned_entry(m, known) for m in methods]
     runs = {}
     for seed in seeds:
@@ -155,9 +164,29 @@ def grid(
     return list(runs.values())
 
 
+def _with_models(runs: Sequence[Run], models: Mapping[int, DenseModel]) -> list[Run]:
+    """Return the runs with the checksums of their models, and without D if the task has none."""
+    found, without = {}, {}
+    for run in runs:
+        one, model = run.entry, models[run.seed]
+        by_default = one.name == one.method and one.mu > 0 and one.mu == PRUNERS[one.method].mu
+        if by_default and not model.has_divergence:
+            one = entry(f"{one.method}-D", rate=one.rate, **one.settings)
+            without[run.entry.name] = one.name
+        run = replace(run, entry=one, dense=model.checksum)
+        found[tuple(run.key("").values())] = run
+    if without:
+        warnings.warn(
+            f"the task has no divergence: {', '.join(without)} without the term D, in the rows as "
+            f"{', '.join(without.values())}; use this name to run without this warning",
+            stacklevel=3,
+        )
+    return list(found.values())
+
+
 def _tuned_entry(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
-    """The entry of a name, with the settings of that name, or those of its method but for mu."""
-    one = entry(name)
-    of_method = settings.get(one.method, {})
-    own = settings.get(one.name, {n: v for n, v in of_method.items() if n != "mu"})
+    """Make the entry of a name with its settings, or with those of its method except mu."""
+    plain = entry(name)
+    of_method = settings.get(plain.method, {})
+    own = settings.get(plain.name, {n: v for n, v in of_method.items() if n != "mu"})
     return entry(name, **own)

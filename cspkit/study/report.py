@@ -1,4 +1,4 @@
-"""Rows of a study as a table that people read."""
+"""Print the rows of a study as a table."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import math
 
 import pandas as pd
 
-from cspkit.study.statistics import DRAWS, LOSSLESS, summary
+from cspkit.study.statistics import DRAWS, LOSSLESS, check_rows, metric_of, summary
 
 HEAD = ("method", "zeros", "steps", "test", "95 % interval", "excess", "relative", "time")
 
 
-def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: int = DRAWS) -> str:
-    """Write the table of each task: a line per sparsity and method, rates in per cent.
+def table(
+    rows: pd.DataFrame, metric: str | None = None, against: str = "csp", draws: int = DRAWS
+) -> str:
+    """Write a table for each task: a line per sparsity and method, rates in per cent.
 
     Parameters
     ----------
     rows : DataFrame
         As `compare` or `read_rows` returns them.
-    metric : str
+    metric : str, optional
+        The default is the metric that the rows of the task have.
     against : str
         The method whose wins, ties and losses are shown.
     draws : int
-        Of the bootstrap.
+        Number of bootstrap draws.
 
     Returns
     -------
@@ -30,14 +33,14 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
 
     Raises
     ------
-    ValueError
-        If the rows are no full comparison, see `cspkit.study.statistics.resample`.
+    ArgumentError
+        If the rows are not a complete comparison, see `cspkit.study.statistics.resample`.
     """
-    if len(rows) == 0:
-        raise ValueError("rows is empty: expected those of a study")
+    check_rows(rows)
     texts = []
     for task, of_task in rows.groupby("task"):
-        lines = summary(of_task, metric, against, draws)
+        own_metric = metric_of(of_task, metric)
+        lines = summary(of_task, own_metric, against, draws)
         lines = lines.sort_values(["sparsity", "steps", "rate", "method"])
         judged = bool((lines["verdict"] != "").any())
         cells = [[*HEAD, f"{against} has a"], *map(_cells, lines.to_dict("records"))]
@@ -50,7 +53,7 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
             ).rstrip()
             for row in cells
         ]
-        head = f"{task}, test {metric} in per cent, seeds {lines['seeds'].iloc[0]}"
+        head = f"{task}, test {own_metric} in per cent, seeds {lines['seeds'].iloc[0]}"
         below = [f"intervals: 95 %, {_drawn(lines)}"]
         if not judged:
             below.append(f"no verdicts: no rival of {against}, or too few seeds")
@@ -65,11 +68,11 @@ def table(rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: 
 
 
 def _drawn(lines: pd.DataFrame) -> str:
-    """What the intervals of a task come from."""
+    """Say what was resampled for the intervals of a task."""
     if "," not in lines["seeds"].iloc[0]:
         if not lines["by_utterance"].all():
             return "none, one seed without counts of utterances has nothing to resample"
-        return "utterances resampled; one seed cannot tell the chance of training"
+        return "utterances resampled; one seed cannot show the variation between training runs"
     return f"seeds {'and utterances ' if lines['by_utterance'].all() else ''}resampled"
 
 

@@ -1,4 +1,4 @@
-"""Rows of a study on disk: a CSV file that grows run by run and survives a kill."""
+"""Rows of a study on disk: a CSV file that grows run by run."""
 
 from __future__ import annotations
 
@@ -10,79 +10,106 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TEXT = ("task", "method", "settings", "version", "errors", "words")
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+from cspkit.arguments import ArgumentError
+from cspkit.files import check_output, locked, replacing
+
+TEXT = ("task", "method", "settings", "dense", "version", "errors", "words")
+BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Rows:
-    """The rows of one file, each under its key; the file is always sorted and whole.
+    """The rows of one file, each under its key. The file is always sorted and complete.
 
-    A row is written beside the file, which is then replaced in one move. Only one process may
-    write a file.
+    Several processes may add rows to one file. Each of them takes the lock of the file, reads the
+    rows that the others have added, adds its own row, and replaces the file.
 
     Parameters
     ----------
     path : str or Path
-        Read where it exists.
+        The file is read if it exists.
     key : sequence of str
-        Columns that tell a row from all others; they order the file too.
-    metric : str
-        Of the rows.
+        Columns that tell one row from all others. The file is sorted by them. Among them is
+        "dense", the checksum of the dense model.
+    metric : str, optional
+        Metric of the rows, if it is known already. Otherwise call `check_metric` later.
 
     Raises
     ------
-    ValueError
-        If the path is a folder, or the file is no record of such rows: has another metric, or
-        trials of a tuning where none are asked for.
+    ArgumentError
+        If the file cannot be written, holds no rows of a study, holds rows without the checksum of
+        the dense model, holds rows of another metric, or holds trials of a tuning where runs of a
+        comparison are expected.
     """
 
-    def __init__(self, path: str | Path, key: Sequence[str], metric: str) -> None:
+    def __init__(self, path: str | Path, key: Sequence[str], metric: str | None = None) -> None:
+        check_output(path, "out")
         self.path = Path(path)
         self.key = tuple(key)
-        self._rows: dict[tuple, dict[str, Any]] = {}
-        if self.path.is_dir():
-            raise ValueError(f"out is {path}, a folder: expected a CSV file")
-        if self.path.is_file():
-            recorded = read_rows(self.path, self.key)
-            self._refuse_others(recorded.columns, metric)
-            for row in recorded.to_dict("records"):
-                self._rows[self._key_of(row)] = row
+        self._rows = self._read()
+        if metric is not None:
+            self.check_metric(metric)
 
-    def _refuse_others(self, columns: Sequence[str], metric: str) -> None:
-        if "trial" in columns and "trial" not in self.key:
-            raise ValueError(f"{self.path} holds trials of a tuning: expected a file for runs")
+    @property
+    def metric(self) -> str | None:
+        """Metric of the recorded rows. None if they have none but the loss."""
+        names = {column.removeprefix("dev_") for column in self._columns("dev_")}
+        return next(iter(names - {"loss"}), None)
+
+    def check_metric(self, metric: str) -> None:
+        """Raise an ArgumentError if the file holds rows of another metric."""
         own = {f"dev_{metric}", f"test_{metric}", "dev_loss"}
-        for column in columns:
-            if column.startswith(("dev_", "test_")) and column not in own:
-                raise ValueError(f"{self.path} has {column!r}: expected rows of metric {metric!r}")
+        others = sorted(self._columns("dev_", "test_") - own)
+        if others:
+            raise ArgumentError(
+                f"out is {str(self.path)!r}, which has the column {others[0]!r}: expected rows of "
+                f"metric {metric!r}; choose another file"
+            )
+
+    def get(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the row with this key, or None."""
+        return self._rows.get(self._key_of(key))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row, together with the rows that other processes have added, to the file."""
+        with locked(self.path, wait=-1):
+            self._rows |= self._read() | {self._key_of(row): dict(row)}
+            full = max(self._rows.values(), key=len)  # a run that diverged has fewer columns
+            columns = [*self.key, *(column for column in full if column not in self.key)]
+            rows = pd.DataFrame(self._rows[key] for key in sorted(self._rows))
+            with replacing(self.path) as file:
+                rows.to_csv(file, columns=columns, index=False)
+
+    def _read(self) -> dict[tuple, dict[str, Any]]:
+        if not self.path.is_file():
+            return {}
+        rows = read_rows(self.path, [column for column in self.key if column != "dense"])
+        if "trial" in rows and "trial" not in self.key:
+            raise ArgumentError(
+                f"out is {str(self.path)!r}, which holds trials of a tuning: expected a file for "
+                "runs; choose another file"
+            )
+        if "dense" not in rows or (rows["dense"] == "").any():
+            raise ArgumentError(
+                f"out is {str(self.path)!r}, whose rows do not all name their dense model (column "
+                "'dense'), so they may belong to another study: choose another file for out"
+            )
+        return {self._key_of(row): row for row in rows.to_dict("records")}
 
     def _key_of(self, row: Mapping[str, Any]) -> tuple:
         return tuple(row[column] for column in self.key)
 
-    def get(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The row with this key, or None."""
-        return self._rows.get(self._key_of(key))
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row and write the file."""
-        self._rows[self._key_of(row)] = dict(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(self.path.name + ".part")
-        full = max(self._rows.values(), key=len)  # a run that diverged has fewer columns
-        columns = [*self.key, *(column for column in full if column not in self.key)]
-        rows = pd.DataFrame(self._rows[key] for key in sorted(self._rows))
-        rows.to_csv(beside, columns=columns, index=False)
-        beside.replace(self.path)
+    def _columns(self, *prefixes: str) -> set[str]:
+        return {c for row in self._rows.values() for c in row if c.startswith(prefixes)}
 
 
 def read_rows(path: str | Path, key: Sequence[str] = ("task", "method", "seed")) -> pd.DataFrame:
-    """Read the rows of a study, floats to the last bit and counts as text.
+    """Read the rows of a study: floats to the last bit, counts of errors and words as text.
 
     Parameters
     ----------
     path : str or Path
     key : sequence of str
-        Columns that must be there.
+        Columns that the file must have.
 
     Returns
     -------
@@ -91,10 +118,11 @@ def read_rows(path: str | Path, key: Sequence[str] = ("task", "method", "seed"))
     Raises
     ------
     FileNotFoundError
-    ValueError
-        If the file is no CSV file, or lacks a column.
+        If there is no such file.
+    ArgumentError
+        If the file is no CSV file, or lacks a column of `key`.
     """
-    # Not read by pandas, whose versions differ in what they do to the last bit.
+    # pandas does not read it, because its versions differ in the last bit of a float.
     try:
         with Path(path).open(newline="") as file:
             records = list(csv.DictReader(file, strict=True))
@@ -103,10 +131,10 @@ def read_rows(path: str | Path, key: Sequence[str] = ("task", "method", "seed"))
             for record in records
         )
     except (csv.Error, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no rows of a study: {error}") from None
+        raise ArgumentError(f"{path} holds no rows of a study: {error}") from None
     missing = [column for column in key if column not in rows]
     if missing:
-        raise ValueError(f"{path} holds no rows of a study: it lacks the column {missing[0]!r}")
+        raise ArgumentError(f"{path} holds no rows of a study: it lacks the column {missing[0]!r}")
     return rows
 
 
@@ -117,9 +145,9 @@ def _number(text: str) -> int | float:
 def pack_counts(counts: np.ndarray) -> str:
     """Write small counts as text.
 
-    Up to 35, ":" and one base-36 digit for each: [0, 2, 11] is ":02b". If a count is larger, ","
-    and decimals between commas: [0, 40] is ",0,40". The first character keeps a table reader
-    from taking the text for a number.
+    If all counts are at most 35, the text is ":" and one base-36 digit for each count: [0, 2, 11]
+    is ":02b". If one count is larger, each count is written in decimals after a comma: [0, 40] is
+    ",0,40". Because of the first character, pandas does not read the text as a number.
 
     Parameters
     ----------
@@ -132,17 +160,17 @@ def pack_counts(counts: np.ndarray) -> str:
 
     Raises
     ------
-    ValueError
-        If these are no counts.
+    ArgumentError
+        If the counts are not integers >= 0 in one dimension.
     """
     counts = np.asarray(counts)
     if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
-        raise ValueError(
+        raise ArgumentError(
             f"counts have dtype {counts.dtype} and shape {counts.shape}: expected integers >= 0, "
             "shape (n,)"
         )
-    if counts.max(initial=0) < len(DIGITS):
-        return ":" + "".join(DIGITS[c] for c in counts)
+    if counts.max(initial=0) < len(BASE36):
+        return ":" + "".join(BASE36[c] for c in counts)
     return "".join(f",{c}" for c in counts)
 
 
@@ -159,14 +187,17 @@ def unpack_counts(text: str) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If the text is none of that kind.
+    ArgumentError
+        If `pack_counts` does not write such a text.
     """
     try:
         if text.startswith(":"):
-            return np.array([DIGITS.index(c) for c in text[1:]], dtype=np.int64)
+            return np.array([BASE36.index(c) for c in text[1:]], dtype=np.int64)
         if text.startswith(","):
             return np.array([int(c) for c in text[1:].split(",")], dtype=np.int64)
-    except ValueError:
+    except (AttributeError, ValueError):
         pass
-    raise ValueError(f"counts are {text[:40]!r}: expected what pack_counts writes, such as ':02b'")
+    shown = repr(text[:40]) if isinstance(text, str) else repr(text)
+    raise ArgumentError(
+        f"text is {shown}: expected counts as pack_counts writes them, such as ':02b'"
+    )

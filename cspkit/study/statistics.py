@@ -1,7 +1,7 @@
-"""How sure a comparison is: intervals over seeds and utterances, verdicts, costs.
+"""How certain a comparison is: intervals over seeds and utterances, verdicts, costs.
 
-Figures are means over seeds of a rate, sum(errors) / sum(words), and differences are taken within
-a seed, utterance by utterance: both models of a seed hear the same test strings.
+A figure is the mean over seeds of a rate, sum(errors) / sum(words). Differences are taken within a
+seed, utterance by utterance, because both models of a seed hear the same test strings.
 """
 
 from __future__ import annotations
@@ -13,31 +13,35 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cspkit.arguments import ArgumentError, count
 from cspkit.study.rows import unpack_counts
 
 DRAWS = 10_000
 LEAST_SEEDS = 3  # of a verdict
-LOSSLESS = 0.005  # "no loss against dense": the upper end of the interval is under half a point
-COLUMNS = ["method", "sparsity", "steps"]  # tell one column of a Resampled from another
+LOSSLESS = 0.005  # "no loss against dense": the upper end of the interval is below half a point
+COLUMNS = ["method", "sparsity", "steps"]  # they identify a column of a Resampled
 UNPRUNED = ("dense", "dense+", "small-dense")
+CELLS = 2**22  # numbers that one array of draws may hold
+EXACT_SEEDS = 20  # with more seeds, `sign_flip_p` draws signs
+SIGN_DRAWS = 100_000
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """The error rates of a comparison, and what they could have been.
+    """The error rates of a comparison, as measured and as resampled.
 
     Attributes
     ----------
     columns : list of (method, sparsity, steps)
     seeds : list of int
-        Those that all columns have.
+        The seeds that all columns have.
     rates : ndarray, shape (seeds, columns)
         As measured.
     draws : ndarray, shape (draws, columns)
-        Means over seeds of resampled comparisons; a row is one comparison, so differences of
-        its entries are paired.
+        Means over seeds of resampled comparisons. One row is one comparison, so the differences
+        of its entries are paired.
     by_utterance : bool
-        Whether utterances were resampled too.
+        Whether utterances were resampled, in addition to seeds.
     """
 
     columns: list[tuple[str, float, int]]
@@ -47,13 +51,13 @@ class Resampled:
     by_utterance: bool
 
     def mean(self, column: tuple) -> float:
-        """Mean rate over seeds."""
+        """Return the mean rate over seeds."""
         return float(self.rates[:, self.columns.index(column)].mean())
 
     def interval(self, column: tuple, less: tuple | None = None) -> tuple[float, float]:
-        """95 % percentile interval of a rate, or of what it exceeds another by.
+        """Return the 95 % percentile interval of a rate, or of the rate minus another one.
 
-        (nan, nan) of one seed without counts of utterances, where nothing can be resampled.
+        With one seed and no counts of utterances nothing can be resampled, and both ends are nan.
         """
         if len(self.seeds) == 1 and not self.by_utterance:
             return math.nan, math.nan
@@ -61,11 +65,11 @@ class Resampled:
         return float(low), float(high)
 
     def p_value(self, column: tuple, other: tuple) -> float:
-        """Two-sided p-value of the hypothesis that two columns have the same expected rate.
+        """Return the two-sided p-value of the hypothesis that two columns have the same rate.
 
-        Where utterances were resampled: twice the smaller share of draws on either side of zero,
-        each with one added, since a share of no draws proves no zero. Else the exact sign-flip
-        test over seeds, which five seeds cannot bring under 1 / 16.
+        If utterances were resampled, p is twice the smaller share of draws on either side of zero,
+        (count + 1) / (draws + 1), so that p is never zero. Otherwise p comes from the sign-flip
+        test over seeds, see `sign_flip_p`; with five seeds it is at least 1 / 16.
         """
         if self.by_utterance:
             d = self._draws(column, other)
@@ -82,11 +86,11 @@ class Resampled:
 def hierarchical_bootstrap(
     errors: Sequence[np.ndarray], words: Sequence[np.ndarray], rng: np.random.Generator, draws: int
 ) -> np.ndarray:
-    """Resample seeds with replacement, then the utterances of each that was drawn.
+    """Resample seeds with replacement, then the utterances of each drawn seed.
 
         mean over drawn seeds of   sum(errors) / sum(words)   over utterances drawn from it
 
-    The columns of one draw share seeds and utterances.
+    All columns of one draw have the same seeds and utterances.
 
     Parameters
     ----------
@@ -108,10 +112,11 @@ def hierarchical_bootstrap(
 
         (b^2 + w^2) / F  *  [ (F - 1) / F  +  w^2 / (b^2 + w^2) ]
 
-    So the interval is right where 1 / F of the scatter between seeds comes from their utterances,
-    too wide where that share is larger, too narrow where it is smaller. With strings of a few
-    hundred words the share is a half or so: three to five seeds give cautious intervals. One
-    seed gives one that leaves out the chance of training.
+    So the interval is right if a share of 1 / F of the variance between seeds comes from their
+    utterances. It is too wide if the share is larger, and too narrow if it is smaller. With test
+    parts of a few hundred words the share is about one half, so three to five seeds give intervals
+    that are too wide rather than too narrow. The interval of one seed does not show how much the
+    result varies between training runs.
 
     References
     ----------
@@ -125,50 +130,52 @@ def hierarchical_bootstrap(
     taken = rng.multinomial(F, np.full(F, 1 / F), size=draws)
     means = np.zeros((draws, errors[0].shape[1]))
     for i in range(F):
-        times, n = taken[:, i], len(words[i])
-        draw = np.repeat(np.arange(draws), times)
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=len(draw)).astype(float)
-        rates = (counts @ errors[i]) / (counts @ words[i])[:, None]
-        np.add.at(means, draw, rates / F)
+        n = len(words[i])
+        drawn = np.repeat(np.arange(draws), taken[:, i])
+        for part in np.array_split(drawn, 1 + len(drawn) * n // CELLS):  # bounds the memory
+            counts = rng.multinomial(n, np.full(n, 1 / n), size=len(part)).astype(float)
+            rates = (counts @ errors[i]) / (counts @ words[i])[:, None]
+            np.add.at(means, part, rates / F)
     return means
 
 
-def resample(rows: pd.DataFrame, metric: str = "wer", draws: int = DRAWS) -> Resampled:
-    """Resample the comparison that rows hold, by utterance where all rows have counts.
+def resample(rows: pd.DataFrame, metric: str | None = None, draws: int = DRAWS) -> Resampled:
+    """Resample the comparison that the rows hold, by utterance if all rows have counts.
 
     Parameters
     ----------
     rows : DataFrame
-        Of one task, as `compare` returns them. Seeds that a method lacks are left out for all.
-    metric : str
+        Of one task, as `compare` returns them. A seed that one method lacks is left out for all.
+    metric : str, optional
+        The default is the metric that the rows have.
     draws : int
 
     Returns
     -------
     Resampled
-        The same for the same rows: the generator has a fixed seed.
+        The same for the same rows, because the generator has a fixed seed.
 
     Raises
     ------
-    ValueError
-        If there are no rows, rows of two tasks, two rows for one place, no seed that all methods
-        have, or the methods of a seed were not tested on the same words.
+    ArgumentError
+        If there are no rows, rows of two tasks, two rows of one method, sparsity, length and seed,
+        no seed that all methods have, or if the methods of a seed were not tested on the same
+        words.
     """
-    if len(rows) == 0:
-        raise ValueError("rows is empty: expected those of a study")
-    if f"test_{metric}" not in rows:
-        known = [c.removeprefix("test_") for c in rows if c.startswith("test_")]
-        raise ValueError(f"metric is {metric!r}: expected one of {', '.join(known) or 'none'}")
+    metric, draws = metric_of(rows, metric), count("draws", draws)
     if rows["task"].nunique() != 1:
-        raise ValueError(f"rows are of {sorted(set(rows['task']))}: expected those of one task")
+        raise ArgumentError(f"rows are of {sorted(set(rows['task']))}: expected those of one task")
     double = rows[rows.duplicated([*COLUMNS, "seed"])]
     if len(double):
         place = ", ".join(f"{c} {double.iloc[0][c]}" for c in [*COLUMNS, "seed"])
-        raise ValueError(f"rows has two for {place}: expected one, choose their settings")
+        raise ArgumentError(
+            f"rows has two for {place}: expected one; keep the rows of one choice of settings and "
+            "of one dense model"
+        )
     table = rows.set_index([*COLUMNS, "seed"])[f"test_{metric}"].unstack("seed").sort_index()
     seeds = list(table.columns[table.notna().all()])
     if not seeds:
-        raise ValueError("rows has no seed that all methods were measured with")
+        raise ArgumentError("rows has no seed that all methods were measured with")
     rows = rows[rows["seed"].isin(seeds)].sort_values([*COLUMNS, "seed"])
     by_utterance = "errors" in rows and bool((rows["errors"].str.len() > 0).all())
     rng = np.random.default_rng(0)
@@ -182,42 +189,111 @@ def resample(rows: pd.DataFrame, metric: str = "wer", draws: int = DRAWS) -> Res
     return Resampled(columns, [int(s) for s in seeds], rates, drawn, by_utterance)
 
 
+def metric_of(rows: pd.DataFrame, metric: str | None = None) -> str:
+    """Return the metric of the rows of a comparison.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    metric : str, optional
+        Needed if the rows have several metrics.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ArgumentError
+        If the rows are not those of a comparison, or do not have this metric.
+    """
+    check_rows(rows)
+    known = [c.removeprefix("test_") for c in rows.dropna(axis=1, how="all") if c[:5] == "test_"]
+    if metric is None and len(known) == 1:
+        return known[0]
+    if metric not in known:
+        expected = f"one of {', '.join(known)}" if known else "rows of `compare`, with test_METRIC"
+        raise ArgumentError(f"metric is {metric!r}: expected {expected}")
+    return metric
+
+
+def check_rows(rows: pd.DataFrame) -> None:
+    """Check that there are rows, and that they have the columns of a comparison.
+
+    Raises
+    ------
+    ArgumentError
+        If not.
+    """
+    if not isinstance(rows, pd.DataFrame):
+        raise ArgumentError(
+            f"rows is a {type(rows).__name__}: expected a DataFrame, as compare and read_rows "
+            "return it"
+        )
+    if len(rows) == 0:
+        raise ArgumentError("rows is empty: expected those of a study")
+    for column in ("task", *COLUMNS, "seed"):
+        if column not in rows:
+            raise ArgumentError(f"rows has no column {column!r}: expected the rows of `compare`")
+
+
 def _counts(rows: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Errors (n, columns) and words (n,) of one seed."""
+    """Return errors (n, columns) and words (n,) of one seed."""
     of_seed = rows[rows["seed"] == seed]
     if of_seed["words"].nunique() != 1:
-        raise ValueError(f"the methods of seed {seed} were not tested on the same words")
+        raise ArgumentError(f"rows of seed {seed}: the methods were not tested on the same words")
     errors = np.stack([unpack_counts(text) for text in of_seed["errors"]], axis=1)
     return errors, unpack_counts(of_seed["words"].iloc[0])
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
-    """Exact two-sided p-value of the hypothesis that differences are symmetric around zero.
+    """Return the two-sided p-value of the hypothesis that differences are symmetric around zero.
 
-    The share of all 2^F choices of signs with a mean at least as far from zero.
+    It is the share of the 2^F choices of signs whose mean is at least as far from zero. Up to 20
+    differences all choices are counted, in at most 25 MB. With more, 100,000 choices are drawn from
+    a generator with seed 0, and the measured one is added to them: the standard error of a p-value
+    of 0.05 is then 0.0007, and no p-value is below 1e-5.
 
     Parameters
     ----------
     differences : ndarray, shape (F,)
-        One per seed, F <= 20.
+        One per seed.
 
     Returns
     -------
     float
         At least 2^(1 - F).
 
+    Raises
+    ------
+    ArgumentError
+        If the differences are not finite numbers in one dimension.
+
     References
     ----------
     Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 15.
     """
     d = np.asarray(differences, dtype=float)
-    signs = 1 - 2 * ((np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1)
-    sums = np.abs(signs @ d)
-    return float((sums >= abs(d.sum()) * (1 - 1e-12)).mean())
+    if d.ndim != 1 or not np.isfinite(d).all():
+        raise ArgumentError(
+            f"differences have shape {d.shape} and {int((~np.isfinite(d)).sum())} values that are "
+            "not finite: expected finite numbers, shape (F,)"
+        )
+    least = abs(d.sum()) * (1 - 1e-12)
+    if len(d) <= EXACT_SEEDS:
+        sums = np.zeros(1)
+        for x in d:
+            sums = np.concatenate([sums + x, sums - x])
+        return float((np.abs(sums) >= least).mean())
+    rng, n_far = np.random.default_rng(0), 1
+    for part in np.array_split(np.arange(SIGN_DRAWS), 1 + SIGN_DRAWS * len(d) // CELLS):
+        signs = 2.0 * rng.integers(2, size=(len(part), len(d)), dtype=np.int8) - 1.0
+        n_far += int((np.abs(signs @ d) >= least).sum())
+    return n_far / (SIGN_DRAWS + 1)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Adjust p-values for a family of tests, so that P(any false finding) stays under the level.
+    """Adjust p-values for a family of tests, so that P(any false finding) stays below the level.
 
         p'_(i) = max over j <= i of min(1, (m - j + 1) p_(j)),      p_(1) <= ... <= p_(m)
 
@@ -228,7 +304,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     Returns
     -------
     ndarray
-        In the order given.
+        In the order of `p_values`.
 
     References
     ----------
@@ -249,7 +325,7 @@ def verdicts(
     level: float = 0.05,
     pairs: Mapping[tuple, tuple] | None = None,
 ) -> dict[tuple, tuple[str, float]]:
-    """Does a method win or lose against each other pruning method?
+    """Judge whether a method wins or loses against each other pruning method.
 
     Parameters
     ----------
@@ -258,25 +334,26 @@ def verdicts(
     level : float
         Bound on the probability of any false win or loss among all verdicts.
     pairs : mapping, optional
-        By column of another method, that of `method` which it is compared with; the one of equal
-        sparsity and steps where this is not given.
+        For the column of another method, the column of `method` to compare it with. The default is
+        the column of equal sparsity and steps.
 
     Returns
     -------
     dict
-        By column of the other method: "win" of `method`, "tie" or "loss", and the p-value
-        after `holm` over the family of all of them. Empty with fewer seeds than three, which
-        cannot tell the chance of training, and where without counts of utterances the seeds are
-        too few for any win.
+        For each column of another method: "win" (of `method`), "tie" or "loss", and the p-value
+        after `holm` over all of them. It is empty with fewer than three seeds, which cannot show
+        how much the result varies between training runs. Without counts of utterances it is also
+        empty if there are too few seeds for any win.
 
     Notes
     -----
-    The p-values are those of the hierarchical bootstrap where the task counts errors in each
-    utterance: three to five seeds alone can reject nothing, while utterances, which are hundreds,
-    carry power, and resampled seeds keep the chance of training in. Without such counts they are
-    those of the sign-flip test over seeds, which ends at 2^(1 - F), and after Holm at m times
-    that: with two rivals a win needs seven seeds. A recording may be heard in
-    several strings of a test part, whose errors are then not quite independent.
+    If the task counts errors in each utterance, the p-values are those of the hierarchical
+    bootstrap. Three to five seeds alone can reject nothing. Utterances are hundreds, so they can;
+    and because seeds are resampled too, the variation between training runs is included. Without
+    such counts the p-values come from the sign-flip test over seeds. They are at least 2^(1 - F),
+    and m times as large after Holm's correction over m rivals: with two rivals a win needs seven
+    seeds. The strings of a test part are not quite independent, because a recording may be part of
+    several strings.
     """
     if len(resampled.seeds) < LEAST_SEEDS:
         return {}
@@ -297,7 +374,7 @@ def verdicts(
 
 
 def cost_ratio(rows: pd.DataFrame, method: str, other: str) -> float:
-    """How many times the processor time of another method a method takes.
+    """Return the processor time of a method divided by that of another method.
 
     Parameters
     ----------
@@ -307,12 +384,18 @@ def cost_ratio(rows: pd.DataFrame, method: str, other: str) -> float:
     Returns
     -------
     float
-        The median over pairs of runs of equal task, seed and steps, and equal sparsity where
-        both prune; nan where there is no pair.
+        The median over pairs of runs of equal task, seed and steps, and of equal sparsity if both
+        methods prune. It is nan if there is no pair.
+
+    Raises
+    ------
+    ArgumentError
+        If the rows are not those of a comparison.
     """
     on = ["task", "seed", "steps"]
     if method not in UNPRUNED[:2] and other not in UNPRUNED[:2]:
         on.append("sparsity")
+    check_rows(rows)
     pairs = rows[rows["method"] == method].merge(rows[rows["method"] == other], on=on)
     if len(pairs) == 0:
         return math.nan
@@ -320,33 +403,39 @@ def cost_ratio(rows: pd.DataFrame, method: str, other: str) -> float:
 
 
 def summary(
-    rows: pd.DataFrame, metric: str = "wer", against: str = "csp", draws: int = DRAWS
+    rows: pd.DataFrame, metric: str | None = None, against: str = "csp", draws: int = DRAWS
 ) -> pd.DataFrame:
-    """A row for each method, sparsity and length of one task: figures, intervals, verdict.
+    """Return a row for each method, sparsity and length of one task: rates, intervals, verdict.
 
     Parameters
     ----------
     rows : DataFrame
         Of one task, as `compare` returns them.
-    metric : str
+    metric : str, optional
+        The default is the metric that the rows have.
     against : str
-        The method whose verdicts are asked for, and whose processor time is 1.
+        The method that the verdicts are about. Its processor time is 1.
     draws : int
+        Number of bootstrap draws.
 
     Returns
     -------
     DataFrame
-        method, sparsity, steps; seeds (those that all have, as text) and `by_utterance`, whether
-        utterances were resampled too; rate, low, high; where there is a "dense"
-        row, `excess` over it with `excess_low`, `excess_high`, `lossless` (excess_high <
-        0.005) and `degradation`, excess / dense; `difference`, what the rate exceeds that of
-        `against` by at equal sparsity and steps, with `difference_low` and `difference_high`;
-        `verdict` of `against` and its `p`; `cost`.
+        - method, sparsity, steps;
+        - seeds, as text: those that all methods have;
+        - by_utterance: whether utterances were resampled, in addition to seeds;
+        - rate, low, high;
+        - if there is a "dense" row, excess: the rate minus that of "dense", with excess_low and
+          excess_high, lossless (excess_high < 0.005) and degradation (excess / rate of "dense");
+        - difference: the rate minus that of `against` at equal sparsity and steps, with
+          difference_low and difference_high;
+        - the verdict of `against`, and its p;
+        - cost: the processor time divided by that of `against`.
 
     Raises
     ------
-    ValueError
-        As `resample` does.
+    ArgumentError
+        For the reasons that `resample` lists.
     """
     resampled = resample(rows, metric, draws)
     judged = verdicts(resampled, against)

@@ -1,4 +1,4 @@
-"""The same number of tuning trials for every method, on the dev part."""
+"""Tuning: the same number of trials for every method, on the dev part."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ import numpy as np
 import pandas as pd
 
 from cspkit import __version__
-from cspkit.arguments import count
+from cspkit.arguments import ArgumentError, count, fraction, one_of, positive
 from cspkit.pruning.prune import check_settings, settings_of
 from cspkit.study.rows import Rows, read_rows
 from cspkit.study.runs import (
     Bench,
     Entry,
     Run,
+    as_list,
     check_bench,
-    check_task,
+    dense_models,
     entry,
     measure,
     run_all,
+    try_out,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-KEY = ("task", "method", "sparsity", "steps", "seed", "trial")
-# Where settings of this name are looked for: low, high, and whether on a logarithmic scale.
+TRIAL = ("task", "method", "sparsity", "steps", "seed", "trial")
+KEY = (*TRIAL, "dense")
+# The range of a setting: low, high, and whether the scale is logarithmic. It holds for every method
+# that has a setting of this name. `rho` has two meanings: in admm it is the weight of the penalty
+# that pulls W to its sparse copy, in csp the share of the cut weights that V forgets in each step.
 INTERVALS = {
     "exponent": (2.0, 10.0, False),
     "end": (0.4, 0.8, False),
@@ -45,11 +50,11 @@ INTERVALS = {
 CHOICES = {"budget": ("global", "uniform")}
 RATES = (3e-3, 3e-2, True)
 MUS = (0.3, 3.0, True)
-N_RANDOM = 4  # trials drawn at random, after the defaults, before a model of them is fitted
+N_RANDOM = 4  # trials that are drawn at random, between the defaults and the fitted model
 
 
 def default_space(one: Entry) -> dict[str, BaseDistribution]:
-    """Search space of an entry: the rate, mu where D is on, and the settings that its class has.
+    """Return the search space of an entry: rate, mu if D is used, and settings of its class.
 
     Parameters
     ----------
@@ -58,14 +63,16 @@ def default_space(one: Entry) -> dict[str, BaseDistribution]:
     Returns
     -------
     dict of optuna distributions
-        Each holds the entry's own value, or the class's default, with which tuning begins.
+        Each contains the value with which tuning starts: the value of the entry, or the default of
+        the class. If this value lies outside a range, the range is widened: for csp, whose default
+        is rho = 1, the range of rho goes up to 1.
     """
     space = {"rate": _interval(one.rate, *RATES)}
     if one.mu > 0:
         space["mu"] = _interval(one.mu, *MUS)
     for name, default in (settings_of(one.method) | dict(one.settings)).items():
         low, high, log = INTERVALS.get(name, (0, 0, False))
-        if high and not (log and default == 0):  # 0 on a logarithmic scale: switched off
+        if high and not (log and default == 0):  # a logarithmic scale has no 0: it is not tuned
             space[name] = _interval(default, low, high, log)
         elif name in CHOICES:
             space[name] = _choice(default, CHOICES[name])
@@ -96,15 +103,16 @@ def tune(
     sparsity: float = 0.95,
     seed: int = 0,
     jobs: int | None = None,
-    metric: str = "wer",
+    metric: str | None = None,
     objective: str = "dev_loss",
 ) -> pd.DataFrame:
-    """Look for the settings of each method that are best on the dev part of one seed.
+    """Search for the settings of each method that are best on the dev part of one seed.
 
-    Trial 0 is the method as it is, with its defaults. The next four are drawn at random, the
-    others from a tree-structured Parzen estimator of those before. A trial depends on the seed,
-    its number and the trials before it alone, so a tuning that was killed goes on where it was;
-    the methods take turns, and are independent of one another.
+    Trial 0 is the method with its defaults. The next four trials are drawn at random, the others
+    from a tree-structured Parzen estimator that is fitted to the trials before. A trial depends
+    only on the seed, its number and the trials before it, so a tuning that was killed continues
+    where it stopped. The methods take turns, and do not influence one another. As in `compare`, the
+    checksum of the dense model is part of a row's key.
 
     Parameters
     ----------
@@ -114,19 +122,19 @@ def tune(
     out : str or Path
         CSV file, a row per trial.
     spaces : mapping, optional
-        By name of an entry, optuna distributions of `rate`, `mu` and settings, in place of
-        `default_space`.
+        For the name of an entry, optuna distributions of `rate`, `mu` and settings, instead of
+        those of `default_space`.
     trials : int
-        Per method, the same for all.
+        Number of trials of each method.
     steps, sparsity, seed
         Of each run.
     jobs : int, optional
         As for `compare`.
-    metric : str
-        As for `compare`; recorded.
-    objective : str
-        Column that is made small. A loss ranks settings where a dev part is too small for error
-        rates to do so; the task's `evaluate` must return "loss" then. Else "dev_METRIC".
+    metric : str, optional
+        As for `compare`. It is recorded.
+    objective : {"dev_loss", "dev_METRIC"}
+        The column to minimise. The loss ranks settings even if the dev part is too small for error
+        rates to do so; then the task's `evaluate` must return "loss".
 
     Returns
     -------
@@ -135,44 +143,40 @@ def tune(
 
     Raises
     ------
-    ValueError
-        If an argument is wrong, or recorded trials come from another space.
+    ArgumentError
+        If an argument is wrong, or if recorded trials come from another search space.
 
     References
     ----------
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
     """
-    trials = count("trials", trials)
-    if isinstance(methods, str) or len(methods) == 0:
-        raise ValueError(f"methods is {methods!r}: expected a sequence with at least one entry")
+    trials, steps = count("trials", trials), count("steps", steps)
+    sparsity, seed = fraction("sparsity", sparsity), count("seed", seed, least=0)
+    methods = as_list("methods", methods)
     entries = {e.name: e for e in (m if isinstance(m, Entry) else entry(m) for m in methods)}
     for name in entries:
         if name in ("dense", "small-dense"):
-            raise ValueError(f"methods has {name!r}, which has nothing to tune")
-    if objective not in ("dev_loss", f"dev_{metric}"):
-        raise ValueError(f"objective is {objective!r}: expected one of dev_loss, dev_{metric}")
-    check_bench(bench)
-    spaces = {name: default_space(e) for name, e in entries.items()} | dict(spaces or {})
-    for name, space in spaces.items():
-        if name not in entries:
-            raise ValueError(f"spaces has {name!r}: expected one of {', '.join(entries)}")
-        one = entries[name]
-        check_settings(f"{name} in spaces", one.method, set(space) - {"rate", "mu"})
-        itself = Run(one, sparsity, seed, steps, trial=0).key(bench.name)
-        _recorded(one, space, [itself | {objective: 0.0}], objective, seed)
+            raise ArgumentError(f"methods has {name!r}, which has nothing to tune")
+    metric = _metric_for(objective, metric)
+    check_bench(bench, jobs)
+    spaces = _spaces(entries, spaces or {})
+    for name, one in entries.items():  # every space must contain the defaults
+        default = Run(one, sparsity, seed, steps, trial=0).key(bench.name)
+        _recorded(one, spaces[name], [default | {objective: 0.0}], objective, seed)
     rows = Rows(out, KEY, metric)
-    place = {"task": bench.name, "sparsity": float(sparsity), "steps": steps, "seed": seed}
+    dense = dense_models(bench, [seed], jobs)[seed].checksum
+    first = [Run(one, sparsity, seed, steps, 0, dense) for one in entries.values()]
+    place = first[0].key(bench.name)
+    if any(rows.get(place | {"method": n, "trial": trials - 1}) is None for n in entries):
+        metric, loss = try_out(bench, first, metric)
+        rows.check_metric(metric)
+        if objective == "dev_loss" and not math.isfinite(loss):
+            raise ArgumentError(
+                f"objective is 'dev_loss', but the loss that evaluate returned is {loss} (nan if "
+                f"there is none): expected a finite 'loss', or objective='dev_{metric}'"
+            )
     measured = partial(measure, bench, metric=metric, test=False)
     history: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
-    if any(rows.get(place | {"method": n, "trial": trials - 1}) is None for n in entries):
-        task, dense = bench(seed)
-        figures = check_task(task, dense, entries.values(), metric)
-        if objective == "dev_loss" and not math.isfinite(figures.get("loss", math.nan)):
-            returned = f"{figures['loss']} as" if "loss" in figures else "no"
-            raise ValueError(
-                f"objective is 'dev_loss', and evaluate of {type(task).__name__} returns "
-                f"{returned} 'loss': expected one, or objective='dev_{metric}'"
-            )
     for trial in range(trials):
         keys = {name: place | {"method": name, "trial": trial} for name in entries}
         drawn = [
@@ -180,12 +184,12 @@ def tune(
             for name in entries
             if rows.get(keys[name]) is None
         ]
-        runs = [Run(one, sparsity, seed, steps, trial) for one in drawn]
+        runs = [Run(one, sparsity, seed, steps, trial, dense) for one in drawn]
         for run, row in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
             rows.add(_row(run, row, bench, objective))
         for name in entries:
             history[name].append(rows.get(keys[name]))
-    for name, one in entries.items():  # where nothing was left to draw
+    for name, one in entries.items():  # checks the space even if there was nothing left to draw
         _recorded(one, spaces[name], history[name], objective, seed)
     return pd.DataFrame(row for trials_of_one in history.values() for row in trials_of_one)
 
@@ -197,13 +201,13 @@ def finals(
     seeds: Sequence[int] = (1, 2),
     within: float = 0.1,
     jobs: int | None = None,
-    metric: str = "wer",
+    metric: str | None = None,
     objective: str = "dev_loss",
 ) -> pd.DataFrame:
-    """Let the best trials of each method meet again, on the dev parts of other seeds.
+    """Repeat the best trials of each method on the dev parts of other seeds.
 
-    One seed cannot tell settings of nearly the same loss apart. A method whose second best is
-    farther off is decided, and makes no more runs.
+    One seed cannot separate settings of nearly the same loss. A method whose second best trial is
+    clearly worse than its best makes no more runs.
 
     Parameters
     ----------
@@ -211,90 +215,116 @@ def finals(
     out : str or Path
         The file that `tune` wrote; the runs are added to it.
     seeds : sequence of int
-        Others than that of the tuning.
+        Other seeds than that of the tuning.
     within : float
-        A trial takes part whose loss is at most `1 + within` times that of its method's best.
+        A trial is repeated if its loss is at most `1 + within` times that of the method's best.
     jobs, metric, objective
         As for `tune`.
 
     Returns
     -------
     DataFrame
-        All rows of the file, from which `tuned` takes the best.
+        The rows of this bench in the file, from which `tuned` takes the best.
 
     Raises
     ------
-    ValueError
-        If the file holds no trials of another seed.
+    FileNotFoundError
+        If there is no such file.
+    ArgumentError
+        If an argument is wrong, or if the file holds no trials of this bench on another seed.
     """
-    recorded = read_rows(out, KEY)
-    first = recorded[~recorded["seed"].isin(list(seeds))]
-    if first["seed"].nunique() != 1:
-        raise ValueError(
-            f"{out} has trials of {first['seed'].nunique()} seeds other than those of the finals, "
+    seeds = [count("an entry of seeds", seed, least=0) for seed in as_list("seeds", seeds)]
+    within = positive("within", within, zero=True)
+    metric = _metric_for(objective, metric)
+    check_bench(bench, jobs)
+    recorded = read_rows(out, TRIAL)
+    rows = Rows(out, KEY, metric)
+    if objective not in recorded:
+        raise ArgumentError(f"objective is {objective!r}: {out} has no such column")
+    own = recorded[recorded["task"] == bench.name]
+    tuned_on = sorted(set(own["seed"]) - set(seeds))
+    if len(tuned_on) != 1:
+        raise ArgumentError(
+            f"{out} has trials of {len(tuned_on)} seeds other than those of the finals, "
             f"{', '.join(map(str, seeds))}: expected one"
+        )
+    models = dense_models(bench, [*tuned_on, *seeds], jobs)
+    dense = {seed: model.checksum for seed, model in models.items()}
+    first = own[(own["seed"] == tuned_on[0]) & (own["dense"] == dense[tuned_on[0]])]
+    if len(first) == 0:
+        raise ArgumentError(
+            f"{out} has no trials of the dense model of seed {tuned_on[0]}, whose checksum is "
+            f"{dense[tuned_on[0]]}: call tune for it first"
         )
     best = first.groupby("method")[objective].transform("min")
     near = first[first[objective] <= (1 + within) * best]
     near = near[near.groupby("method")["trial"].transform("size") > 1]
-    rows, runs = Rows(out, KEY, metric), []
+    runs = []
     for row in near.to_dict("records"):
         one = entry(row["method"], mu=row["mu"], rate=row["rate"], **json.loads(row["settings"]))
         for seed in seeds:
-            if rows.get(row | {"seed": seed}) is None:
-                runs.append(Run(one, row["sparsity"], seed, row["steps"], row["trial"]))
-    measured = partial(measure, bench, metric=metric, test=False)
+            if rows.get(row | {"seed": seed, "dense": dense[seed]}) is None:
+                place = row["sparsity"], seed, row["steps"], row["trial"], dense[seed]
+                runs.append(Run(one, *place))
+    measured = partial(measure, bench, metric=metric or rows.metric, test=False)
     for run, row in run_all(runs, measured, jobs, "tuning, finals"):
         rows.add(_row(run, row, bench, objective))
-    return read_rows(out, KEY)
+    found = read_rows(out, KEY)
+    own = (found["task"] == bench.name) & (found["dense"] == found["seed"].map(dense))
+    return found[own].reset_index(drop=True)
 
 
 def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[str, dict]:
-    """Best settings of each method among recorded trials.
+    """Return the best settings of each method among recorded trials.
 
     Parameters
     ----------
     rows : DataFrame, str or Path
         What `tune` or `finals` returned, or their file.
     objective : str
-        Column that is made small, where a trial ran on several seeds its geometric mean, or its
-        mean where there is a value that is not positive. Trials that ran on fewer seeds than
-        others of their method are out; of equal ones the earlier is taken.
+        The column to minimise. For a trial that ran on several seeds it is the geometric mean over
+        them, or the mean if one value is not positive. Trials that ran on fewer seeds than
+        others of their method are left out. Of equal trials the first is taken.
 
     Returns
     -------
     dict
-        By name of an entry, what `compare` takes as `settings`: rate, mu, and settings of the
+        For the name of an entry, what `compare` takes as `settings`: rate, mu, and settings of the
         class.
 
     Raises
     ------
-    ValueError
-        If all trials of a method diverged, if they are not of one task, sparsity and length, or
-        if a trial has other settings on another seed.
+    ArgumentError
+        If all trials of a method diverged, if the trials are not of one task, sparsity and length
+        and of one dense model per seed, or if a trial has other settings on another seed.
     """
     if not isinstance(rows, pd.DataFrame):
-        rows = read_rows(rows, KEY)
+        rows = read_rows(rows, TRIAL)
+    lacking = [c for c in (*TRIAL, "mu", "rate", "settings", objective) if c not in rows]
+    if lacking:
+        raise ArgumentError(f"rows has no column {lacking[0]!r}: expected the trials of `tune`")
     for column in ("task", "sparsity", "steps"):
         if rows[column].nunique() > 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"rows have {column} {', '.join(map(str, sorted(rows[column].unique())))}: "
                 "expected the trials of one"
             )
+    if "dense" in rows and (rows.groupby("seed")["dense"].nunique() > 1).any():
+        raise ArgumentError("rows have trials of two dense models of one seed: expected one")
     best = {}
     for name, trials in rows.groupby("method"):
         by_trial = trials.groupby("trial")
         if (by_trial[["mu", "rate", "settings"]].nunique() > 1).any(axis=None):
-            raise ValueError(f"rows have trials of {name} whose settings differ between seeds")
+            raise ArgumentError(f"rows have trials of {name} whose settings differ between seeds")
         losses = trials.pivot(index="trial", columns="seed", values=objective)
         if losses.isna().all(axis=None):
             columns = ", ".join(c for c in rows if c.startswith("dev_"))
-            raise ValueError(f"objective is {objective!r}, nan for {name}: one of {columns}?")
+            raise ArgumentError(f"objective is {objective!r}, nan for {name}: one of {columns}?")
         losses = losses.dropna()
         positive = (losses > 0).all(axis=None)
         means = (np.log(losses) if positive else losses).mean(axis=1)
         if not means.min() < math.inf:
-            raise ValueError(f"every trial of {name} diverged: expected one that did not")
+            raise ArgumentError(f"every trial of {name} diverged: expected one that did not")
         row = by_trial.first().loc[means.idxmin()]
         best[name] = {
             "rate": float(row["rate"]),
@@ -304,10 +334,41 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     return best
 
 
+def _spaces(
+    entries: Mapping[str, Entry], given: Mapping[str, Mapping[str, BaseDistribution]]
+) -> dict[str, Mapping[str, BaseDistribution]]:
+    """Return the search space of each entry: the given one, or the default."""
+    from optuna.distributions import BaseDistribution
+
+    for name, space in given.items():
+        one_of("an entry of spaces", name, tuple(entries))
+        if not isinstance(space, Mapping):
+            raise ArgumentError(f"spaces has {space!r} for {name}: expected a dict")
+        check_settings(f"{name} in spaces", entries[name].method, set(space) - {"rate", "mu"})
+        for setting, distribution in space.items():
+            if not isinstance(distribution, BaseDistribution):
+                raise ArgumentError(
+                    f"spaces has {distribution!r} for {setting!r} of {name}: expected a "
+                    "distribution of optuna, such as FloatDistribution(0.1, 1.0)"
+                )
+    return {name: default_space(e) for name, e in entries.items()} | dict(given)
+
+
+def _metric_for(objective: str, metric: str | None) -> str | None:
+    """Return the metric; if it is not given, the one that the objective names."""
+    known = ("dev_loss", f"dev_{metric or 'METRIC'}")
+    if not isinstance(objective, str) or not objective.startswith("dev_"):
+        raise ArgumentError(f"objective is {objective!r}: expected one of {', '.join(known)}")
+    if metric is None:
+        return None if objective == "dev_loss" else objective.removeprefix("dev_")
+    one_of("objective", objective, known)
+    return metric
+
+
 def _row(
     run: Run, outcome: dict | FloatingPointError, bench: Bench, objective: str
 ) -> dict[str, Any]:
-    """The row of a trial; where it diverged, at a rate that is too large, say, with loss inf."""
+    """Return the row of a trial. A trial that diverged, say at a high rate, has the loss inf."""
     if isinstance(outcome, FloatingPointError):
         return run.key(bench.name) | {objective: math.inf, "version": __version__}
     return outcome | {objective: math.inf} if math.isnan(outcome[objective]) else outcome
@@ -320,7 +381,7 @@ def _drawn(
     objective: str,
     seed: int,
 ) -> Entry:
-    """The entry of the next trial, a function of those before it and the seed alone."""
+    """Return the entry of the next trial. It depends only on the trials before and the seed."""
     if not history:
         return one
     drawn = _recorded(one, space, history, objective, seed).ask(dict(space)).params
@@ -335,7 +396,7 @@ def _recorded(
     objective: str,
     seed: int,
 ) -> optuna.Study:
-    """The trials as optuna has them; those that lie outside the space are refused."""
+    """Return the trials as an optuna study. A trial outside the space is an ArgumentError."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -347,7 +408,7 @@ def _recorded(
     study = optuna.create_study(sampler=sampler)
     for row in history:
         if math.isnan(row[objective]):
-            raise ValueError(f"objective is {objective!r}, which is nan in trial {row['trial']}")
+            raise ArgumentError(f"objective is {objective!r}, which is nan in trial {row['trial']}")
         values = settings_of(one.method) | json.loads(row["settings"])
         values |= {"rate": row["rate"], "mu": row["mu"]}
         try:
@@ -359,7 +420,7 @@ def _recorded(
                 )
             )
         except ValueError as error:
-            raise ValueError(
+            raise ArgumentError(
                 f"trial {row['trial']} of {one.name} lies outside its space: {error}"
             ) from None
     return study

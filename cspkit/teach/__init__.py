@@ -1,6 +1,6 @@
-"""What the notebooks need beside the method: figures, exercise checks, student copies, the site."""
+"""Tools of the notebooks: figures, exercise checks, student copies, the site."""
 
-from cspkit.teach import checks  # registers them
+from cspkit.teach import checks  # importing them registers them
 from cspkit.teach.check import check, exercises, verdict
 from cspkit.teach.live import LivePlot
 from cspkit.teach.plots import style

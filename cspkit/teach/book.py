@@ -1,4 +1,4 @@
-"""Run the workbook and write it as linked HTML pages.
+"""Run the notebooks and write them as linked HTML pages.
 
     python -m cspkit.teach.book build/book
 
@@ -20,6 +20,8 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
+from cspkit.arguments import ArgumentError
+from cspkit.files import replacing
 from cspkit.teach.notebooks import all_notebooks, execute
 
 CSS = """
@@ -48,7 +50,7 @@ math[display=block] { margin: 1rem 0; }
 
 
 class _MathMLRenderer(IPythonRenderer):
-    """Markdown to HTML, with TeX formulas as MathML."""
+    """Turn Markdown into HTML, and its TeX formulas into MathML."""
 
     def inline_math(self, body: str) -> str:
         return to_mathml(body)
@@ -57,12 +59,12 @@ class _MathMLRenderer(IPythonRenderer):
         return to_mathml(body, display="block")
 
     def block_html(self, html: str) -> str:
-        # Folded hints and answers are HTML to the parser, which leaves formulas in them alone.
+        # The parser takes folded hints and answers for HTML, and does not look for formulas there.
         return re.sub(r"\$([^$\n]+)\$", lambda math: to_mathml(math[1]), html)
 
 
 def to_html(notebook: nbformat.NotebookNode) -> str:
-    """Body of the page of an executed notebook; links to notebooks lead to their pages."""
+    """Return the body of a notebook's page. Links to notebooks become links to pages."""
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True)
     exporter.exclude_output_prompt = True
     renderer = _MathMLRenderer(escape=False)
@@ -72,7 +74,7 @@ def to_html(notebook: nbformat.NotebookNode) -> str:
 
 
 def page(title: str, body: str, before: str = "", after: str = "") -> str:
-    """A whole page: style, links to its neighbours, body."""
+    """Return a complete page: style, links to the pages before and after, body."""
     colours = HtmlFormatter(style="friendly").get_style_defs(".highlight")
     nav = f"<span>{before}</span><a href='index.html'>contents</a><span>{after}</span>"
     return (
@@ -84,15 +86,18 @@ def page(title: str, body: str, before: str = "", after: str = "") -> str:
 
 
 def title_and_topic(notebook: nbformat.NotebookNode) -> tuple[str, str]:
-    """The heading of a notebook, and the sentence under it."""
+    """Return the heading of a notebook and the sentence under it."""
     lines = [line for line in notebook.cells[0].source.splitlines() if line.strip()]
     if not lines or not re.match(r"# \d\d ", lines[0]):
-        raise ValueError("a notebook starts with a cell '# NN Title' and a sentence under it")
+        raise ArgumentError(
+            f"notebook starts with {notebook.cells[0].source[:40]!r}: expected the line "
+            "'# NN Title' and a sentence under it"
+        )
     return lines[0].removeprefix("# "), lines[1] if len(lines) > 1 else ""
 
 
 def write_book(folder: Path) -> None:
-    """Execute all notebooks, the first to the last, and write them as a site to `folder`."""
+    """Execute all notebooks in order, and write them as a site to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     notebooks = []
     for path in all_notebooks():
@@ -115,9 +120,8 @@ def write_book(folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    with replacing(path) as file:
+        file.write_text(text, encoding="utf-8")
 
 
 def main() -> int:

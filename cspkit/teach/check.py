@@ -1,4 +1,4 @@
-"""Exercise checks: tell at once whether an answer is right, and if not, what is wrong."""
+"""Exercise checks: they say whether an answer is right, and if not, what is wrong."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-Verdict = str | None  # what is wrong, or None where nothing is
+Verdict = str | None  # a sentence that says what is wrong, or None if the answer is right
 _CHECKS: dict[str, Callable[[object], Verdict]] = {}
 
 
 def exercise(name: str) -> Callable[[Callable[[object], Verdict]], Callable[[object], Verdict]]:
     """Register a function as the check of an exercise.
 
-    The function takes the answer and returns a sentence that says what is wrong with it, or None.
+    The function takes the answer. It returns a sentence that says what is wrong, or None if the
+    answer is right.
     """
 
     def register(function: Callable[[object], Verdict]) -> Callable[[object], Verdict]:
@@ -24,12 +25,12 @@ def exercise(name: str) -> Callable[[Callable[[object], Verdict]], Callable[[obj
 
 
 def check(name: str, answer: object) -> None:
-    """Print whether an answer is right; never raise.
+    """Print whether an answer is right. It raises no error, whatever the answer is.
 
     Parameters
     ----------
     name : str
-        Of the exercise, such as "01.hard_threshold".
+        Name of the exercise, such as "01.hard_threshold".
     answer : object
         The function or value that the exercise asks for.
     """
@@ -37,20 +38,20 @@ def check(name: str, answer: object) -> None:
 
 
 def verdict(name: str, answer: object) -> str:
-    """Return the sentence that `check` prints; it starts "right", "not yet" or "not solved"."""
+    """Return the sentence that `check` prints: "right", "not yet" or "not solved", and why."""
     if name not in _CHECKS:
         return f"not yet: there is no exercise {name!r}; known are {', '.join(sorted(_CHECKS))}"
     try:
         wrong = _CHECKS[name](answer)
     except NotImplementedError:
         return f"not solved: {name} still raises NotImplementedError"
-    except (Exception, SystemExit) as error:  # a student's code may fail in any way
+    except (Exception, SystemExit) as error:  # the student's code may raise anything
         return f"not yet: {name} fails with {type(error).__name__}: {error}"
     return f"right: {name}" if wrong is None else f"not yet: {name}: {wrong}"
 
 
 def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None, Verdict]:
-    """Turn an answer into an array of a shape, or say why it is none."""
+    """Return an answer as an array of this shape, or a sentence that says why it is not one."""
     if answer is None:
         return None, "the function returns None; does it end with a return line?"
     expected = f"one array of shape {shape}" if shape else "one number"
@@ -66,12 +67,12 @@ def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None,
 
 
 def exercises() -> list[str]:
-    """Names of all exercises that have a check."""
+    """Return the names of all exercises that have a check."""
     return sorted(_CHECKS)
 
 
 def named(answer: np.ndarray, known: Sequence[tuple[object, str]], otherwise: str) -> str:
-    """Return the sentence of the first known mistake that gives this answer."""
+    """Return the sentence of the first known mistake that leads to this answer."""
     for value, sentence in known:
         if np.shape(value) == np.shape(answer) and np.allclose(value, answer):
             return sentence

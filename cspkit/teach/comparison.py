@@ -6,31 +6,36 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from cspkit.study.statistics import DRAWS, UNPRUNED, summary
+from cspkit.study.statistics import DRAWS, UNPRUNED, metric_of, summary
 from cspkit.teach.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, reference_line
 
 MARKERS = "osD^vP*X<>p"
-# csp and its nearest relatives keep their colours whatever stands beside them.
+# csp and the methods most like it have the same colours in all figures.
 COLOURS = {"csp": BLUE, "gmp": ORANGE, "dpf": GREEN, "admm": RED, "acdc": PURPLE}
 
 
 def plot(
-    rows: pd.DataFrame, metric: str = "wer", axes: plt.Axes | None = None, draws: int = DRAWS
+    rows: pd.DataFrame,
+    metric: str | None = None,
+    axes: plt.Axes | None = None,
+    draws: int = DRAWS,
 ) -> plt.Axes:
     """Draw the test rate against the sparsity, a line per method, with 95 % intervals.
 
-    A method with D has a filled marker, and a solid line; without D they are open and dotted.
-    The dense model is a dashed line. Points of one sparsity stand side by side.
+    A method with D has filled markers and a solid line, a method without D open markers and a
+    dotted line. The dense model is a dashed line. Points of one sparsity are drawn next to one
+    another.
 
     Parameters
     ----------
     rows : DataFrame
         Of one task, as `cspkit.study.compare` or `read_rows` returns them, and of one length.
-    metric : str
+    metric : str, optional
+        The default is the metric that the rows have.
     axes : Axes, optional
-        A new figure's where it is not given.
+        The default is the axes of a new figure.
     draws : int
-        Of the bootstrap.
+        Number of bootstrap draws.
 
     Returns
     -------
@@ -38,9 +43,10 @@ def plot(
 
     Raises
     ------
-    ValueError
-        If the rows are no full comparison, see `cspkit.study.statistics.resample`.
+    ArgumentError
+        If the rows are not a complete comparison, see `cspkit.study.statistics.resample`.
     """
+    metric = metric_of(rows, metric)
     axes = axes or plt.figure(figsize=(7.0, 4.0)).add_subplot()
     lines = summary(rows, metric, draws=draws)
     pruned = lines[~lines["method"].isin(UNPRUNED[:2])]

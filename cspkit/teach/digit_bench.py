@@ -1,4 +1,4 @@
-"""The spoken digits as the bench of a study: a fold, or a held-out speaker, for every seed."""
+"""The spoken digits as the bench of a study: each seed has a fold or a speaker that is held out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from cspkit.arguments import count, one_of
 from cspkit.asr import (
     DigitTask,
     Transducer,
@@ -22,9 +23,12 @@ from cspkit.asr import (
 from cspkit.asr.corpus import N_FOLDS, data_folder
 from cspkit.asr.task import DENSE_STEPS
 from cspkit.asr.transducer import config_for
+from cspkit.files import check_output, locked
 from cspkit.pruning import PRUNERS
 from cspkit.study import compare, finals, tune, tuned
-from cspkit.study.grid import grid
+from cspkit.study.grid import KEY, grid
+from cspkit.study.rows import Rows
+from cspkit.study.tuning import KEY as TUNING_KEY
 from cspkit.training import train
 
 
@@ -32,20 +36,23 @@ from cspkit.training import train
 class DigitBench:
     """A `cspkit.study.Bench`: seed i has fold i, and a dense recogniser trained with seed i.
 
+    Several processes may use one folder: if two of them need the same dense model, one trains it
+    and the other waits for the file.
+
     Attributes
     ----------
     models : str
-        Folder where dense checkpoints are kept.
+        Folder of the checkpoints of dense models.
     dense_steps : int
         Steps of the dense training.
     width : int
         Units of each LSTM and of the joiner.
     units : {"words", "characters"}
     split : {"takes", "speakers"}
-        What a seed holds out: fold i, 0 to 4, or the i-th speaker, 0 to 5.
+        What a seed holds out for testing: fold i, 0 to 4, or the i-th speaker, 0 to 5.
     embedded : bool
-        Whether an embedded checkpoint serves where it was made by the command that would make
-        the one that is asked for.
+        Whether to use a checkpoint that comes with the package, if it was made by the command
+        that would make this one.
     """
 
     models: str = "build"
@@ -57,12 +64,12 @@ class DigitBench:
 
     def __post_init__(self) -> None:
         config_for(self.units, self.width)
-        if self.split not in ("takes", "speakers"):
-            raise ValueError(f"split is {self.split!r}: expected 'takes' or 'speakers'")
+        count("dense_steps", self.dense_steps)
+        one_of("split", self.split, ("takes", "speakers"))
 
     @property
     def name(self) -> str:
-        """Of the task, in rows and file names."""
+        """Name of the task, in rows and file names."""
         return f"digits-{self.units}-{self.split}-{self.width}-{self.dense_steps}"
 
     @property
@@ -71,18 +78,17 @@ class DigitBench:
         return config_for(self.units, self.width)
 
     def __call__(self, seed: int) -> tuple[DigitTask, Transducer]:
-        """Return the task of a seed and its dense model, trained now if it is in no file."""
-        if not self.checkpoint(seed).is_file():
-            self._train(seed)
+        """Return the task of a seed and its dense model, which is trained if it has no file."""
+        self._train(seed)
         return self._task(seed), load_transducer(self.checkpoint(seed))
 
     def prepare(self, seeds: Sequence[int], jobs: int | None = None) -> None:
-        """Train the dense models that are in no file; one that was killed goes on."""
+        """Train the dense models that have no file. A training that was killed continues."""
         missing = [seed for seed in seeds if not self.checkpoint(seed).is_file()]
         joblib.Parallel(n_jobs=jobs)(joblib.delayed(self._train)(seed) for seed in missing)
 
     def small(self, seed: int, n_weights: int, steps: int) -> Transducer:
-        """Train a dense model of about `n_weights` weights, for `steps` more than the large one."""
+        """Train a dense model of about `n_weights` weights, for `steps` more steps than usual."""
         narrower = [replace(self, width=width) for width in range(2, self.width + 1)]
         counts = [sum(p.numel() for p in Transducer(b.config).parameters()) for b in narrower]
         nearest = int(np.argmin(np.abs(np.array(counts) - n_weights)))
@@ -90,7 +96,7 @@ class DigitBench:
         return bench._trained(seed)
 
     def checkpoint(self, seed: int) -> Path:
-        """File of the dense model of a seed."""
+        """Return the file of the dense model of a seed."""
         path = data_folder() / "models" / f"dense_fold{seed}.safetensors"
         usual = (self.config, self.split) == (TransducerConfig(), "takes")
         if self.embedded and usual and path.is_file():
@@ -100,13 +106,11 @@ class DigitBench:
         return Path(self.models) / f"{self.name}-seed{seed}.safetensors"
 
     def fold(self, seed: int) -> int | str:
-        """What a seed holds out."""
+        """Return the fold or the speaker that a seed holds out."""
         names = list(range(N_FOLDS))
         if self.split == "speakers":
             names = load_spoken_digits().speakers()
-        if seed not in range(len(names)):
-            raise ValueError(f"seeds has {seed!r}: expected 0 to {len(names) - 1}")
-        return names[seed]
+        return names[count("an entry of seeds", seed, least=0, most=len(names) - 1)]
 
     def _task(self, seed: int, curriculum: int = 0) -> DigitTask:
         return DigitTask(fold=self.fold(seed), config=self.config, curriculum=curriculum)
@@ -119,9 +123,14 @@ class DigitBench:
         return model
 
     def _train(self, seed: int) -> None:
-        path = self.checkpoint(seed)
-        model = self._trained(seed, path.with_name(path.name + ".state"))
-        save_transducer(model, path, fold=self.fold(seed), seed=seed, steps=self.dense_steps)
+        path, fold = self.checkpoint(seed), self.fold(seed)
+        if path.is_file():
+            return
+        check_output(path, "models")
+        with locked(path, wait=-1):
+            if not path.is_file():  # else another process has trained it
+                model = self._trained(seed, path.with_name(path.name + ".state"))
+                save_transducer(model, path, fold=fold, seed=seed, steps=self.dense_steps)
 
 
 def compare_digits(
@@ -135,20 +144,21 @@ def compare_digits(
     tuning: bool = False,
     dense: Path | None = None,
 ) -> pd.DataFrame:
-    """Compare pruning methods on the embedded corpus, from dense models made where missing.
+    """Compare pruning methods on the embedded corpus. Dense models without a file are trained.
 
     Parameters
     ----------
     methods : sequence of str, optional
-        Names as `cspkit.study.entry` reads them; all where they are not given.
+        Names as `cspkit.study.entry` reads them. The default is all methods.
     sparsities, seeds, steps, out, jobs
         See `cspkit.study.compare`.
     tuning : bool
-        Whether settings are looked for, by `tune` at the first of the lengths and `finals`, in
-        trials that go to a file beside `out`. Else they are those of the recorded tuning, where
-        it has the method, or the method's own.
+        Whether to search for settings, by `tune` at the first of the lengths and by `finals`. The
+        trials go to a file in the folder of `out`. Otherwise the settings are those of the recorded
+        tuning, or the method's own if it was not tuned.
     dense : Path, optional
-        Folder for dense models trained here; the embedded ones serve where it is not given.
+        Folder for dense models that are trained here. The default is to use those that come with
+        the package.
 
     Returns
     -------
@@ -156,23 +166,27 @@ def compare_digits(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument is wrong, before anything is trained.
     """
     bench = DigitBench() if dense is None else DigitBench(str(dense), embedded=False)
     methods = methods or ["dense", "dense+", *PRUNERS]
     runs = grid(methods, sparsities, seeds, steps, {})
-    for seed in seeds:
-        bench.fold(seed)
-    bench.prepare(seeds, jobs)
-    recorded = data_folder() / "results" / "pruning_tuning.csv"
-    settings = tuned(recorded) if recorded.is_file() else {}
+    for run in runs:
+        bench.fold(run.seed)
+    out = Path(out)
+    trials = out.with_name(f"{out.stem}_tuning.csv")
+    Rows(out, KEY, "wer")  # refuses a file that the study cannot continue
     names = {run.entry.name: None for run in runs if run.steps and run.entry.rate}
-    if tuning and names:
-        bench.prepare([0, 1, 2], jobs)
-        trials = out.with_name(f"{out.stem}_tuning.csv")
+    tuning = tuning and bool(names)
+    if tuning:
+        Rows(trials, TUNING_KEY, "wer")
+    bench.prepare(sorted({run.seed for run in runs} | ({0, 1, 2} if tuning else set())), jobs)
+    recorded = data_folder() / "results" / "pruning_tuning.csv"
+    if tuning:
         length = next(run.steps for run in runs if run.steps)
         tune(bench, list(names), out=trials, steps=length, jobs=jobs)
-        finals(bench, out=trials, jobs=jobs)
-        settings = tuned(trials)
+        settings = tuned(finals(bench, out=trials, jobs=jobs))
+    else:
+        settings = tuned(recorded) if recorded.is_file() else {}
     return compare(bench, methods, sparsities, seeds, steps, out=out, settings=settings, jobs=jobs)

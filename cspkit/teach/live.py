@@ -14,33 +14,34 @@ from cspkit.teach.plots import BLUE, GREEN, ORANGE, reference_line
 
 
 class LivePlot:
-    """Plot loss, divergence and sparsity of a run, to be given to `train` as `on_step`.
+    """Plot loss, divergence and sparsity of a run. Give it to `train` as `on_step`.
 
-    In a notebook the figure is drawn anew every `every` steps, in the place of the one before.
-    With `CSPKIT_PROGRESS=0`, as where notebooks are executed to be committed, it is drawn once,
-    when the run has ended; outside notebooks, too, and it is not shown then. Nothing is written
-    to stderr.
+    In a notebook the figure is drawn again every `every` steps, and replaces the one before. With
+    `CSPKIT_PROGRESS=0`, as when notebooks are executed to be committed, it is drawn once, at the
+    end of the run. Outside notebooks it is also drawn once, and not shown. Nothing is written to
+    stderr.
 
     Parameters
     ----------
     every : int
-        Steps between two drawings, and steps that the thick line of the loss is the mean of.
+        Number of steps between two drawings. The thick line of the loss is the mean over as many
+        steps.
     reference : float, optional
-        A loss to compare with, that of the dense model say: a dashed line.
+        A loss to compare with, for example that of the dense model. It is drawn as a dashed line.
     stopping : EarlyStopping, optional
-        Where the figures of the dev part come from; `train` is to be given it, too, before this.
+        Its figures of the dev part are drawn. Give it to `train` too, before this one.
 
     Attributes
     ----------
     rows : list of dict
-        Of the log.
+        Rows of the log.
     figure : Figure or None
-        As last drawn.
+        The last drawing.
 
     Raises
     ------
-    ValueError
-        If `every` is not a positive integer.
+    ArgumentError
+        If `every` is not a whole number >= 1.
 
     Examples
     --------
@@ -62,7 +63,7 @@ class LivePlot:
         self._shown = None
 
     def __call__(self, row: dict[str, float]) -> None:
-        """Take the row of a step."""
+        """Add the row of a step."""
         self.rows.append(row)
         if self._live and (row["step"] + 1) % self.every == 0:
             self._show()
@@ -73,12 +74,12 @@ class LivePlot:
             self._show()
 
     def resume(self, log: list[dict[str, float]]) -> None:
-        """Take the rows of the steps before those of a resumed run."""
+        """Take the rows of the steps that a resumed run made before."""
         self.rows = list(log)
 
     def _show(self) -> None:
         self.figure = self._draw()
-        plt.close(self.figure)  # or the notebook shows it a second time, under the cell
+        plt.close(self.figure)  # otherwise the notebook shows it a second time, below the cell
         if not self._in_notebook:
             return
         from IPython.display import display
@@ -116,7 +117,7 @@ class LivePlot:
 
 
 def _means(step: np.ndarray, values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of `values` over `count` steps in a row, each at its last step."""
+    """Return the means of `values` over `count` steps each, and the last step of each mean."""
     ends = np.arange(count, len(step) + 1, count)
     if len(ends) == 0 or ends[-1] < len(step):
         ends = np.append(ends, len(step))

@@ -1,7 +1,7 @@
-"""Execute notebooks in place, so that what is committed is what the code does.
+"""Execute notebooks in place, so that the committed outputs are those of the code.
 
-python -m cspkit.teach.notebooks            all of them
-python -m cspkit.teach.notebooks 01 10      those whose names start so
+python -m cspkit.teach.notebooks            all notebooks
+python -m cspkit.teach.notebooks 01 10      those whose names start with 01 or 10
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
+from cspkit.files import replacing
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SECONDS_PER_CELL = 240
 
 
 def all_notebooks() -> list[Path]:
-    """The solved notebooks, in order."""
+    """Return the paths of the solved notebooks, in order."""
     return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
 def execute(
     notebook: nbformat.NotebookNode, folder: Path = FOLDER, **options
 ) -> nbformat.NotebookNode:
-    """Run a notebook from a fresh kernel; return it, changed.
+    """Run a notebook in a new kernel, in place, and return it.
 
-    Metadata that differs from run to run or from machine to machine is dropped, and pictures are
-    made lighter.
+    Metadata that differ between runs or between machines are removed, and the pictures are made
+    smaller.
 
     Parameters
     ----------
     notebook : nbformat.NotebookNode
     folder : Path
-        Where it runs.
+        Working directory of the kernel.
     **options
-        For nbclient.NotebookClient.
+        Arguments of nbclient.NotebookClient.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def execute(
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Keep only the metadata that every machine agrees on; return the notebook, changed."""
+    """Remove the metadata that differ between machines, in place, and return the notebook."""
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -75,7 +77,7 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def lighten(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Make the pictures of a notebook `lighter`; return it, changed."""
+    """Apply `lighter` to the pictures of a notebook, in place, and return the notebook."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
@@ -84,7 +86,7 @@ def lighten(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def lighter(png: str) -> str:
-    """A picture with a palette of 256 colours, often half as large; base64 in and out."""
+    """Reduce a picture to 256 colours, which often halves its size. Input and output are base64."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if picture.mode == "P":
         return png
@@ -94,19 +96,20 @@ def lighter(png: str) -> str:
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook beside its place, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    nbformat.write(notebook, beside)
-    beside.replace(path)
+    """Write a notebook to a file, which appears whole or not at all."""
+    with replacing(path) as file:
+        nbformat.write(notebook, file)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("prefixes", nargs="*", help="numbers of notebooks; all if none is given")
-    prefixes = tuple(parser.parse_args().prefixes) or ("",)
+    parser.add_argument("prefixes", nargs="*", help="numbers of notebooks; the default is all")
+    prefixes = parser.parse_args().prefixes or [""]
+    for prefix in prefixes:
+        if not any(path.name.startswith(prefix) for path in all_notebooks()):
+            parser.error(f"prefixes has {prefix!r}: no notebook has a name that starts with it")
     for path in all_notebooks():
-        if path.name.startswith(prefixes):
+        if path.name.startswith(tuple(prefixes)):
             print(path.name, flush=True)
             write(execute(nbformat.read(path, as_version=4)), path)
     return 0

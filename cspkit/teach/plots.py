@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; methods keep their colour.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666",
 )  # fmt: skip
 
 
 def style() -> None:
-    """Set matplotlib's defaults: palette, font sizes, light grid, no box around the data."""
+    """Set the defaults of matplotlib: palette, font sizes, light grid, no frame on two sides."""
     plt.rcParams.update(
         {
             "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, GREY]),
@@ -31,5 +31,5 @@ def style() -> None:
 
 
 def reference_line(axes: plt.Axes, value: float, label: str) -> None:
-    """Draw a dashed horizontal line, as every figure shows theory or the dense model."""
+    """Draw a dashed horizontal line, which stands for theory or the dense model in all figures."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2, label=label)

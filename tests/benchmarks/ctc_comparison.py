@@ -21,6 +21,7 @@ import pandas as pd
 from cspkit.asr import DigitTask
 from cspkit.asr.ctc import CTCTask, warm_start
 from cspkit.asr.task import AUGMENTATION
+from cspkit.files import check_output, locked, replacing
 from cspkit.training import train
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "ctc.csv"
@@ -59,6 +60,11 @@ def measure(kind, ctc_steps, steps, seed):
     }
 
 
+def read(file):
+    """Return the rows that are in a file."""
+    return pd.read_csv(file).to_dict("records") if file.is_file() else []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=600, help="in all (%(default)s)")
@@ -67,17 +73,18 @@ def main():
     call = parser.parse_args()
     kinds = [("transducer", 0), ("ctc", call.steps)]
     kinds += [("warm start", int(share * call.steps)) for share in SHARES]
-    rows = pd.read_csv(call.out).to_dict("records") if call.out.is_file() else []
+    check_output(call.out, "--out")
+    rows = read(call.out)
     for seed in range(call.seeds):
         for kind, ctc_steps in kinds:
             run = {"kind": kind, "ctc_steps": ctc_steps, "steps": call.steps, "seed": seed}
             if any(all(row[k] == v for k, v in run.items()) for row in rows):
                 continue
-            rows.append(run | measure(**run))
-            beside = call.out.with_name(call.out.name + ".part")
-            pd.DataFrame(rows).to_csv(beside, index=False)
-            beside.replace(call.out)
-            print(rows[-1], flush=True)
+            row = run | measure(**run)
+            with locked(call.out, wait=-1), replacing(call.out) as file:
+                rows = [*read(call.out), row]  # other processes add rows too
+                pd.DataFrame(rows).to_csv(file, index=False)
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

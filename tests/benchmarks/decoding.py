@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cspkit.asr import DigitTask, load_transducer, transcribe, word_error_rate
+from cspkit.files import replacing
 
 DATA = Path(__file__).parents[2] / "data"
 WIDTHS, TURNS = (1, 5), 3
@@ -35,6 +36,7 @@ def measure(fold):
 
 if __name__ == "__main__":
     rows = pd.DataFrame([measure(fold) for fold in range(5)])
-    rows.round(6).to_csv(DATA / "results" / "decoding.csv", index=False)
+    with replacing(DATA / "results" / "decoding.csv") as file:
+        rows.round(6).to_csv(file, index=False)
     print(rows.to_string(index=False))
     print(rows.mean().to_string())

@@ -26,6 +26,7 @@ from cspkit.asr import (
     normalise_by_speaker,
 )
 from cspkit.asr.task import AUGMENTATION, LIGHT
+from cspkit.files import check_output, locked, replacing
 from cspkit.training import train
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "held_out_speakers.csv"
@@ -63,6 +64,11 @@ def measure(kind, speaker, seed, steps, task_type):
     return {f"{part}_wer": task.evaluate(model, part)["wer"] for part in ("dev", "test")}
 
 
+def read(file):
+    """Return the rows that are in a file."""
+    return pd.read_csv(file).to_dict("records") if file.is_file() else []
+
+
 def main():
     speakers = load_spoken_digits().speakers()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -72,7 +78,8 @@ def main():
     parser.add_argument("--ctc", action="store_true", help="CTC models in place of transducers")
     parser.add_argument("--out", type=Path, default=OUT)
     call = parser.parse_args()
-    rows = pd.read_csv(call.out).to_dict("records") if call.out.is_file() else []
+    check_output(call.out, "--out")
+    rows = read(call.out)
     model = "ctc" if call.ctc else "transducer"
     for kind in call.kinds:
         for speaker in call.speakers:
@@ -81,11 +88,11 @@ def main():
             if any(all(row[k] == v for k, v in run.items()) for row in rows):
                 continue
             task_type = CTCTask if call.ctc else DigitTask
-            rows.append(run | measure(kind, speaker, run["seed"], call.steps, task_type))
-            beside = call.out.with_name(call.out.name + ".part")
-            pd.DataFrame(rows).to_csv(beside, index=False)
-            beside.replace(call.out)
-            print(rows[-1], flush=True)
+            row = run | measure(kind, speaker, run["seed"], call.steps, task_type)
+            with locked(call.out, wait=-1), replacing(call.out) as file:
+                rows = [*read(call.out), row]  # other processes add rows too
+                pd.DataFrame(rows).to_csv(file, index=False)
+            print(row, flush=True)
     table = pd.DataFrame(rows).groupby(["model", "steps", "kind"], sort=False)
     print((100 * table[["dev_wer", "test_wer"]].mean()).round(1))
 

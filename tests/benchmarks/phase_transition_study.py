@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from cspkit.files import check_output, locked, replacing
 from cspkit.recovery import (
     ConvergenceWarning,
     basis_pursuit,
@@ -93,14 +94,13 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--summary", action="store_true", help="only print what is there")
     options = parser.parse_args()
+    check_output(options.out, "--out")
     rows = read(options.out)
     done = {(int(row["n"]), int(row["m"]), int(row["k"])) for row in rows}
     if not options.summary:
         warnings.simplefilter("ignore", ConvergenceWarning)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        if not rows:
-            extra = f" --n {options.n} --trials {options.trials} --seed {options.seed}"
-            options.out.write_text(COMMAND + extra + "\n" + ",".join(FIELDS) + "\n")
+        extra = f" --n {options.n} --trials {options.trials} --seed {options.seed}"
+        head = COMMAND + extra + "\n" + ",".join(FIELDS) + "\n"
         for delta in (0.25, 0.5, 0.75):
             m = round(delta * options.n)
             for share in np.linspace(0.7, 1.3, 13):
@@ -109,8 +109,9 @@ def main():
                     continue
                 count = successes(options.n, m, k, options.trials, options.seed)
                 row = [options.n, m, k, delta, f"{k / m:.6f}", options.trials, count]
-                with options.out.open("a") as file:
-                    file.write(",".join(map(str, row)) + "\n")
+                with locked(options.out, wait=-1), replacing(options.out) as file:
+                    text = options.out.read_text() if options.out.is_file() else head
+                    file.write_text(text + ",".join(map(str, row)) + "\n")
                 print(f"m {m}  k {k}  {count} of {options.trials}", flush=True)
     summary(read(options.out))
 

@@ -20,7 +20,8 @@ import pandas as pd
 from cspkit.asr import DigitTask, load_spoken_digits, save_transducer
 from cspkit.asr.task import AUGMENTATION, DENSE_STEPS
 from cspkit.asr.transducer import config_for
-from cspkit.training import train
+from cspkit.files import locked, replacing
+from cspkit.training import evaluating, train
 
 DATA = Path(__file__).parents[2] / "data"
 SHORT = 1500
@@ -63,9 +64,8 @@ class Curve:
         if step % self.every:
             return
         start, processor = time.perf_counter(), time.process_time()
-        self.model.eval()
-        dev = self.task.evaluate(self.model, "dev")
-        self.model.train()
+        with evaluating(self.model):
+            dev = self.task.evaluate(self.model, "dev")
         loss = float(np.mean(self.losses[-self.every :]))
         self.rows.append(
             {"step": step, "loss": loss, "dev_loss": dev["loss"], "dev_wer": dev["wer"]}
@@ -104,11 +104,15 @@ def measure(study, fold, seed, steps, augmented=True, width=128, units="words"):
     return row, [{"fold": fold, "seed": seed} | point for point in curve.rows]
 
 
+def read(file):
+    """Return the rows that are in a file."""
+    return pd.read_csv(file).to_dict("records") if file.is_file() else []
+
+
 def write(rows, out):
-    """Write rows beside their file, then rename."""
-    beside = out.with_name(out.name + ".part")
-    pd.DataFrame(rows).to_csv(beside, index=False)
-    beside.replace(out)
+    """Write the rows to a file, which appears whole or not at all."""
+    with replacing(out) as file:
+        pd.DataFrame(rows).to_csv(file, index=False)
 
 
 def main():
@@ -120,17 +124,15 @@ def main():
     out = DATA / "results" / f"recogniser_{call.study}.csv"
     curves = DATA / "results" / "recogniser_curves.csv"
     for run in runs(call.study)[first::every]:
-        rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
-        if any(all(str(row[k]) == str(v) for k, v in run.items()) for row in rows):
+        if any(all(str(row[k]) == str(v) for k, v in run.items()) for row in read(out)):
             continue
         row, curve = measure(call.study, **run)
-        rows = pd.read_csv(out).to_dict("records") if out.is_file() else []  # others write, too
-        rows = sorted([*rows, run | row], key=lambda r: [str(r[k]) for k in run])
-        write(rows, out)
-        if curve:
-            points = pd.read_csv(curves).to_dict("records") if curves.is_file() else []
-            points = [p for p in points if p["fold"] != run["fold"]] + curve
-            write(sorted(points, key=lambda p: (p["fold"], p["step"])), curves)
+        with locked(out, wait=-1):  # other processes add rows too
+            rows = [*read(out), run | row]
+            write(sorted(rows, key=lambda r: [str(r[k]) for k in run]), out)
+            if curve:
+                points = [p for p in read(curves) if p["fold"] != run["fold"]] + curve
+                write(sorted(points, key=lambda p: (p["fold"], p["step"])), curves)
         print(run | row, flush=True)
 
 

@@ -27,6 +27,7 @@ import torch
 import torchaudio
 
 import cspkit.threads  # noqa: F401
+from cspkit.files import replacing
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "data" / "results" / "rnnt_loss.csv"
@@ -114,7 +115,7 @@ def main():
     for shape, turns in SHAPES.items():
         rows.append(measure(shape, turns))
         print(rows[-1], flush=True)
-    with OUT.open("w", newline="") as file:
+    with replacing(OUT) as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

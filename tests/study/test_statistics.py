@@ -1,9 +1,12 @@
+import tracemalloc
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cspkit.arguments import ArgumentError
 from cspkit.study import cost_ratio, pack_counts, statistics, table
 from cspkit.study.statistics import (
     hierarchical_bootstrap,
@@ -168,6 +171,52 @@ def test_sign_flips_as_counted_by_hand():
     assert sign_flip_p(np.zeros(4)) == 1.0
 
 
+def traced(function, *arguments):
+    """The result of a call, and the most bytes that it held."""
+    tracemalloc.start()
+    result = function(*arguments)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return result, peak
+
+
+def exact_sign_flip_p(d):
+    """From the sums of two halves, each under all of its signs."""
+    halves = [np.array(list(product([1, -1], repeat=len(d) // 2))) @ d[i::2] for i in (0, 1)]
+    return (np.abs(np.add.outer(*halves)) >= abs(d.sum()) * (1 - 1e-12)).mean()
+
+
+@pytest.mark.parametrize("F", [18, 20])
+def test_sign_flips_are_all_counted_in_little_memory(F):
+    d = np.random.default_rng(0).normal(0.3, 1.0, F)
+    p, peak = traced(sign_flip_p, d)
+    assert p == exact_sign_flip_p(d)
+    assert peak < 25e6
+
+
+def test_sign_flips_of_many_seeds_are_drawn():
+    d = np.random.default_rng(0).normal(0.3, 1.0, 22)
+    p, exact = sign_flip_p(d), exact_sign_flip_p(d)
+    assert abs(p - exact) < 4 * np.sqrt(exact * (1 - exact) / 100_000)
+    assert p == sign_flip_p(d) != exact
+    p, peak = traced(sign_flip_p, np.ones(3000))
+    assert p == 1 / 100_001
+    assert peak < 100e6
+    for bad in ([1.0, np.nan], [[1.0]]):
+        with pytest.raises(ArgumentError, match="differences have shape"):
+            sign_flip_p(bad)
+
+
+def test_draws_in_parts_are_the_same_draws(monkeypatch):
+    data = [counts(np.random.default_rng(seed), [0.02, 0.05]) for seed in range(3)]
+    errors, words = zip(*data, strict=True)
+    drawn = hierarchical_bootstrap(errors, words, np.random.default_rng(0), 500)
+    monkeypatch.setattr(statistics, "CELLS", 7000)
+    again, peak = traced(hierarchical_bootstrap, errors, words, np.random.default_rng(0), 500)
+    assert np.array_equal(drawn, again)
+    assert peak < 1e6  # in one part 500 draws of 300 utterances take more than 2 MB
+
+
 def test_without_counts_only_seeds_are_drawn_and_five_prove_nothing():
     r = resample(study({GMP: 0.06, CSP: 0.02}, counted=False))
     assert not r.by_utterance
@@ -253,6 +302,10 @@ def test_a_seed_that_a_method_lacks_is_left_out_for_all():
     ("change", "message"),
     [
         (lambda rows: rows[:0], "rows is empty"),
+        (lambda rows: rows.to_dict("records"), "rows is a list: expected a DataFrame"),
+        (lambda rows: rows.drop(columns="seed"), "rows has no column 'seed': expected the rows"),
+        (lambda rows: rows.drop(columns="test_wer"), "metric is None: expected rows of `compare`"),
+        (lambda rows: rows.assign(test_error=0.5), "metric is None: expected one of wer, error"),
         (lambda rows: rows.assign(task=[f"t{i % 2}" for i in range(len(rows))]), "one task"),
         (lambda rows: pd.concat([rows, rows[:1]]), "two for method csp, sparsity 0.95"),
         (lambda rows: rows[(rows["method"] == "csp") == (rows["seed"] > 2)], "no seed that all"),
@@ -264,8 +317,21 @@ def test_a_seed_that_a_method_lacks_is_left_out_for_all():
 )
 def test_rows_that_are_no_comparison_are_refused(change, message):
     rows = study({CSP: 0.02, GMP: 0.06})
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         resample(change(rows))
+
+
+def test_the_metric_and_the_number_of_draws_are_checked():
+    rows = study({CSP: 0.02, GMP: 0.06})
+    assert np.array_equal(resample(rows).draws, resample(rows, "wer").draws)
+    both = pd.concat([rows, rows.assign(task="t", test_error=0.5).drop(columns="test_wer")])
+    assert "test wer in per cent" in table(both) and "test error in per cent" in table(both)
+    with pytest.raises(ArgumentError, match="metric is 'cer': expected one of wer"):
+        resample(rows, "cer")
+    with pytest.raises(ArgumentError, match="draws is 0"):
+        statistics.resample(rows, draws=0)
+    with pytest.raises(ArgumentError, match="rows is empty"):
+        cost_ratio(rows[:0], "csp", "gmp")
 
 
 def test_the_table_shows_rates_in_per_cent_by_sparsity():
@@ -292,7 +358,7 @@ def test_the_table_has_a_part_for_each_task():
 def test_the_table_of_one_seed_says_what_it_leaves_out():
     rows = study({CSP: 0.02, GMP: 0.06}, seeds=2)
     assert "seeds and utterances resampled" in table(rows)
-    assert "one seed cannot tell" in table(rows[rows["seed"] == 0])
+    assert "one seed cannot show" in table(rows[rows["seed"] == 0])
 
 
 def test_the_table_lists_the_seeds_that_it_rests_on():

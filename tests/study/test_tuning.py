@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from study_bench import BlobBench, CountedBlobs
 
+from cspkit.arguments import ArgumentError
 from cspkit.pruning import PRUNERS, prune
 from cspkit.pruning.prune import settings_of
 from cspkit.study import compare, default_space, entry, finals, read_rows, tune, tuned
@@ -107,11 +108,66 @@ def test_trials_that_are_near_the_best_meet_on_other_seeds(trials, tmp_path):
 def test_finals_and_their_rows_are_checked(trials, tmp_path):
     out = tmp_path / "rows.csv"
     trials[1].to_csv(out, index=False)
-    with pytest.raises(ValueError, match="has trials of 0 seeds other than those of the finals, 0"):
-        finals(BlobBench(), out=out, seeds=[0])
+    for change, message in (
+        ({"seeds": [0]}, "has trials of 0 seeds other than those of the finals, 0"),
+        ({"seeds": 1}, "seeds is 1: expected a sequence"),
+        ({"seeds": ["1"]}, "an entry of seeds is '1'"),
+        ({"within": -1}, "within is -1"),
+        ({"jobs": 0}, "jobs is 0"),
+        ({"objective": "loss"}, "objective is 'loss': expected one of dev_loss, dev_METRIC"),
+        ({"objective": "dev_wer"}, "has the column 'dev_error': expected rows of metric 'wer'"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            finals(BlobBench(), out=out, **change)
     other = trials[1].assign(seed=1, rate=0.5)
-    with pytest.raises(ValueError, match="trials of csp whose settings differ between seeds"):
+    with pytest.raises(ArgumentError, match="trials of csp whose settings differ between seeds"):
         tuned(pd.concat([trials[1], other]))
+    with pytest.raises(ArgumentError, match="two dense models of one seed"):
+        tuned(pd.concat([trials[1], trials[1].assign(dense="0")]))
+    with pytest.raises(ArgumentError, match="rows has no column 'dev_wer'"):
+        tuned(trials[1], "dev_wer")
+
+
+def test_trials_of_other_dense_models_are_not_those_of_this_tuning(trials, tmp_path):
+    out, call = tmp_path / "rows.csv", CALL | {"trials": 2}
+    trials[1].assign(dense="0", dev_loss=0.5).to_csv(out, index=False)
+    rows = tune(BlobBench(), ["gmp"], out=out, **call)
+    expected = trials[1].query("method == 'gmp' and trial < 2")
+    pd.testing.assert_frame_equal(
+        rows.drop(columns=TIMES),
+        expected.drop(columns=TIMES).reset_index(drop=True),
+        check_like=True,
+    )
+    found = finals(BlobBench(), out=out, within=1e9, metric="error")
+    assert set(found["method"]) == {"gmp"} and len(found) == 2 + 2 * 2
+    assert set(tuned(found)) == {"gmp"}
+    other = trials[1].assign(dense="0")
+    other.to_csv(out, index=False)
+    with pytest.raises(ArgumentError, match="no trials of the dense model of seed 0, whose check"):
+        finals(BlobBench(), out=out)
+
+
+def test_trials_without_checksums_can_be_read_but_not_continued(trials, tmp_path):
+    out = tmp_path / "rows.csv"
+    trials[1].drop(columns="dense").to_csv(out, index=False)
+    before = out.read_bytes()
+    assert tuned(out) == tuned(trials[1])
+    with pytest.raises(ArgumentError, match="whose rows do not all name their dense model"):
+        tune(BlobBench(), METHODS, out=out, trials=7, **CALL)
+    with pytest.raises(ArgumentError, match="whose rows do not all name their dense model"):
+        finals(BlobBench(), out=out)
+    assert out.read_bytes() == before
+
+
+def test_the_metric_may_come_from_the_objective_or_from_the_task(trials, tmp_path):
+    call = {"trials": 1, "steps": 6, "sparsity": 0.9, "methods": ["gmp"]}
+    bench, out = BlobBench(counted=False), tmp_path / "rows.csv"  # without a loss
+    rows = tune(bench, out=out, **call, objective="dev_error")
+    assert list(rows.columns[rows.columns.str.startswith("dev_")]) == ["dev_error", "dev_loss"]
+    rows = tune(BlobBench(), out=tmp_path / "others.csv", **call)
+    row = trials[1].query("method == 'gmp' and trial == 0").drop(columns=TIMES)
+    row = row.reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows.drop(columns=TIMES), row, check_like=True)
 
 
 @pytest.mark.parametrize("method", sorted(PRUNERS))
@@ -160,7 +216,7 @@ def test_a_trial_that_diverges_is_recorded_and_never_best(tmp_path):
     assert tuned(out) == tuned(rows) and tuned(rows)["gmp"]["rate"] < 1e6
     again = tune(BlobBench(), ["gmp"], out=out, **call)
     pd.testing.assert_frame_equal(again, rows, check_like=True)
-    with pytest.raises(ValueError, match="every trial of gmp diverged"):
+    with pytest.raises(ArgumentError, match="every trial of gmp diverged"):
         tuned(rows[np.isinf(rows["dev_loss"])])
 
 
@@ -197,9 +253,16 @@ def test_an_objective_of_zero_is_the_best(tmp_path):
         ({"objective": "dev_wer"}, "objective is 'dev_wer': expected one of .*dev_error"),
         (
             {"bench": BlobBench(counted=False)},
-            "objective is 'dev_loss', and evaluate of Blobs",
+            "objective is 'dev_loss', but the loss that evaluate returned is nan .*'dev_error'",
         ),
-        ({"spaces": {"cps": {}}}, "spaces has 'cps': expected one of gmp"),
+        ({"seed": -1}, "seed is -1"),
+        ({"sparsity": "high"}, "sparsity is 'high'"),
+        ({"jobs": 0}, "jobs is 0"),
+        ({"objective": None}, "objective is None: expected one of dev_loss, dev_error"),
+        ({"metric": "wer"}, "metric is 'wer': expected one of error, loss"),
+        ({"spaces": {"cps": {}}}, "an entry of spaces is 'cps': expected one of 'gmp'"),
+        ({"spaces": {"gmp": 0.1}}, "spaces has 0.1 for gmp: expected a dict"),
+        ({"spaces": {"gmp": {"rate": 0.1}}}, "spaces has 0.1 for 'rate' of gmp: expected a distr"),
         (
             {"spaces": {"gmp": {"foo": None}}},
             "gmp in spaces has no setting 'foo': expected .*end",
@@ -209,7 +272,7 @@ def test_an_objective_of_zero_is_the_best(tmp_path):
 def test_bad_arguments_are_named(tmp_path, change, message):
     call = {"bench": BlobBench(), "methods": ["gmp"], "trials": 1} | CALL | change
     bench, methods = call.pop("bench"), call.pop("methods")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         tune(bench, methods, out=tmp_path / "rows.csv", **call)
     assert not list(tmp_path.iterdir())
 
@@ -220,7 +283,7 @@ def test_trials_from_another_space_are_refused(trials, tmp_path):
     out = tmp_path / "rows.csv"
     out.write_text(trials[0].read_text())
     spaces = {"gmp": {"rate": FloatDistribution(1.0, 2.0)}}
-    with pytest.raises(ValueError, match="trial 0 of gmp lies outside its space"):
+    with pytest.raises(ArgumentError, match="trial 0 of gmp lies outside its space"):
         tune(BlobBench(), ["gmp"], out=out, spaces=spaces, trials=8, **CALL)
 
 
@@ -229,7 +292,7 @@ def test_a_space_without_the_default_is_refused_before_anything_is_trained(tmp_p
 
     call = {"bench": BlobBench(), "methods": ["gmp"], "out": tmp_path / "rows.csv"} | CALL
     spaces = {"gmp": {"rate": FloatDistribution(0.5, 1.0)}}
-    with pytest.raises(ValueError, match="trial 0 of gmp lies outside its space"):
+    with pytest.raises(ArgumentError, match="trial 0 of gmp lies outside its space"):
         tune(**call, trials=1, spaces=spaces)
     assert not list(tmp_path.iterdir())
 
@@ -240,5 +303,5 @@ def test_another_space_is_refused_where_no_trial_is_left_to_make(tmp_path):
     call = {"bench": BlobBench(), "methods": ["gmp"], "out": tmp_path / "rows.csv"} | CALL
     tune(**call, trials=3)
     narrow = {"gmp": {"rate": FloatDistribution(0.0099, 0.0101)}}
-    with pytest.raises(ValueError, match="trial [12] of gmp lies outside its space"):
+    with pytest.raises(ArgumentError, match="trial [12] of gmp lies outside its space"):
         tune(**call, trials=3, spaces=narrow)

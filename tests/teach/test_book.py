@@ -3,7 +3,8 @@ import re
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cspkit.teach import book
+from cspkit.arguments import ArgumentError
+from cspkit.teach import book, notebooks
 
 
 def notebook(*cells):
@@ -51,8 +52,23 @@ def test_links_to_notebooks_lead_to_pages():
 def test_title_and_topic():
     cell = new_markdown_cell("# 07 The transducer\n\nA lattice, drawn.\n")
     assert book.title_and_topic(notebook(cell)) == ("07 The transducer", "A lattice, drawn.")
-    with pytest.raises(ValueError, match="# NN Title"):
+    with pytest.raises(ArgumentError, match="notebook starts with 'Hello': expected .*# NN Title"):
         book.title_and_topic(notebook(new_markdown_cell("Hello")))
+
+
+def test_notebooks_are_written_through_links_and_leave_nothing_behind(tmp_path):
+    (tmp_path / "link.ipynb").symlink_to(tmp_path / "01.ipynb")
+    notebooks.write(notebook(new_markdown_cell("# 01")), tmp_path / "link.ipynb")
+    assert (tmp_path / "link.ipynb").is_symlink()
+    assert book.nbformat.read(tmp_path / "01.ipynb", as_version=4).cells[0].source == "# 01"
+    assert {p.name for p in tmp_path.iterdir()} == {"link.ipynb", "01.ipynb"}
+
+
+def test_a_prefix_without_a_notebook_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["notebooks", "98"])
+    with pytest.raises(SystemExit, match="2"):
+        notebooks.main()
+    assert "prefixes has '98': no notebook has a name" in capsys.readouterr().err
 
 
 def test_pages_are_linked_in_order(tmp_path, monkeypatch):
@@ -77,4 +93,4 @@ def test_pages_are_linked_in_order(tmp_path, monkeypatch):
     contents = (tmp_path / "site" / "index.html").read_text()
     assert all(f"0{i}_title.html" in contents for i in range(3))
     assert "Topic 2." in contents
-    assert not list((tmp_path / "site").glob("*.part"))
+    assert len(list((tmp_path / "site").iterdir())) == 4  # three pages, the contents

@@ -1,8 +1,13 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from cspkit.__main__ import default_model
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     Transducer,
     TransducerConfig,
@@ -12,6 +17,7 @@ from cspkit.asr import (
     word_error_rate,
 )
 from cspkit.asr.decoding import transcribe
+from cspkit.study import read_rows
 from cspkit.teach import digit_bench
 from cspkit.teach.digit_bench import DigitBench, compare_digits
 
@@ -39,7 +45,7 @@ def test_an_embedded_checkpoint_serves_where_it_is_the_one_asked_for(tmp_path, m
 
 def test_a_dense_model_is_trained_once_and_the_same_every_time(bench, tmp_path):
     bench.prepare([1])
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.safetensors")
     written = file.read_bytes()
     task, dense = bench(1)
     assert file.read_bytes() == written
@@ -54,12 +60,31 @@ def test_seeds_are_folds_or_speakers():
     assert [DigitBench().fold(i) for i in range(5)] == [0, 1, 2, 3, 4]
     speakers = DigitBench(split="speakers")
     assert len({speakers.fold(i) for i in range(6)}) == 6
-    with pytest.raises(ValueError, match="seeds has 6: expected 0 to 5"):
+    with pytest.raises(ArgumentError, match="an entry of seeds is 6: expected .* from 0 to 5"):
         speakers.fold(6)
-    with pytest.raises(ValueError, match="units is 'phones'"):
+    with pytest.raises(ArgumentError, match="units is 'phones'"):
         DigitBench(units="phones")
-    with pytest.raises(ValueError, match="split is 'days'"):
+    with pytest.raises(ArgumentError, match="split is 'days'"):
         DigitBench(split="days")
+    with pytest.raises(ArgumentError, match="dense_steps is 0"):
+        DigitBench(dense_steps=0)
+
+
+def test_a_dense_model_that_two_ask_for_is_trained_once(bench, tmp_path, monkeypatch):
+    def slow(self, seed, state_file):
+        trained.append(seed)
+        time.sleep(0.5)
+        return self._task(seed).new_model(seed)
+
+    trained = []
+    monkeypatch.setattr(DigitBench, "_trained", slow)
+    with ThreadPoolExecutor(2) as pool:
+        models = [dense.state_dict() for _, dense in pool.map(bench, [1, 1])]
+    assert trained == [1]
+    assert all(torch.equal(models[0][n], t) for n, t in models[1].items())
+    assert {p.name for p in tmp_path.iterdir() if not p.name.startswith(".")} == {
+        bench.checkpoint(1).name
+    }
 
 
 def test_a_small_model_has_nearly_the_weights_asked_for(tmp_path):
@@ -95,7 +120,12 @@ def test_settings_are_those_of_the_tuning(bench, tmp_path, monkeypatch):
         out.write_text("task,method,sparsity,steps,seed,trial,mu,rate,settings,dev_loss\n" + rows)
 
     met = []
-    monkeypatch.setattr(digit_bench, "finals", lambda bench, *, out, jobs: met.append(out))
+
+    def repeated(bench, *, out, jobs):
+        met.append(out)
+        return read_rows(out)
+
+    monkeypatch.setattr(digit_bench, "finals", repeated)
     call = {"methods": ["dense", "gmp"], "sparsities": [0.5], "seeds": [0], "steps": 1}
     rows = compare_digits(**call, out=out, tuning=True)
     assert trials.is_file() and met == [trials]
@@ -108,6 +138,37 @@ def test_dense_models_are_trained_where_that_is_asked_for(tmp_path, monkeypatch)
     monkeypatch.setattr(digit_bench, "compare", lambda bench, *_, **__: asked.append(bench))
     compare_digits(["dense"], [0.5], [0], 1, out=tmp_path / "rows.csv", dense=tmp_path)
     assert asked == 2 * [DigitBench(str(tmp_path), embedded=False)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"out": "."}, "out is .*, a folder"),
+        ({"out": "old.csv"}, "out is .*old.csv', whose rows do not all name their dense model"),
+        ({"out": "new.csv", "tuning": True}, "out is .*new_tuning.csv', whose rows do not all"),
+        ({"out": "images.csv"}, "out is .*images.csv', which has the column 'dev_error'"),
+        ({"seeds": [5]}, "an entry of seeds is 5: expected a whole number from 0 to 4"),
+    ],
+)
+def test_what_cannot_be_continued_is_refused_before_dense_models_are_trained(
+    tmp_path, monkeypatch, change, message
+):
+    row = {"task": "t", "method": "gmp", "mu": 0.0, "sparsity": 0.5, "steps": 1, "rate": 0.1,
+           "settings": "{}", "seed": 0, "dev_wer": 0.5}  # fmt: skip
+    pd.DataFrame([row]).to_csv(tmp_path / "old.csv", index=False)
+    pd.DataFrame([row | {"trial": 0}]).to_csv(tmp_path / "new_tuning.csv", index=False)
+    images = pd.DataFrame([row | {"dense": "0"}]).rename(columns={"dev_wer": "dev_error"})
+    images.to_csv(tmp_path / "images.csv", index=False)
+    monkeypatch.setattr(DigitBench, "prepare", lambda *_: pytest.fail("nothing may be trained"))
+    call = {"seeds": [0], "out": "rows.csv"} | change
+    with pytest.raises(ArgumentError, match=message):
+        compare_digits(["gmp"], [0.5], steps=1, **call | {"out": tmp_path / call["out"]})
+
+
+def test_a_folder_of_models_that_is_none_is_refused_before_training(tmp_path):
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(ArgumentError, match="models is .*, but .*models is no folder"):
+        DigitBench(str(tmp_path / "models"), width=8)(0)
 
 
 def test_the_checkpoint_of_a_bench_can_be_loaded_alone(bench):

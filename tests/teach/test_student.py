@@ -2,6 +2,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from cspkit.arguments import ArgumentError
 from cspkit.teach.student import student_copy, without_solutions, write_all
 
 SOLVED = """def double(x):
@@ -21,7 +22,7 @@ def test_a_solution_becomes_a_stub_that_raises():
 
 @pytest.mark.parametrize("mark", ["### BEGIN SOLUTION", "### END SOLUTION"])
 def test_a_lost_mark_is_an_error(mark):
-    with pytest.raises(ValueError, match="BEGIN SOLUTION"):
+    with pytest.raises(ArgumentError, match="BEGIN SOLUTION"):
         without_solutions(SOLVED.replace(mark, "pass"))
 
 
