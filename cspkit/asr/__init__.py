@@ -1,4 +1,4 @@
-"""A compact RNN-Transducer on real speech: corpus, features, model, loss, decoding, scoring."""
+"""A compact RNN-Transducer for real speech: corpus, features, model, loss, decoding, scoring."""
 
 import cspkit.threads  # noqa: F401
 from cspkit.asr.alignment import Lattice, align, lattice_posteriors

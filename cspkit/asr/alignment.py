@@ -1,4 +1,4 @@
-"""Where in an utterance its labels are: posteriors of the lattice, and its best path."""
+"""Alignment of labels with frames: posteriors of the lattice, and its most probable path."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cspkit.arguments import ArgumentError, count
 from cspkit.asr.decoding import checked_features
-from cspkit.asr.loss import arc_posteriors, arc_scores, forward_scores, unskew, validate
-from cspkit.asr.transducer import Transducer
+from cspkit.asr.loss import NEVER, arc_posteriors, arc_scores, forward_scores, unskew, validate
+from cspkit.asr.transducer import Transducer, checked_model
+from cspkit.training import evaluating
 
 
 class Lattice(NamedTuple):
-    """Posterior probabilities over the alignments of one utterance, given its labels.
+    """Posterior probabilities of the alignments of one utterance, given its labels.
 
     Attributes
     ----------
     gamma : ndarray, shape (T, U + 1)
         Probability that the alignment passes through the cell of frame t and u labels.
     blank, label : ndarray, shape (T, U + 1)
-        Probability that it leaves the cell by its blank, by its label; their sum is gamma.
+        Probabilities that the alignment leaves the cell by its blank and by its label. Their sum
+        is gamma.
     log_probability : float
-        Of the labels, summed over all alignments: the negative of the loss.
+        Log probability of the labels, summed over all alignments: the negative of the loss.
     path : ndarray, shape (U,)
-        Frame that emits each label in the most probable alignment.
+        The frame that emits each label in the most probable alignment.
     path_log_probability : float
-        Of that alignment alone.
+        Log probability of the most probable alignment.
     """
 
     gamma: np.ndarray
@@ -46,7 +49,7 @@ def lattice_posteriors(
     target_length: int | None = None,
     blank: int = -1,
 ) -> Lattice:
-    """Posterior probabilities over the lattice of one utterance.
+    """Compute posterior probabilities over the lattice of one utterance.
 
         gamma(t, u) = sum over alignments through (t, u) of P(alignment) / P(labels)
 
@@ -55,38 +58,48 @@ def lattice_posteriors(
     Parameters
     ----------
     logits : Tensor, shape (T, U + 1, K)
-        float32 or float64, the joiner's outputs.
+        Outputs of the joiner.
     targets : Tensor, shape (U,)
         Labels.
     logit_length, target_length : int, optional
-        Frames and labels that count, all where they are not given; the rest is cut off.
+        How many frames and labels the utterance has; the default is all. The rest is padding
+        and is cut off.
     blank : int
-        Index of the blank unit; negative counts from the end.
+        Index of the blank unit; a negative index counts from the end.
 
     Returns
     -------
     Lattice
-        Arrays of float64, of the lengths that count.
+        float64 arrays without the padding.
 
     Raises
     ------
-    ValueError
-        If shapes, lengths or labels do not fit, as `rnnt_loss` does.
+    ArgumentError
+        If shapes, lengths or labels do not fit, if `logits` contain NaN, or if every alignment
+        has probability zero.
     """
+    for name, tensor in (("logits", logits), ("targets", targets)):
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(f"{name} is a {type(tensor).__name__}: expected a tensor")
     if logits.dim() != 3 or targets.dim() != 1:
-        raise ValueError(
+        raise ArgumentError(
             f"logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}: "
             "expected (T, U + 1, K) and (U,), one utterance"
         )
-    T = len(logits) if logit_length is None else logit_length
-    U = len(targets) if target_length is None else target_length
+    T = len(logits) if logit_length is None else count("logit_length", logit_length)
+    U = len(targets) if target_length is None else count("target_length", target_length, least=0)
     frames, labels = torch.tensor([[T], [U]], device=logits.device)
-    blank = validate(logits[None], targets[None], frames, labels, blank, "none")
+    blank = validate(logits[None], targets[None], frames, labels, blank)
 
-    logits, targets = logits[None, :T, : U + 1], targets[None, :U].long()
+    logits, targets = logits[None, :T, : U + 1].double(), targets[None, :U].long()
     lse = torch.logsumexp(logits, dim=-1)
     log_blank, log_label = arc_scores(logits, lse, targets, blank)
     alpha = forward_scores(log_blank, log_label)
+    log_probability = float(alpha[-1, 0, U] + log_blank[-1, 0, U])
+    if not log_probability > NEVER / 2:
+        raise ArgumentError(
+            "logits contain NaN, or give the targets probability zero: expected finite logits"
+        )
     xi_blank, xi_label = arc_posteriors(log_blank, log_label, alpha, frames, labels)
     xi_blank, xi_label = unskew(xi_blank, T)[0], unskew(xi_label, T)[0]
     path, best = _viterbi(unskew(log_blank, T)[0], unskew(log_label, T)[0])
@@ -94,7 +107,7 @@ def lattice_posteriors(
         gamma=(xi_blank + xi_label).numpy(force=True),
         blank=xi_blank.numpy(force=True),
         label=xi_label.numpy(force=True),
-        log_probability=float(alpha[-1, 0, U] + log_blank[-1, 0, U]),
+        log_probability=log_probability,
         path=path,
         path_log_probability=best,
     )
@@ -102,7 +115,7 @@ def lattice_posteriors(
 
 @torch.no_grad()
 def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
-    """Posterior probabilities over the lattice of an utterance whose words are known.
+    """Compute posterior probabilities over the lattice of an utterance whose words are known.
 
     Parameters
     ----------
@@ -115,23 +128,26 @@ def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
     Returns
     -------
     Lattice
-        T counts stacked frames, of stack * 25 ms.
+        Its frames are stacked frames of stack * 25 ms.
 
     Raises
     ------
-    ValueError
-        If features have another shape or contain NaN or infinity, or a word is no unit.
+    ArgumentError
+        If the features have another shape, or contain NaN or infinity; if a word is not a unit
+        of the model; or if the weights of the model contain NaN or infinity.
     """
+    model = checked_model(model)
     features = checked_features(model, features).to(model.device)
     targets = torch.tensor(model.config.labels(text), dtype=torch.long, device=model.device)
-    return lattice_posteriors(model(features[None], targets[None])[0], targets)
+    with evaluating(model):
+        return lattice_posteriors(model(features[None], targets[None])[0], targets)
 
 
 def _viterbi(log_blank: Tensor, log_label: Tensor) -> tuple[np.ndarray, float]:
-    """Emission frames of the most probable alignment, and its log probability."""
+    """Return the emission frames of the most probable alignment, and its log probability."""
     T, U1 = log_blank.shape
-    # Down a column, waiting costs the blanks so far: the best way into column u + 1 at frame t
-    # is the best frame up to t at which to have emitted label u + 1, a running maximum.
+    # In column u, a path goes from frame to frame by blanks, whose scores add up. So the best path
+    # into column u + 1 at frame t emits label u + 1 at the best frame up to t: a running maximum.
     waited = torch.cat([log_blank.new_zeros(1, U1), log_blank.cumsum(dim=0)])  # before frame t
     score = waited[:T, 0]
     entered = []

@@ -1,18 +1,20 @@
-"""Augmentation of features: variations of an utterance that leave its words as they are."""
+"""Augmentation of features: random variations of an utterance that do not change its words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
-from cspkit.arguments import count
+from cspkit.arguments import ArgumentError, count, positive
 from cspkit.asr.features import (
     N_FFT,
     N_MELS,
     SAMPLE_RATE,
     cepstra,
+    checked_waveform,
     deltas,
     mel_filters,
     smoothed_bands,
@@ -22,44 +24,44 @@ from cspkit.asr.warping import warped
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random variation of MFCC features; what is not asked for is off.
+    """Random variation of MFCC features. Every kind of variation is off by default.
 
-    Noise at a signal-to-noise ratio and frequency masks need bands: the coefficients go back
-    through the inverse DCT to a log mel spectrum, smooth since most coefficients are cut off,
-    and forth again.
+    `snr` and `frequency_masks` work on mel bands. The inverse DCT turns the coefficients into a
+    log mel spectrum, which is smooth because the high coefficients are missing, and the DCT turns
+    the result back into coefficients.
 
     Attributes
     ----------
     speed : float
-        The utterance is played 1 - speed to 1 + speed times as fast: frames are interpolated.
+        Play the utterance 1 - speed to 1 + speed times as fast, by interpolation of frames.
     warp : float
-        The formants of the utterance are moved to 1 - warp to 1 + warp times their frequency, as
-        a shorter or longer vocal tract has them, see `cspkit.asr.warping`; below 0.4.
+        Multiply the frequencies of the formants by 1 - warp to 1 + warp, like a shorter or longer
+        vocal tract, see `cspkit.asr.warping`. It must be below 0.4.
     channel : float
-        Standard deviation of an offset of each coefficient, constant over the utterance, as
-        another microphone or voice would make; in units of the coefficient's own deviation.
+        Standard deviation of a constant offset of each coefficient, like another microphone or
+        voice, in units of the standard deviation of the coefficient.
     noise : float
         Standard deviation of independent noise on every coefficient of every frame, in the same
         units.
     gain : float
-        The utterance is made -gain to +gain dB louder: g dB are g sqrt(128) on the first
-        coefficient, and nothing on the others.
+        Make the utterance -gain to +gain dB louder. g dB add g sqrt(128) to the first coefficient
+        and nothing to the others.
     snr : tuple of float, optional
-        Lowest and highest signal-to-noise ratio in dB of steady noise, whose spectrum falls by
-        0 to 3 dB per octave (white to pink).
+        Lowest and highest signal-to-noise ratio, in dB, of stationary noise. The spectrum of the
+        noise falls by 0 to 3 dB per octave (white to pink).
     frequency_masks : tuple of int
-        Number of masks, and the most of the 128 mel bands that one covers; the bands keep their
-        mean over the utterance.
+        Number of masks, and the maximum width of a mask, out of 128 mel bands. A mask replaces a
+        band by its mean over the utterance.
     time_masks : tuple of int
-        Number of masks, and the most frames that one covers; the frames get the mean of the
-        utterance.
+        Number of masks, and the maximum width of a mask in frames. A mask replaces a frame by the
+        mean of the utterance.
     deltas : int
-        Orders of deltas behind the cepstra, as `cspkit.asr.deltas` makes them: 1 for slopes, 2
-        for accelerations too. The cepstra are varied, and the deltas made anew from them.
+        How many orders of deltas follow the cepstra in the features (1: slopes, 2: accelerations
+        too), see `cspkit.asr.deltas`. The cepstra are varied, and their deltas are computed again.
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an attribute is out of range.
 
     References
@@ -81,19 +83,20 @@ class Augmentation:
     deltas: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.speed < 1:
-            raise ValueError(f"speed is {self.speed!r}: expected a number in [0, 1)")
-        if not 0 <= self.warp < 0.4:
-            raise ValueError(f"warp is {self.warp!r}: expected a number in [0, 0.4)")
+        for name, bound in (("speed", 1.0), ("warp", 0.4)):
+            if positive(name, getattr(self, name), zero=True) >= bound:
+                raise ArgumentError(
+                    f"{name} is {getattr(self, name)!r}: expected a number in [0, {bound:g})"
+                )
         for name in ("channel", "noise", "gain"):
-            value = getattr(self, name)
-            if not 0 <= value < np.inf:
-                raise ValueError(f"{name} is {value!r}: expected a number from 0")
+            positive(name, getattr(self, name), zero=True)
         count("deltas", self.deltas, least=0)
         if self.snr is not None:
             low, high = _pair("snr", self.snr, "(lowest, highest) in dB")
-            if not -np.inf < low <= high < np.inf:
-                raise ValueError(f"snr is {self.snr!r}: expected (lowest, highest) in dB")
+            if not (isinstance(low, Real) and isinstance(high, Real) and low <= high) or not (
+                np.isfinite([low, high]).all()
+            ):
+                raise ArgumentError(f"snr is {self.snr!r}: expected (lowest, highest) in dB")
         for name in ("frequency_masks", "time_masks"):
             for part in _pair(name, getattr(self, name), "(number, width)"):
                 count(name, part, least=0)
@@ -120,7 +123,7 @@ class Augmentation:
     def batch(
         self, features: Sequence[np.ndarray], scale: np.ndarray, rng: np.random.Generator
     ) -> list[np.ndarray]:
-        """Return a variation of each of some utterances, in one sweep over all their frames.
+        """Return a variation of each utterance; faster than one call for each.
 
         Parameters
         ----------
@@ -133,18 +136,23 @@ class Augmentation:
         -------
         list of ndarray, shape (about T, n_features)
             float32.
+
+        Raises
+        ------
+        ArgumentError
+            If the features do not have the number of columns that `deltas` needs.
         """
         if len(features) == 0:
             return []
         N, C = len(features), features[0].shape[1] // (1 + self.deltas)
         if C * (1 + self.deltas) != features[0].shape[1]:
-            raise ValueError(
+            raise ArgumentError(
                 f"features have {features[0].shape[1]} columns: expected a multiple of "
                 f"{1 + self.deltas}, with deltas = {self.deltas}"
             )
         features, scale = [f[:, :C] for f in features], scale[:C]
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
-        # Warp, bands and gain draw nothing where they are off: the other numbers stay as they are.
+        # If warp, bands or gain are off, they draw no numbers, so the other draws are the same.
         if self.warp:
             factors = rng.uniform(1 - self.warp, 1 + self.warp, size=N)
             varied = [warped(v, factor) for v, factor in zip(varied, factors, strict=True)]
@@ -171,7 +179,7 @@ class Augmentation:
 
 
 def with_deltas(features: np.ndarray, orders: int) -> np.ndarray:
-    """Features (T, C), their deltas, the deltas of these, ...: (T, C (1 + orders))."""
+    """Append to features (T, C) their deltas, the deltas of these, and so on, `orders` times."""
     parts = [features]
     for _ in range(orders):
         parts.append(deltas(parts[-1]))
@@ -180,16 +188,16 @@ def with_deltas(features: np.ndarray, orders: int) -> np.ndarray:
 
 def _pair(name: str, value: object, expected: str) -> tuple:
     if not isinstance(value, Sequence) or len(value) != 2:
-        raise ValueError(f"{name} is {value!r}: expected {expected}")
+        raise ArgumentError(f"{name} is {value!r}: expected {expected}")
     return value
 
 
 def masked(
     rows: np.ndarray, count: int, width: int, rng: np.random.Generator, along: int = 0
 ) -> np.ndarray:
-    """Put `count` masks of up to `width` rows over a copy of `rows`.
+    """Apply `count` masks of up to `width` rows to a copy of `rows`.
 
-    What is masked becomes the mean along axis `along`.
+    A mask replaces rows by the mean along axis `along`.
     """
     hidden = np.zeros((len(rows), 1), dtype=bool)
     for _ in range(count):
@@ -202,12 +210,12 @@ def masked(
 def noisy_bands(
     bands: np.ndarray, snr_db: float, colour: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Mel bands in dB (T, 128) of a sound to which steady noise was added.
+    """Add stationary noise to the mel bands (T, 128) of a sound, in dB.
 
-    The filters share the spectrum out among them, so the power of all bands is that of the
-    sound. The noise has a spectrum f^(-colour); its power in a band and frame is exponentially
-    distributed, as that of a bin of a Gaussian signal is, with a mean of e^0.577: its mean in dB
-    is then 0, since bands that were smoothed in dB show the mean of dB of their sound, too.
+    The power of the sound is the sum of its bands, because the filters divide the spectrum among
+    them. The noise has a spectrum f^(-colour). Its power in a band and frame has an exponential
+    distribution, like that of a bin of a Gaussian signal. The mean of the distribution is
+    e^0.577, so the mean in dB is 0: the bands are smooth in dB too, so they show a mean in dB.
     """
     bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
     shape = mel_filters()[:, 1:] @ bins[1:] ** -colour
@@ -228,8 +236,7 @@ def add_noise(
     ----------
     waveform : ndarray, shape (n_samples,)
     noise : ndarray, shape (n_noise,)
-        Of the same sample rate. A part of it, which starts anywhere, is used; a short one is
-        repeated.
+        Noise of the same sample rate. A random part of it is used; short noise is repeated.
     snr_db : float
         Signal-to-noise ratio, in dB.
     rng : np.random.Generator
@@ -237,32 +244,31 @@ def add_noise(
     Returns
     -------
     ndarray, shape (n_samples,)
-        float64; it may leave [-1, 1].
+        float64; values may lie outside [-1, 1].
 
     Raises
     ------
-    ValueError
-        If `waveform` or `noise` is no finite vector or has no power, or `snr_db` is not finite.
+    ArgumentError
+        If `waveform` or `noise` is not a finite vector of floats, or is silent, or if `snr_db` is
+        not finite.
     """
-    waveform, noise = np.asarray(waveform, np.float64), np.asarray(noise, np.float64)
+    waveform, noise = checked_waveform("waveform", waveform), checked_waveform("noise", noise)
     for name, samples in (("waveform", waveform), ("noise", noise)):
-        if samples.ndim != 1 or len(samples) == 0:
-            raise ValueError(f"{name} has shape {samples.shape}: expected one channel, (n,)")
-        if not np.isfinite(samples).all():
-            raise ValueError(f"{name} contains NaN or infinity")
-    if not np.isfinite(snr_db):
-        raise ValueError(f"snr_db is {snr_db!r}: expected a finite number")
+        if len(samples) == 0:
+            raise ArgumentError(f"{name} has shape {samples.shape}: expected samples")
+    if not isinstance(snr_db, Real) or not np.isfinite(snr_db):
+        raise ArgumentError(f"snr_db is {snr_db!r}: expected a finite number")
     first = int(rng.integers(len(noise)))
     part = np.take(noise, np.arange(first, first + len(waveform)), mode="wrap")
     for name, samples in (("waveform", waveform), ("noise", part)):
         if not samples.any():
-            raise ValueError(f"{name} is silent: expected some power, to which snr_db refers")
+            raise ArgumentError(f"{name} is silent: expected a signal with some power")
     ratio = np.mean(waveform**2) / np.mean(part**2) * 10.0 ** (-snr_db / 10.0)
     return waveform + np.sqrt(ratio) * part
 
 
 def resampled(features: Sequence[np.ndarray], speeds: np.ndarray) -> list[np.ndarray]:
-    """Each (T, n_features) played at its speed, by linear interpolation of frames."""
+    """Play features (T, n_features) at the given speeds, by linear interpolation of frames."""
     T = np.array([len(f) for f in features])
     n_frames = np.maximum(1, np.rint(T / speeds)).astype(int)
     starts, ends = np.cumsum(T) - T, np.cumsum(n_frames)

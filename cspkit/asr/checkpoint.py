@@ -1,4 +1,4 @@
-"""Checkpoints of a Transducer in safetensors, complete in one file and readable without pickle."""
+"""Checkpoints of a Transducer: one complete safetensors file, which needs no pickle."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr.corpus import data_folder, verify_checksums
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.features import existing_file
+from cspkit.asr.transducer import Transducer, TransducerConfig, non_finite
+from cspkit.files import replacing
+from cspkit.modules import unwrapped
 from cspkit.tensors import read_tensors
 
 FORMAT = "cspkit.transducer/1"
 
 
 def save_transducer(model: Transducer, path: str | Path, **facts: object) -> None:
-    """Write a model: weights, normalisation, configuration, and facts about how it was made.
+    """Write a model: its weights, normalisation, configuration, and facts about its training.
 
     The file appears whole or not at all.
 
@@ -25,20 +29,26 @@ def save_transducer(model: Transducer, path: str | Path, **facts: object) -> Non
     ----------
     model : Transducer
     path : str or Path
+        Folders that do not exist are made.
     **facts
-        What a reader should know (command, fold, seed, ...); anything that JSON holds.
+        What a reader should know (command, fold, seed, ...). JSON must be able to hold it.
+
+    Raises
+    ------
+    ArgumentError
+        If the path cannot be written to, if `model` is not a Transducer, or if JSON cannot hold a
+        fact.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps(asdict(model.config)),
-        "facts": json.dumps(facts),
-    }
+    model = unwrapped(model)
+    if not isinstance(model, Transducer):
+        raise ArgumentError(f"model is a {type(model).__name__}: expected a Transducer")
+    try:
+        metadata = {"config": json.dumps(asdict(model.config)), "facts": json.dumps(facts)}
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"facts are {facts!r}: expected what JSON can hold; {error}") from None
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    beside = path.with_name(path.name + ".part")
-    save_file(tensors, beside, metadata=metadata)
-    beside.replace(path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": FORMAT} | metadata)
 
 
 def load_transducer(path: str | Path) -> Transducer:
@@ -56,20 +66,26 @@ def load_transducer(path: str | Path) -> Transducer:
     Raises
     ------
     FileNotFoundError
-    ValueError
-        If the file is truncated, damaged, or no checkpoint of a Transducer.
+        If the file does not exist.
+    ArgumentError
+        If the file is truncated, damaged, or not a checkpoint of a Transducer, or if its weights
+        contain NaN or infinity.
     """
     config, _, tensors = _read(path)
     model = Transducer(config)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"{path}: its tensors do not fit its configuration: {error}") from None
+        raise ArgumentError(f"{path}: its tensors do not fit its configuration: {error}") from None
+    if (bad := non_finite(model.state_dict())) is not None:
+        raise ArgumentError(
+            f"{path} has NaN or infinity in {bad}: expected finite weights; save the model again"
+        )
     return model.eval()
 
 
 def checkpoint_facts(path: str | Path) -> dict[str, object]:
-    """Read the facts about how a checkpoint was made.
+    """Read the facts about the training of a checkpoint.
 
     Parameters
     ----------
@@ -81,21 +97,20 @@ def checkpoint_facts(path: str | Path) -> dict[str, object]:
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As `load_transducer` does.
+    FileNotFoundError, ArgumentError
+        If the file does not exist, or is not a checkpoint of a Transducer.
     """
     return _read(path)[1]
 
 
 def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Tensor]]:
-    path = Path(path)
-    if (path.parent / "SHA256SUMS").is_file() and path.parent == data_folder() / "models":
-        verify_checksums(path.parent)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    tensors, metadata = read_tensors(path)
+    folder = data_folder() / "models"
+    of_project = isinstance(path, str | Path) and Path(path).parent == folder
+    if of_project and (folder / "SHA256SUMS").is_file():
+        verify_checksums(folder)
+    tensors, metadata = read_tensors(existing_file(path))
     if metadata.get("format") != FORMAT:
-        raise ValueError(
+        raise ArgumentError(
             f"{path} is no checkpoint of this program: its format is "
             f"{metadata.get('format')!r}, expected {FORMAT!r}"
         )
@@ -104,4 +119,4 @@ def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Ten
         config["units"] = tuple(config["units"])
         return TransducerConfig(**config), json.loads(metadata["facts"]), tensors
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: its metadata is damaged: {error!r}") from None
+        raise ArgumentError(f"{path}: its metadata is damaged: {error!r}") from None

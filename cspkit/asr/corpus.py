@@ -1,12 +1,13 @@
 """The embedded corpus: 3,000 recorded digits of six speakers, as MFCC features.
 
-The split is by take, the number of the session in which a speaker said all ten digits: a
-recording is in one part only. Every fold has the same dev part, takes 45-49; fold i tests on the
-nine takes from 9i on and trains on the rest. What is recognised are strings of one to seven
-digits, joined from recordings of one speaker (`joined`).
+The recordings are split by take. A take is a session in which a speaker said all ten digits, so
+every recording is in exactly one part. All folds have the same dev part, takes 45-49. Fold i
+tests on the nine takes 9i to 9i + 8, and trains on the rest. A recogniser is trained and tested
+on strings of one to seven digits, joined from recordings of one speaker (`joined`).
 
-A second, harder split holds out a speaker: with a speaker's name in place of the fold, the test
-part is what that speaker says, and nothing of it is in the other two parts.
+A second, harder split holds out a speaker. The name of the speaker is then given instead of the
+number of the fold. All recordings of this speaker that are not in takes 45-49 form the test part,
+and the other two parts have no recording of this speaker.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cspkit.asr.features import HOP, SAMPLE_RATE
+from cspkit.arguments import ArgumentError, one_of
+from cspkit.asr.features import HOP, SAMPLE_RATE, real_array
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PARTS = ("train", "dev", "test")
@@ -31,13 +33,19 @@ _TAKES_PER_FOLD = 9
 
 
 def data_folder() -> Path:
-    """Folder of the embedded data: `CSPKIT_DATA` where it is set, else `data/` of the project."""
-    return Path(os.environ.get("CSPKIT_DATA", Path(__file__).parents[2] / "data"))
+    """Folder of the embedded data: `CSPKIT_DATA` if it is set, else the folder of this project.
+
+    An installed package contains the folder; in a clone the folder is next to the package.
+    """
+    package = Path(__file__).parents[1]
+    installed = package / "data"
+    default = installed if installed.is_dir() else package.with_name("data")
+    return Path(os.environ.get("CSPKIT_DATA") or default)
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What one speaker says, once.
+    """One utterance of one speaker.
 
     Attributes
     ----------
@@ -47,9 +55,16 @@ class Utterance:
         The words, separated by single spaces.
     speaker : str
     id : str
-        Unique in its corpus. A joined utterance has the ids of its recordings, joined by "+".
+        Unique in its corpus. The id of a joined utterance is the ids of its recordings, joined by
+        "+".
     take : int
-        Number of the recording session, or -1 where there is none.
+        Number of the recording session, or -1 if there is none.
+
+    Raises
+    ------
+    ArgumentError
+        If `text` is not a string with at least one word, or `features` is not a finite matrix with
+        at least one frame.
     """
 
     features: np.ndarray
@@ -59,20 +74,25 @@ class Utterance:
     take: int = -1
 
     def __post_init__(self) -> None:
-        if not self.text.split():
-            raise ValueError(f"text of utterance {self.id!r} is empty: expected at least one word")
-        if self.features.ndim != 2 or len(self.features) == 0:
-            raise ValueError(
-                f"features of utterance {self.id!r} have shape {self.features.shape}: "
-                "expected (T, n_mfcc) with T >= 1"
+        name = f"features of utterance {self.id!r}"
+        if not isinstance(self.text, str) or not self.text.split():
+            raise ArgumentError(
+                f"text of utterance {self.id!r} is {self.text!r}, empty or not a string: expected "
+                "at least one word"
             )
-        if not np.isfinite(self.features).all():
-            raise ValueError(f"features of utterance {self.id!r} contain NaN or infinity")
+        features = real_array(name, self.features)
+        if features.ndim != 2 or len(features) == 0:
+            raise ArgumentError(
+                f"{name} have shape {features.shape}: expected (T, n_mfcc) with T >= 1"
+            )
+        if not np.isfinite(features).all():
+            raise ArgumentError(f"{name} contain NaN or infinity: expected finite numbers")
+        object.__setattr__(self, "features", features)  # lists become arrays
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A list of recordings and the rule that splits them.
+    """A list of recordings, and the rules that split it.
 
     Attributes
     ----------
@@ -82,7 +102,7 @@ class Corpus:
     recordings: tuple[Utterance, ...]
 
     def speakers(self) -> list[str]:
-        """Names of the speakers, sorted."""
+        """Return the names of the speakers, sorted."""
         return sorted({r.speaker for r in self.recordings})
 
     def split(self, part: str, fold: int | str = 0) -> list[Utterance]:
@@ -92,7 +112,7 @@ class Corpus:
         ----------
         part : {"train", "dev", "test"}
         fold : int or str
-            0 to 4, with the same dev part in all; or the name of the speaker who is held out.
+            0 to 4, or the name of the speaker to hold out.
 
         Returns
         -------
@@ -100,47 +120,50 @@ class Corpus:
 
         Raises
         ------
-        ValueError
-            If `part` or `fold` is not one of these.
+        ArgumentError
+            If there is no such part or fold.
         """
-        if part not in PARTS:
-            raise ValueError(f"part is {part!r}: expected one of {', '.join(PARTS)}")
-        if isinstance(fold, str):
-            return self._split_by_speaker(part, fold)
-        if fold not in range(N_FOLDS):
-            raise ValueError(f"fold is {fold!r}: expected 0 to {N_FOLDS - 1}, or a speaker's name")
-        tested = range(_TAKES_PER_FOLD * fold, _TAKES_PER_FOLD * (fold + 1))
-
-        def part_of(recording: Utterance) -> str:
-            if recording.take in _DEV_TAKES:
-                return "dev"
-            return "test" if recording.take in tested else "train"
-
-        return [r for r in self.recordings if part_of(r) == part]
-
-    def _split_by_speaker(self, part: str, speaker: str) -> list[Utterance]:
-        if speaker not in self.speakers():
-            raise ValueError(f"fold is {speaker!r}: expected one of {', '.join(self.speakers())}")
+        one_of("part", part, PARTS)
+        by_speaker = isinstance(fold, str)
+        if by_speaker and fold not in self.speakers():
+            raise ArgumentError(f"fold is {fold!r}: expected one of {', '.join(self.speakers())}")
+        if not by_speaker and (isinstance(fold, bool) or fold not in range(N_FOLDS)):
+            raise ArgumentError(
+                f"fold is {fold!r}: expected 0 to {N_FOLDS - 1}, or the name of a speaker"
+            )
 
         def part_of(recording: Utterance) -> str | None:
             in_dev = recording.take in _DEV_TAKES
-            if recording.speaker == speaker:
+            if by_speaker and recording.speaker == fold:
                 return None if in_dev else "test"
-            return "dev" if in_dev else "train"
+            tested = not by_speaker and recording.take // _TAKES_PER_FOLD == fold
+            return "dev" if in_dev else "test" if tested else "train"
 
         return [r for r in self.recordings if part_of(r) == part]
 
     def word_ends(self, utterance: Utterance) -> list[float]:
-        """Seconds from the start of a joined utterance to the end of each of its recordings."""
+        """Return when each recording of a joined utterance ends, in seconds from its start.
+
+        Raises
+        ------
+        ArgumentError
+            If the utterance was not joined from recordings of this corpus.
+        """
         frames = {r.id: len(r.features) for r in self.recordings}
-        lengths = [frames[name] for name in utterance.id.split("+")]
+        names = [utterance.id] if utterance.id in frames else utterance.id.split("+")
+        if unknown := set(names) - set(frames):
+            raise ArgumentError(
+                f"utterance has the id {utterance.id!r}: expected recordings of this corpus, but "
+                f"it has no {min(unknown)!r}"
+            )
+        lengths = [frames[name] for name in names]
         return [float(end) for end in np.cumsum(lengths) * HOP / SAMPLE_RATE]
 
     def strings(self, part: str, fold: int | str = 0) -> list[Utterance]:
-        """Return the joined utterances that a dev or test part is scored on.
+        """Return the joined utterances that score a recogniser on the dev or the test part.
 
-        Every recording of the part occurs in exactly three of them. The list is a function of
-        part and fold alone.
+        Every recording of the part occurs in exactly three of them. The list depends only on the
+        part and the fold.
 
         Parameters
         ----------
@@ -151,17 +174,31 @@ class Corpus:
         Returns
         -------
         list of Utterance
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such part or fold.
         """
         if part == "train":
-            raise ValueError("part is 'train': training strings are drawn, see DigitTask.batches")
+            raise ArgumentError(
+                "part is 'train': expected 'dev' or 'test'; DigitTask.batches draws random strings "
+                "for training"
+            )
         return joined_strings(self.split(part, fold), passes=3, rng=np.random.default_rng(0))
 
 
 def joined(recordings: Sequence[Utterance]) -> Utterance:
-    """Join recordings of one speaker into one utterance, with no gap between them."""
+    """Join recordings of one speaker into one utterance, without gaps.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no recordings, or they are not by the same speaker.
+    """
     speakers = {r.speaker for r in recordings}
     if len(speakers) != 1:
-        raise ValueError(f"recordings are by {sorted(speakers)}: expected exactly one speaker")
+        raise ArgumentError(f"recordings are by {sorted(speakers)}: expected exactly one speaker")
     return replace(
         recordings[0],
         features=np.concatenate([r.features for r in recordings]),
@@ -176,8 +213,8 @@ def joined_strings(
 ) -> list[Utterance]:
     """Join recordings into strings of 1 to 7 digits, each recording in `passes` strings.
 
-    In each pass the recordings of every speaker are shuffled and cut into strings whose lengths
-    are uniform in 1-7; the last string of a speaker takes what is left.
+    Each pass shuffles the recordings of every speaker, and cuts them into strings. The lengths of
+    strings are uniform in 1-7, except that the last string of a speaker takes the rest.
     """
     by_speaker: dict[str, list[Utterance]] = {}
     for recording in recordings:
@@ -194,7 +231,7 @@ def joined_strings(
 
 
 def load_spoken_digits() -> Corpus:
-    """Load the embedded corpus after checking its SHA-256.
+    """Check the SHA-256 of the embedded corpus, and load it.
 
     Returns
     -------
@@ -203,8 +240,8 @@ def load_spoken_digits() -> Corpus:
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If a file is missing or damaged; the message says how to get it back.
+    FileNotFoundError, ArgumentError
+        If a file is missing or damaged; the message says how to restore it.
 
     References
     ----------
@@ -232,13 +269,14 @@ def load_spoken_digits() -> Corpus:
 
 
 def verify_checksums(folder: Path) -> None:
-    """Compare the files of a data folder with its SHA256SUMS; raise an error that says what to do.
+    """Compare the files of a data folder with its SHA256SUMS.
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    FileNotFoundError, ArgumentError
+        If a file is missing or damaged; the message says how to restore it.
     """
-    repair = "restore it with `git checkout -- data`, or make it anew as data/README.md says"
+    repair = "in a clone, restore it with `git checkout -- data`; otherwise install cspkit again"
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
         raise FileNotFoundError(f"{sums} is missing: {repair}")
@@ -248,4 +286,6 @@ def verify_checksums(folder: Path) -> None:
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: {repair}")
         if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-            raise ValueError(f"{file} is damaged (its SHA-256 is not the recorded one): {repair}")
+            raise ArgumentError(
+                f"{file} is damaged (its SHA-256 is not the recorded one): {repair}"
+            )

@@ -1,7 +1,8 @@
-"""Connectionist temporal classification on the encoder of the Transducer.
+"""Connectionist temporal classification (CTC) with the encoder of the Transducer.
 
-A comparison, since it is what a Transducer is without a predictor; and a start for its encoder,
-which does not help on the digits (data/results/ctc.csv). Shapes as in `transducer`.
+A CTC model is a Transducer without a predictor, so it serves as a comparison. Its trained encoder
+can also be the start of a Transducer, which does not help on the digits (data/results/ctc.csv).
+Shapes are written as in `transducer`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr.decoding import in_batches
-from cspkit.asr.task import Batch, DigitTask, mean_divergence
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.task import Batch, DigitTask, log_softmax, mean_divergence
+from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
+from cspkit.modules import unwrapped
 
 
 class CTCModel(nn.Module):
@@ -23,8 +26,8 @@ class CTCModel(nn.Module):
 
     Parameters
     ----------
-    config : TransducerConfig
-        Its predictor and joiner are not used.
+    config : TransducerConfig, optional
+        Its sizes of predictor and joiner are not used.
 
     References
     ----------
@@ -43,14 +46,14 @@ class CTCModel(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(c.n_features))
         self.register_buffer("feature_std", torch.ones(c.n_features))
 
-    # Normalisation, stacking and what may be pruned are those of the Transducer.
+    # These are the same as in the Transducer.
     device = Transducer.device
     prunable = Transducer.prunable
     set_normalisation = Transducer.set_normalisation
     encode = Transducer.encode
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits (N, T // stack, K) of raw features (N, T, n_features)."""
+        """Return logits (N, T // stack, K) of raw features (N, T, n_features)."""
         return self.output(self.encode(features)[0])
 
 
@@ -62,10 +65,10 @@ def ctc_transcribe(
     Parameters
     ----------
     model : CTCModel
-    features : ndarray, shape (T, n_features), or a sequence of such
+    features : ndarray, shape (T, n_features), or a sequence of such arrays
         Raw features.
     batch_size : int
-        Utterances that are decoded together.
+        How many utterances to decode together.
 
     Returns
     -------
@@ -74,20 +77,22 @@ def ctc_transcribe(
 
     Raises
     ------
-    ValueError
-        If features contain NaN or infinity, have another shape, or fill no stacked frame.
+    ArgumentError
+        If the features contain NaN or infinity, have another shape, or fill no stacked frame; if
+        the weights of the model contain NaN or infinity; or if `batch_size` is not a positive
+        integer.
     """
     if isinstance(features, np.ndarray) and features.ndim == 2:
-        return ctc_transcribe(model, [features])[0]
-    labels = in_batches(model, features, batch_size, partial(ctc_greedy, model))
+        return ctc_transcribe(model, [features], batch_size)[0]
+    model = checked_model(model, CTCModel)
+    labels = in_batches(model, features, batch_size, partial(_best_path, model))
     return [model.config.text(found) for found in labels]
 
 
-@torch.no_grad()
 def ctc_greedy(model: CTCModel, features: Tensor, lengths: Tensor) -> list[list[int]]:
-    """Best path decoding: the best unit of each frame, repeats merged, blanks left out.
+    """Decode the best path: take the best unit of each frame, merge repeats, leave out blanks.
 
-    It gives the labels of the most probable path, which need not be the most probable labels.
+    The labels of the most probable path are not always the most probable labels.
 
     Parameters
     ----------
@@ -100,7 +105,17 @@ def ctc_greedy(model: CTCModel, features: Tensor, lengths: Tensor) -> list[list[
     -------
     list of list of int
         Labels of each utterance.
+
+    Raises
+    ------
+    ArgumentError
+        If the weights of the model contain NaN or infinity.
     """
+    return _best_path(checked_model(model, nn.Module), features, lengths)
+
+
+@torch.no_grad()
+def _best_path(model: CTCModel, features: Tensor, lengths: Tensor) -> list[list[int]]:
     best = model(features).argmax(dim=-1)
     found = []
     for path, length in zip(best, (lengths // model.config.stack).tolist(), strict=True):
@@ -110,36 +125,40 @@ def ctc_greedy(model: CTCModel, features: Tensor, lengths: Tensor) -> list[list[
 
 
 class CTCTask(DigitTask):
-    """Strings of spoken digits for a `CTCModel`: batches and corpus as in `DigitTask`.
+    """Strings of spoken digits for a `CTCModel`. Corpus and batches are those of `DigitTask`.
 
-    The cost of an utterance is -log P(labels), summed over all sequences of units, one a frame,
-    that give the labels when repeats are merged and blanks are left out. An utterance with fewer
-    frames than labels and blanks between equal ones has no such sequence: its infinite cost and
-    its gradient count as zero (`zero_infinity` of torch).
+    The cost of an utterance is -log P(labels). P(labels) is the sum over all sequences with one
+    unit a frame that give the labels when repeats are merged and blanks are left out. Equal
+    neighbouring labels need a blank between them, so an utterance can have too few frames for
+    any such sequence. Its infinite cost and its gradient are then replaced by zero
+    (`zero_infinity` of torch).
 
     Parameters
     ----------
     corpus, fold, config, batch_size, curriculum, augmentation
         See `DigitTask`.
     divergence_every
-        Without effect: the divergence looks at all utterances.
+        Has no effect: the divergence uses all utterances.
     """
 
     _model = CTCModel
     _transcribe = staticmethod(ctc_transcribe)
 
     def outputs(self, model: CTCModel, batch: Batch) -> Tensor:
-        """Logits (N, S, K)."""
+        """Return the logits (N, S, K)."""
         return model(batch.features)
 
-    reference_outputs = outputs  # of all frames: they cost little
+    reference_outputs = outputs
 
     def loss(self, model: CTCModel, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean over utterances of cost / target length, and the logits (N, S, K)."""
+        """Return the mean over utterances of cost / target length, and the logits (N, S, K)."""
+        self._check(model)
         logits = self.outputs(model, batch)
+        # Padding gets finite logits, because the gradient of log_softmax is NaN otherwise.
+        valid = logits.masked_fill(~self._frames(logits, batch)[..., None], 0.0)
         costs = nn.functional.ctc_loss(
-            logits.log_softmax(dim=-1).transpose(0, 1),
-            batch.targets,
+            log_softmax(valid).transpose(0, 1),
+            batch.targets.clamp(min=0),
             batch.feature_lengths // self.config.stack,
             batch.target_lengths,
             blank=self.config.blank,
@@ -149,14 +168,18 @@ class CTCTask(DigitTask):
         return (costs / batch.target_lengths).mean(), logits
 
     def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean over all valid frames of KL(p_reference || p)."""
-        frame = torch.arange(outputs.shape[1], device=outputs.device)
-        valid = frame < (batch.feature_lengths // self.config.stack)[:, None]
+        """Return the mean over all frames, without padding, of KL(p_reference || p)."""
+        valid = self._frames(outputs, batch)
         return mean_divergence(reference_outputs[valid], outputs[valid])
+
+    def _frames(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return which frames (N, S) are not padding."""
+        frame = torch.arange(logits.shape[1], device=logits.device)
+        return frame < (batch.feature_lengths // self.config.stack)[:, None]
 
 
 def warm_start(transducer: Transducer, ctc_model: CTCModel) -> None:
-    """Copy the encoder of a trained CTC model into a Transducer, and the normalisation.
+    """Copy the encoder and the normalisation of a trained CTC model into a Transducer.
 
     Parameters
     ----------
@@ -166,18 +189,19 @@ def warm_start(transducer: Transducer, ctc_model: CTCModel) -> None:
 
     Raises
     ------
-    ValueError
-        If the encoders differ in size, or in what they take.
+    ArgumentError
+        If the encoders differ in their sizes or in the number of features.
 
     References
     ----------
     Rao, Sak and Prabhavalkar, "Exploring architectures, data and units for streaming end-to-end
     speech recognition with RNN-transducer", ASRU 2017, arXiv:1801.00841.
     """
+    transducer, ctc_model = unwrapped(transducer), unwrapped(ctc_model)
     for name in ("n_features", "stack", "encoder_layers", "encoder_size"):
         found, expected = (getattr(m.config, name) for m in (ctc_model, transducer))
         if found != expected:
-            raise ValueError(
+            raise ArgumentError(
                 f"ctc_model has {name} {found}: expected {expected}, that of the transducer"
             )
     transducer.encoder.load_state_dict(ctc_model.encoder.state_dict())

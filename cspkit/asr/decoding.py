@@ -1,4 +1,4 @@
-"""Decoding of a Transducer: greedy and beam search, and when each unit is emitted."""
+"""Decoding of a Transducer: greedy search, beam search, and the emission time of each unit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from cspkit.arguments import count
-from cspkit.asr.features import HOP, SAMPLE_RATE
+from cspkit.arguments import ArgumentError, count
+from cspkit.asr.features import HOP, SAMPLE_RATE, real_array
 from cspkit.asr.search import MAX_SYMBOLS, Path, beam_paths, greedy_paths
-from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
+from cspkit.training import evaluating
 
 __all__ = [
     "MAX_SYMBOLS",
@@ -29,16 +30,16 @@ T = TypeVar("T")
 
 
 class Emission(NamedTuple):
-    """A unit that was recognised, and when.
+    """A unit that was recognised, and its time.
 
     Attributes
     ----------
     label : int
     unit : str
-        What the label stands for.
+        The word or character of the label.
     time : float
         Seconds from the start of the utterance to the end of the stacked frame that emits the
-        unit: before then no recogniser can have it.
+        unit. Before this time the frame is not complete.
     """
 
     label: int
@@ -58,30 +59,31 @@ def transcribe(
     Parameters
     ----------
     model : Transducer
-    features : ndarray, shape (T, n_features), or a sequence of such
+    features : ndarray, shape (T, n_features), or a sequence of such arrays
         Raw features.
     batch_size : int
-        Utterances that are decoded together.
+        How many utterances to decode together.
     beam : int
         Width of the beam search; 1 is greedy decoding.
 
     Returns
     -------
     str or list of str
-        The words; a list for a sequence of utterances. Models that were trained on speech alone
-        make words up of what holds none: the recorded ones hear nothing in silence, and digits
-        in noise that is loud enough.
+        The words; a list for a sequence of utterances. A model that was trained only on speech
+        may find words where there are none. The recorded models find none in silence, but they
+        find digits in loud noise.
 
     Raises
     ------
-    ValueError
-        If features contain NaN or infinity, have another shape, or fill no stacked frame; or if
-        `beam` is not a positive integer.
+    ArgumentError
+        If the features contain NaN or infinity, have another shape, or fill no stacked frame; if
+        the weights of the model contain NaN or infinity; or if `batch_size` or `beam` is not a
+        positive integer.
     """
     if isinstance(features, np.ndarray) and features.ndim == 2:
-        return transcribe(model, [features], beam=beam)[0]
-    paths = _decode(model, features, batch_size, beam)
-    return [model.config.text(_labels(path)) for path in paths]
+        return transcribe(model, [features], batch_size, beam=beam)[0]
+    config, paths = _decode(model, features, batch_size, beam)
+    return [config.text(_labels(path)) for path in paths]
 
 
 def emissions(
@@ -91,21 +93,21 @@ def emissions(
     *,
     beam: int = 1,
 ) -> list[Emission] | list[list[Emission]]:
-    """Recognise one utterance, or many, and tell when each unit was emitted.
+    """Recognise one utterance, or many, and return the time at which each unit was emitted.
 
     The stacked frame s is complete at the time (s + 1) * stack * 25 ms. The latency of a word is
-    this time less the time at which the word ends in the sound.
+    this time minus the time at which the word ends in the sound.
 
     Parameters
     ----------
     model : Transducer
-    features : ndarray, shape (T, n_features), or a sequence of such
+    features : ndarray, shape (T, n_features), or a sequence of such arrays
         Raw features.
     batch_size : int
-        Utterances that are decoded together.
+        How many utterances to decode together.
     beam : int
-        Width of the beam search; 1 is greedy decoding. A unit of the best hypothesis of a beam
-        search has the time of its most probable alignment among those that were merged.
+        Width of the beam search; 1 is greedy decoding. A beam search merges alignments with equal
+        labels. Each unit gets its time from the most probable of them.
 
     Returns
     -------
@@ -114,40 +116,42 @@ def emissions(
 
     Raises
     ------
-    ValueError
-        As `transcribe` does.
+    ArgumentError
+        For the same reasons as `transcribe`.
     """
     if isinstance(features, np.ndarray) and features.ndim == 2:
-        return emissions(model, [features], beam=beam)[0]
-    seconds = model.config.stack * HOP / SAMPLE_RATE
+        return emissions(model, [features], batch_size, beam=beam)[0]
+    config, paths = _decode(model, features, batch_size, beam)
+    seconds = config.stack * HOP / SAMPLE_RATE
     return [
-        [Emission(label, model.config.units[label], (s + 1) * seconds) for label, s in path]
-        for path in _decode(model, features, batch_size, beam)
+        [Emission(label, config.units[label], (s + 1) * seconds) for label, s in path]
+        for path in paths
     ]
 
 
 def latencies(emitted: Sequence[Emission], word_ends: Sequence[float]) -> np.ndarray:
-    """How long after the end of each word a recogniser has it.
+    """Return the time from the end of each word to its emission.
 
     Parameters
     ----------
     emitted : sequence of Emission
-        Of one utterance, by a model that writes words.
+        Emissions of one utterance, by a model that writes words.
     word_ends : sequence of float
-        When the words end in the sound, in seconds, see `Corpus.word_ends`.
+        Time at which each word ends in the sound, in seconds, see `Corpus.word_ends`.
 
     Returns
     -------
     ndarray, shape (n_words,)
-        Seconds; negative where a word is recognised before it ends.
+        Seconds; negative if a word was recognised before its end.
 
     Raises
     ------
-    ValueError
-        If there are not as many units as words: then none belongs to a word for certain.
+    ArgumentError
+        If the numbers of units and words differ, so that it is unknown which unit belongs to
+        which word.
     """
     if len(emitted) != len(word_ends):
-        raise ValueError(
+        raise ArgumentError(
             f"emitted has {len(emitted)} units and word_ends {len(word_ends)} words: "
             "expected as many of both"
         )
@@ -155,7 +159,7 @@ def latencies(emitted: Sequence[Emission], word_ends: Sequence[float]) -> np.nda
 
 
 def greedy(model: Transducer, features: Tensor, lengths: Tensor) -> list[list[int]]:
-    """Greedy time-synchronous decoding: the best unit of each cell, until it is the blank.
+    """Decode greedily: take the best unit of a cell, until it is the blank; then the next frame.
 
     Parameters
     ----------
@@ -169,21 +173,22 @@ def greedy(model: Transducer, features: Tensor, lengths: Tensor) -> list[list[in
     list of list of int
         Labels of each utterance.
     """
+    model = checked_model(model)
     return [_labels(path) for path in greedy_paths(model, features, lengths)]
 
 
 def beam_search(
     model: Transducer, features: Tensor, lengths: Tensor, width: int = 5
 ) -> list[list[int]]:
-    """Time-synchronous beam search: the most probable labels, summed over their alignments.
+    """Find the most probable labels, summed over their alignments, by beam search.
 
-    After each stacked frame the `width` most probable label sequences are kept, with
+    After each stacked frame s, the search keeps the `width` label sequences y with the highest
 
         P(y, s) = sum over alignments of y to frames 0..s of  prod over arcs of  p(arc)
 
-    restricted to alignments that emit at most MAX_SYMBOLS labels a frame and that the search did
-    not give up: labels that bring a hypothesis 8 nats under the best one are not tried.
-    Hypotheses with equal labels are merged, their probabilities added.
+    The sum has two restrictions: an alignment emits at most MAX_SYMBOLS labels in a frame, and
+    the search does not try a label that makes a hypothesis more than 8 nats less probable than
+    the best one. Hypotheses with equal labels are merged, and their probabilities added.
 
     Parameters
     ----------
@@ -192,7 +197,7 @@ def beam_search(
     lengths : Tensor, shape (N,)
         Feature frames of each utterance.
     width : int
-        Hypotheses that are kept for each utterance.
+        How many hypotheses to keep for each utterance.
 
     Returns
     -------
@@ -201,28 +206,30 @@ def beam_search(
 
     Raises
     ------
-    ValueError
-        If `width` is not a positive integer.
+    ArgumentError
+        If `width` is not a positive integer, or the weights of the model contain NaN or infinity.
 
     References
     ----------
     Graves, "Sequence transduction with recurrent neural networks", arXiv:1211.3711, section 2.5.
     """
     count("width", width)
+    model = checked_model(model)
     return [_labels(path) for path in beam_paths(model, features, lengths, width)[0]]
 
 
 def _decode(
     model: Transducer, features: Sequence[np.ndarray], batch_size: int, beam: int
-) -> list[Path]:
+) -> tuple[TransducerConfig, list[Path]]:
     count("beam", beam)
+    model = checked_model(model)
 
     def search(padded: Tensor, lengths: Tensor) -> list[Path]:
         if beam == 1:
             return greedy_paths(model, padded, lengths)
         return beam_paths(model, padded, lengths, beam)[0]
 
-    return in_batches(model, features, batch_size, search)
+    return model.config, in_batches(model, features, batch_size, search)
 
 
 def in_batches(
@@ -231,7 +238,7 @@ def in_batches(
     batch_size: int,
     search: Callable[[Tensor, Tensor], list[T]],
 ) -> list[T]:
-    """Run a search over utterances in padded batches of similar length, on the model's device.
+    """Decode utterances in padded batches of similar length, in evaluation mode.
 
     Parameters
     ----------
@@ -239,7 +246,8 @@ def in_batches(
     features : sequence of ndarray, shape (T, n_features)
     batch_size : int
     search : callable
-        Features (N, T, n_features) and lengths (N,) to a list of N results.
+        A function of features (N, T, n_features) and lengths (N,) on the device of the model. It
+        returns a list of N results.
 
     Returns
     -------
@@ -247,14 +255,18 @@ def in_batches(
         The result of each utterance, in the order of `features`.
     """
     batch_size = count("batch_size", batch_size)
-    tensors = [checked_features(model, f) for f in features]
+    if not np.iterable(features):
+        raise ArgumentError(f"features is {features!r}: expected an array or a sequence of arrays")
+    names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
+    tensors = [checked_features(model, *pair) for pair in zip(features, names, strict=True)]
     by_length = sorted(range(len(tensors)), key=lambda i: len(tensors[i]))
     results: dict[int, T] = {}
-    for first in range(0, len(by_length), batch_size):
-        chosen = by_length[first : first + batch_size]
-        padded = pad_sequence([tensors[i] for i in chosen], batch_first=True).to(model.device)
-        lengths = torch.tensor([len(tensors[i]) for i in chosen], device=model.device)
-        results |= zip(chosen, search(padded, lengths), strict=True)
+    with evaluating(model):
+        for first in range(0, len(by_length), batch_size):
+            chosen = by_length[first : first + batch_size]
+            padded = pad_sequence([tensors[i] for i in chosen], batch_first=True).to(model.device)
+            lengths = torch.tensor([len(tensors[i]) for i in chosen], device=model.device)
+            results |= zip(chosen, search(padded, lengths), strict=True)
     return [results[i] for i in range(len(tensors))]
 
 
@@ -262,14 +274,14 @@ def _labels(path: Path) -> list[int]:
     return [label for label, _ in path]
 
 
-def checked_features(model: Transducer, features: np.ndarray) -> Tensor:
-    """Features of one utterance as a tensor (T, n_features); ValueError if they are none."""
-    features = np.asarray(features, dtype=np.float32)
+def checked_features(model: Transducer, features: np.ndarray, name: str = "features") -> Tensor:
+    """Return the features of one utterance as a float32 tensor (T, n_features)."""
+    features = real_array(name, features).astype(np.float32, copy=False)
     C, stack = model.config.n_features, model.config.stack
     if features.ndim != 2 or features.shape[1] != C or len(features) < stack:
-        raise ValueError(
-            f"features have shape {features.shape}: expected (T, {C}) with T >= {stack}"
+        raise ArgumentError(
+            f"{name} have shape {features.shape}: expected (T, {C}) with T >= {stack}"
         )
     if not np.isfinite(features).all():
-        raise ValueError("features contain NaN or infinity")
+        raise ArgumentError(f"{name} contain NaN or infinity: expected finite numbers")
     return torch.from_numpy(features)

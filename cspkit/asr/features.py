@@ -1,7 +1,8 @@
-"""Sound to features: audio files, log mel bands, and the MFCC recipe of the embedded corpus."""
+"""Features of sound: audio files, log mel bands, and the MFCC recipe of the embedded corpus."""
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from math import gcd
 from numbers import Real
@@ -12,13 +13,15 @@ import scipy.fft
 import scipy.signal
 import soundfile
 
-from cspkit.arguments import count, positive
+from cspkit.arguments import ArgumentError, count, positive
 
 SAMPLE_RATE = 8000
+LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz, of recordings
 N_FFT = 400
 HOP = 200
 N_MELS = 128
 N_MFCC = 13
+BLOCK = 2**16  # samples that are read at once
 DYNAMIC_RANGE_DB = 80.0
 
 
@@ -28,7 +31,8 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     Parameters
     ----------
     path : str or Path
-        Anything that libsndfile reads (wav, flac, ogg, ...). Channels are averaged.
+        A file of any format that libsndfile recognises (wav, flac, ogg, mp3, ...). The result is
+        the mean of its channels.
 
     Returns
     -------
@@ -40,56 +44,98 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no audio, or empty.
+        If the file does not exist.
+    ArgumentError
+        If the path is a folder or another special file, or if the file is not audio, is damaged,
+        contains no samples, NaN or infinity, or has a sample rate outside 1 kHz to 768 kHz.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    path = existing_file(path)
+    blocks = [np.zeros(0)]
     try:
-        samples, sample_rate = soundfile.read(path, dtype="float64", always_2d=True)
+        with path.open("rb") as file, _Sequential(file.fileno(), closefd=False) as audio:
+            sample_rate = checked_rate(audio.samplerate)
+            while len(block := audio.read(BLOCK, always_2d=True)):
+                blocks.append(block.mean(axis=1))
     except soundfile.LibsndfileError as error:
-        raise ValueError(
+        raise ArgumentError(
             f"{path} is no audio file that can be read: {error.error_string}"
         ) from None
-    if len(samples) == 0:
-        raise ValueError(f"{path} holds no samples")
-    return samples.mean(axis=1), sample_rate
+    except ArgumentError as error:
+        raise ArgumentError(f"{path}: {error}") from None
+    waveform = np.concatenate(blocks)
+    if len(waveform) == 0:
+        raise ArgumentError(f"{path} holds no samples: expected a recording")
+    if not np.isfinite(waveform).all():
+        raise ArgumentError(f"{path} contains NaN or infinity: expected samples in [-1, 1]")
+    return waveform, sample_rate
+
+
+class _Sequential(soundfile.SoundFile):
+    """An audio file that is read from start to end.
+
+    soundfile seeks after every read. It cannot do that in a FLAC file of unknown length, which a
+    recorder writes to a pipe.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return the path of a regular file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at this path.
+    ArgumentError
+        If there is a folder, a pipe, a device or another special file.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"path is {path!r}: expected the name of a file")
+    path = Path(path)
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder: expected a file")
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"{path} is a pipe, a device or a socket: expected a regular file")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return path
 
 
 def mfcc(
     waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, *, n_mfcc: int = N_MFCC, **options
 ) -> np.ndarray:
-    """Mel-frequency cepstral coefficients, as the embedded corpus has them.
+    """Compute mel-frequency cepstral coefficients, as the embedded corpus has them.
 
-    A 400-sample periodic Hann window every 200 samples (50 ms and 25 ms at 8 kHz), centred with
-    reflected edges; power spectrum; 128 triangular mel filters (HTK scale, 0 to 4 kHz, not
-    normalised by area); decibels, floored 80 dB under the loudest value of the recording;
-    orthonormal DCT-II, first 13 coefficients. Other sample rates are resampled to 8 kHz first.
+    The steps are: resample to 8 kHz; take a 400-sample periodic Hann window every 200 samples
+    (50 ms and 25 ms), with the signal reflected at its edges; compute the power spectrum; apply
+    128 triangular mel filters (HTK scale, 0 to 4 kHz, not normalised by area); convert to
+    decibels, and raise values to 80 dB below the loudest value of the recording; apply the
+    orthonormal DCT-II, and keep the first 13 coefficients.
 
     Parameters
     ----------
     waveform : ndarray, shape (n_samples,)
         In [-1, 1].
     sample_rate : int
-        In Hz.
+        In Hz, 1,000 to 768,000.
     n_mfcc : int
-        Coefficients that are kept, 1 to `n_mels`.
+        How many coefficients to keep, 1 to `n_mels`.
     **options
-        Of the spectrogram, see `log_mel`. The recorded models, the augmentation and the streaming
-        front end know the recipe above alone.
+        Options of the spectrogram, see `log_mel`. The recorded models, the augmentation and the
+        streaming front end work only with the default options.
 
     Returns
     -------
     ndarray, shape (T, n_mfcc)
-        float32; at 8 kHz, T = 1 + n_samples // hop_length with an even `n_fft`.
+        float32. At 8 kHz and with an even `n_fft`, T = 1 + n_samples // hop_length.
 
     Raises
     ------
-    ValueError
-        If `waveform` is not a finite vector of more than `n_fft / 2` samples (at 8 kHz), or an
-        option is out of range.
+    ArgumentError
+        If `waveform` is not a finite vector of more than `n_fft / 2` samples (at 8 kHz), or if
+        the sample rate or an option is out of range.
 
     References
     ----------
@@ -99,23 +145,26 @@ def mfcc(
     """
     bands = _log_mel(waveform, sample_rate, **options)
     if count("n_mfcc", n_mfcc) > bands.shape[1]:
-        raise ValueError(f"n_mfcc is {n_mfcc!r}: expected 1 to {bands.shape[1]}")
+        raise ArgumentError(f"n_mfcc is {n_mfcc!r}: expected 1 to {bands.shape[1]}")
     return cepstra(bands, n_mfcc)
 
 
 def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, **options) -> np.ndarray:
-    """Log mel spectrogram: what `mfcc` is the cosine transform of.
+    """Compute the log mel spectrogram, whose cosine transform is `mfcc`.
 
     Parameters
     ----------
     waveform : ndarray, shape (n_samples,)
         In [-1, 1].
     sample_rate : int
-        In Hz.
+        In Hz, 1,000 to 768,000.
     **options
-        n_fft and hop_length, samples of a window and from one window to the next at 8 kHz, 400
-        and 200; n_mels, 128; f_min and f_max, the edges of the lowest and the highest band in Hz,
-        0 and 4000; top_db, 80: values are floored so many dB under the loudest of the recording.
+        n_fft (400): samples of a window, at 8 kHz.
+        hop_length (200): samples from one window to the next.
+        n_mels (128): number of bands.
+        f_min (0) and f_max (4000): lower edge of the lowest band and upper edge of the highest
+        band, in Hz.
+        top_db (80): smaller values are raised to this many dB below the loudest value.
 
     Returns
     -------
@@ -124,43 +173,42 @@ def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, **options) -> 
 
     Raises
     ------
-    ValueError
-        As `mfcc` does.
+    ArgumentError
+        For the same reasons as `mfcc`.
     """
     return _log_mel(waveform, sample_rate, **options).astype(np.float32)
 
 
 def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
-    """Slopes of features over time, by least squares over 2 width + 1 frames.
+    """Compute the slopes of features over time, by least squares over 2 width + 1 frames.
 
         d_t = sum_{n=1}^{width} n (c_{t+n} - c_{t-n}) / (2 sum_{n=1}^{width} n^2)
 
-    with the first and the last frame repeated at the edges. Deltas of deltas are accelerations.
+    The first and the last frame are repeated at the edges. Deltas of deltas are accelerations.
 
     Parameters
     ----------
     features : ndarray, shape (T, n_features)
     width : int
-        Frames on either side.
+        Number of frames on either side.
 
     Returns
     -------
     ndarray, shape (T, n_features)
-        Change per frame; of the dtype of `features`.
+        Change per frame. The dtype is that of `features` if they are floating-point numbers.
 
     Raises
     ------
-    ValueError
-        If `features` is no matrix with at least one frame, or `width` is not a positive integer.
+    ArgumentError
+        If `features` is not a matrix of numbers with at least one frame, or `width` is not a
+        positive integer.
 
     References
     ----------
     Furui, "Speaker-independent isolated word recognition using dynamic features of speech
     spectrum", IEEE Trans. ASSP 34(1), 1986, doi:10.1109/TASSP.1986.1164788.
     """
-    features = np.asarray(features)
-    if features.ndim != 2 or len(features) == 0:
-        raise ValueError(f"features have shape {features.shape}: expected (T, n_features), T >= 1")
+    features = checked_frames(features)
     count("width", width)
     T = len(features)
     padded = np.pad(features, ((width, width), (0, 0)), mode="edge")
@@ -172,19 +220,23 @@ def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
 
 
 def decibels(frames: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    """Mel bands in dB (T, n_mels) of windows of samples (T, n_fft); not floored yet."""
+    """Return mel bands in dB (T, n_mels) of windows of samples (T, n_fft)."""
     window = scipy.signal.get_window("hann", frames.shape[1])
     power = np.abs(scipy.fft.rfft(frames * window, axis=1)) ** 2
     return 10.0 * np.log10(np.maximum(power @ filters.T, 1e-10))
 
 
 def cepstra(bands: np.ndarray, n_mfcc: int = N_MFCC) -> np.ndarray:
-    """First coefficients of the orthonormal DCT-II of bands (T, 128), float32."""
+    """Return the first coefficients of the orthonormal DCT-II of bands (T, 128), float32."""
     return scipy.fft.dct(bands, type=2, norm="ortho", axis=1)[:, :n_mfcc].astype(np.float32)
 
 
 def smoothed_bands(coefficients: np.ndarray) -> np.ndarray:
-    """Bands in dB (T, 128) that the first coefficients (T, n_mfcc) describe: `cepstra` undone."""
+    """Return the bands in dB (T, 128) that coefficients (T, n_mfcc) describe.
+
+    This is the inverse of `cepstra`. The missing coefficients count as zero, so the result is
+    smooth.
+    """
     return scipy.fft.idct(coefficients, n=N_MELS, type=2, norm="ortho", axis=1)
 
 
@@ -202,17 +254,9 @@ def _log_mel(
     count("n_fft", n_fft, least=2)
     count("hop_length", hop_length)
     positive("top_db", top_db)
-    waveform = np.asarray(waveform)
-    if waveform.dtype.kind != "f":
-        raise ValueError(f"waveform has dtype {waveform.dtype}: expected floats in [-1, 1]")
-    waveform = waveform.astype(np.float64)
-    if waveform.ndim != 1:
-        raise ValueError(f"waveform has shape {waveform.shape}: expected one channel, (n_samples,)")
-    if not np.isfinite(waveform).all():
-        raise ValueError("waveform contains NaN or infinity")
-    waveform = resample(waveform, checked_rate(sample_rate))
+    waveform = resample(checked_waveform("waveform", waveform), checked_rate(sample_rate))
     if len(waveform) <= n_fft // 2:
-        raise ValueError(
+        raise ArgumentError(
             f"waveform has {len(waveform)} samples at {SAMPLE_RATE} Hz: "
             f"expected more than {n_fft // 2}"
         )
@@ -222,15 +266,63 @@ def _log_mel(
     return np.maximum(bands, bands.max() - top_db)
 
 
+def real_array(name: str, values: np.ndarray) -> np.ndarray:
+    """Return values as an array of real numbers."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of unequal lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu":
+        raise ArgumentError(
+            f"{name} is a {type(values).__name__} of dtype {array.dtype}: expected an array of "
+            "real numbers"
+        )
+    return array
+
+
+def checked_frames(features: np.ndarray) -> np.ndarray:
+    """Return features as a matrix (T, n_features) with at least one frame."""
+    features = real_array("features", features)
+    if features.ndim != 2 or len(features) == 0:
+        raise ArgumentError(
+            f"features have shape {features.shape}: expected (T, n_features), T >= 1"
+        )
+    return features
+
+
+def checked_waveform(name: str, samples: np.ndarray) -> np.ndarray:
+    """Return the samples of one channel as a float64 vector; integers are refused."""
+    array = real_array(name, samples)
+    has, contains = ("have", "contain") if name.endswith("s") else ("has", "contains")
+    if array.dtype.kind != "f":
+        raise ArgumentError(f"{name} {has} dtype {array.dtype}: expected floats in [-1, 1]")
+    if array.ndim != 1:
+        raise ArgumentError(f"{name} {has} shape {array.shape}: expected one channel, (n_samples,)")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ArgumentError(f"{name} {contains} NaN or infinity: expected samples in [-1, 1]")
+    return array
+
+
 def checked_rate(sample_rate: int) -> int:
-    """Return a sample rate in Hz as an int; ValueError if it is not a positive integer."""
-    if not isinstance(sample_rate, Real) or not 0 < sample_rate == round(sample_rate, 0):
-        raise ValueError(f"sample_rate is {sample_rate!r}: expected a whole number > 0, in Hz")
+    """Return a sample rate in Hz as an int.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not a whole number from 1,000 to 768,000.
+    """
+    number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
+    if not number or not LEAST_RATE <= sample_rate <= MOST_RATE or sample_rate % 1:
+        raise ArgumentError(
+            f"sample_rate is {sample_rate!r}: expected a whole number of Hz from {LEAST_RATE} to "
+            f"{MOST_RATE}"
+        )
     return int(sample_rate)
 
 
 def resample(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Resample to 8 kHz with a polyphase filter; return the input where it has that rate."""
+    """Resample to 8 kHz with a polyphase filter; a waveform at 8 kHz is returned as it is."""
     if sample_rate == SAMPLE_RATE:
         return waveform
     common = gcd(sample_rate, SAMPLE_RATE)
@@ -241,16 +333,18 @@ def resample(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 def mel_filters(
     n_mels: int = N_MELS, n_fft: int = N_FFT, f_min: float = 0.0, f_max: float = SAMPLE_RATE / 2
 ) -> np.ndarray:
-    """Triangular filters, equally wide on the mel scale m(f) = 2595 log10(1 + f / 700).
+    """Return triangular filters of equal width on the mel scale m(f) = 2595 log10(1 + f / 700).
 
     Returns
     -------
     ndarray, shape (n_mels, n_fft // 2 + 1)
-        One filter a row, over the bins of the spectrum; peaks of 1, not normalised by area.
+        One filter a row, over the bins of the spectrum. The peak of a filter is 1; filters are
+        not normalised by area.
     """
     count("n_mels", n_mels)
-    if not 0 <= f_min < f_max <= SAMPLE_RATE / 2:
-        raise ValueError(
+    numbers = all(isinstance(f, Real) for f in (f_min, f_max))
+    if not numbers or not 0 <= f_min < f_max <= SAMPLE_RATE / 2:
+        raise ArgumentError(
             f"f_min, f_max are {f_min!r}, {f_max!r}: "
             f"expected 0 <= f_min < f_max <= {SAMPLE_RATE / 2:g}"
         )

@@ -1,21 +1,24 @@
-"""The RNN-Transducer loss, by anti-diagonals, in plain PyTorch.
+"""The RNN-Transducer loss in plain PyTorch, computed along anti-diagonals.
 
 The lattice of an utterance has a cell for every frame t and every number u of labels emitted so
-far. From (t, u) a blank leads to (t + 1, u), label u + 1 leads to (t, u + 1). All cells with the
-same d = t + u, an anti-diagonal, depend only on those of d - 1, so each is one vector operation.
+far. From (t, u), a blank leads to (t + 1, u) and label u + 1 leads to (t, u + 1). All cells with
+the same d = t + u form an anti-diagonal. They depend only on the cells of anti-diagonal d - 1, so
+one vector operation computes them all.
 """
 
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-NEVER = -1e30  # a log probability that adds nothing, yet stays finite in differences
+from cspkit.arguments import ArgumentError, count, one_of
+
+NEVER = -1e30  # log of probability 0: adds nothing to a sum, and differences of it stay finite
 
 
 def rnnt_loss(
@@ -28,51 +31,58 @@ def rnnt_loss(
     reduction: str = "mean",
     fused_log_softmax: bool = True,
 ) -> Tensor:
-    """Negative log probability of the targets, summed over all alignments.
+    """Return the negative log probability of the targets, summed over all alignments.
 
         cost = -log sum over paths of  prod over arcs of  p(arc)
 
-    with the forward recursion, in float64,
+    The forward recursion, in float64, is
 
         alpha(t, u) = log( exp(alpha(t-1, u) + log p_blank(t-1, u))
                          + exp(alpha(t, u-1) + log p_label(t, u-1)) )
 
-    and the analytic gradient with respect to the logits of a cell
+    The analytic gradient with respect to the logits of a cell is
 
         d cost / d logit_k = gamma p_k - [k = blank] xi_blank - [k = label] xi_label
 
-    where xi are the posterior probabilities that a path takes the two arcs out of the cell, and
-    gamma = xi_blank + xi_label that it passes through the cell.
+    where xi_blank and xi_label are the posterior probabilities that a path leaves the cell by its
+    blank and by its label, and gamma = xi_blank + xi_label is the posterior probability that a
+    path passes through the cell.
+
+    Values beyond the lengths of an utterance are padding. They may be anything, NaN and infinity
+    included: they do not change the cost, and their gradient is exactly zero.
 
     Parameters
     ----------
     logits : Tensor, shape (N, T, U + 1, K)
-        float32 or float64, the joiner's outputs.
+        Outputs of the joiner, float32 or float64. float16 and bfloat16, as autocast makes them,
+        are converted to float32; the gradient has the dtype of `logits`.
     targets : Tensor, shape (N, U)
-        Labels, padded at the end with any valid label.
+        Labels; any integers may pad them at the end, -1 for example.
     logit_lengths : Tensor, shape (N,)
         Frames of each utterance, 1 to T.
     target_lengths : Tensor, shape (N,)
         Labels of each utterance, 0 to U.
     blank : int
-        Index of the blank unit; negative counts from the end.
+        Index of the blank unit; a negative index counts from the end.
     clamp : float
-        If positive, the gradient of each utterance's cost is clamped to [-clamp, clamp].
+        If it is positive, the gradient of the cost of each utterance is clamped to
+        [-clamp, clamp].
     reduction : {"mean", "sum", "none"}
-        "mean" is over utterances.
+        "mean" is the mean over utterances.
     fused_log_softmax : bool
-        False if `logits` already are log probabilities.
+        False if `logits` are log probabilities already.
 
     Returns
     -------
     Tensor
-        Scalar, or shape (N,) with `reduction="none"`; of the dtype of `logits`. Infinite where no
-        alignment has a probability.
+        A scalar, or shape (N,) with `reduction="none"`; float64 for float64 logits, otherwise
+        float32. The cost is infinite, and its gradient zero, if every alignment has probability
+        zero.
 
     Raises
     ------
-    ValueError
-        If shapes, lengths, labels or options do not fit; the message names the argument.
+    ArgumentError
+        If shapes, dtypes, lengths, labels or options do not fit.
 
     References
     ----------
@@ -80,12 +90,15 @@ def rnnt_loss(
     Bagby et al., "Efficient implementation of recurrent neural network transducer in
     TensorFlow", SLT 2018, doi:10.1109/SLT.2018.8639690 (anti-diagonals).
     """
-    blank = validate(logits, targets, logit_lengths, target_lengths, blank, reduction)
-    if math.isnan(clamp):
-        raise ValueError(f"clamp is {clamp!r}: expected a number")
+    blank = validate(logits, targets, logit_lengths, target_lengths, blank)
+    one_of("reduction", reduction, ("mean", "sum", "none"))
+    if not isinstance(clamp, Real) or isinstance(clamp, bool) or math.isnan(clamp):
+        raise ArgumentError(f"clamp is {clamp!r}: expected a number; -1 does not clamp")
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
     costs = _TransducerCost.apply(
         logits,
-        targets.long(),
+        targets.long().clamp(0, logits.shape[-1] - 1),  # makes padding a valid index
         logit_lengths.long(),
         target_lengths.long(),
         blank,
@@ -100,9 +113,16 @@ def rnnt_loss(
 class _TransducerCost(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, logit_lengths, target_lengths, blank, clamp, fused):
-        # lse is the only thing that softmax needs beside the logits: they are not copied to keep.
+        # To compute softmax again, the backward pass needs lse and the logits, but no copy of them.
         lse = torch.logsumexp(logits, dim=-1) if fused else logits.new_zeros(logits.shape[:-1])
-        log_blank, log_label = arc_scores(logits, lse, targets, blank)
+        ctx.finite = fused and math.isfinite(lse.sum())
+        closed = None
+        if not ctx.finite:  # close the padding, and cells where every unit is ruled out
+            frame = torch.arange(logits.shape[1], device=logits.device)[:, None]
+            label = torch.arange(logits.shape[2], device=logits.device)
+            closed = (frame >= logit_lengths[:, None, None]) | (lse == -math.inf)
+            closed |= label > target_lengths[:, None, None]
+        log_blank, log_label = arc_scores(logits, lse, targets, blank, closed)
         alpha = forward_scores(log_blank, log_label)
 
         utterance = torch.arange(len(logits), device=logits.device)
@@ -112,8 +132,8 @@ class _TransducerCost(torch.autograd.Function):
             logits, lse, targets, logit_lengths, target_lengths, log_blank, log_label, alpha
         )
         ctx.blank, ctx.clamp, ctx.fused = blank, clamp, fused
-        cost = -end.to(logits.dtype)
-        return cost.masked_fill_(end < NEVER / 2, math.inf)  # no path has a probability
+        ctx.impossible = end < NEVER / 2
+        return (-end.to(logits.dtype)).masked_fill_(ctx.impossible, math.inf)
 
     @staticmethod
     @once_differentiable
@@ -121,15 +141,18 @@ class _TransducerCost(torch.autograd.Function):
         logits, lse, targets, logit_lengths, target_lengths, *lattice = ctx.saved_tensors
         xi_blank, xi_label = arc_posteriors(*lattice, logit_lengths, target_lengths)
         T, U1 = logits.shape[1:3]
-        scale = grad_costs[:, None, None].double()
-        # The clamp is on the gradient of each cost, before what the costs are reduced to.
-        arc_scale = 1.0 if ctx.clamp > 0 else scale
+        possible = ~ctx.impossible[:, None, None]
+        scale = torch.where(possible, grad_costs[:, None, None].double(), 0.0)
+        # The clamp applies to the gradient of each cost, before the scale of the reduction.
+        arc_scale = possible if ctx.clamp > 0 else scale
         xi_blank = (unskew(xi_blank, T) * arc_scale).to(logits.dtype)
         xi_label = (unskew(xi_label, T) * arc_scale).to(logits.dtype)
 
         if ctx.fused:
-            grad = (logits - lse[..., None]).exp_()
-            grad.mul_((xi_blank + xi_label)[..., None])
+            gamma = (xi_blank + xi_label)[..., None]
+            grad = (logits - lse[..., None]).exp_().mul_(gamma)
+            if not ctx.finite:
+                grad.masked_fill_(gamma == 0, 0.0)  # 0 times NaN is NaN
         else:
             grad = torch.zeros_like(logits)
         grad[..., ctx.blank] -= xi_blank
@@ -140,22 +163,43 @@ class _TransducerCost(torch.autograd.Function):
         return grad, None, None, None, None, None, None
 
 
-def arc_scores(logits: Tensor, lse: Tensor, targets: Tensor, blank: int) -> tuple[Tensor, Tensor]:
-    """Log probabilities of the two arcs out of each cell, float64, skewed to (D, N, U + 1)."""
+def arc_scores(
+    logits: Tensor, lse: Tensor, targets: Tensor, blank: int, closed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the log probabilities of the two arcs out of each cell.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N, T, U + 1, K)
+    lse : Tensor, shape (N, T, U + 1)
+        Log of the sum over units of exp(logits).
+    targets : Tensor, shape (N, U)
+    blank : int
+    closed : Tensor of bool, shape (N, T, U + 1), optional
+        Cells whose arcs have probability zero, whatever their logits are.
+
+    Returns
+    -------
+    log_blank, log_label : Tensor, shape (D, N, U + 1)
+        float64. Row d holds the anti-diagonal t + u = d.
+    """
     T, U1 = logits.shape[1:3]
     log_blank = (logits[..., blank] - lse).double().clamp_(min=NEVER)
     labels = targets[:, None, :, None].expand(-1, T, -1, -1)
     log_label = logits[:, :, : U1 - 1].gather(-1, labels).squeeze(-1)
     log_label = (log_label - lse[..., : U1 - 1]).double().clamp_(min=NEVER)
     log_label = F.pad(log_label, (0, 1), value=NEVER)
+    if closed is not None:
+        log_blank.masked_fill_(closed, NEVER)
+        log_label.masked_fill_(closed, NEVER)
     return _skew(log_blank), _skew(log_label)
 
 
 def forward_scores(log_blank: Tensor, log_label: Tensor) -> Tensor:
-    """Alpha of all cells, by anti-diagonals; shapes (D, N, U + 1)."""
+    """Return alpha of all cells, from arc scores; all shapes are (D, N, U + 1)."""
     alpha = torch.full_like(log_blank, NEVER)
     alpha[0, :, 0] = 0.0
-    # Views of all anti-diagonals are made once: a small operation costs less than a slice.
+    # All views are made at once, because slicing in the loop would take longer than the sums.
     cells, entered, left = alpha.unbind(), alpha[..., 1:].unbind(), alpha[..., :-1].unbind()
     blanks, labels = log_blank.unbind(), log_label[..., :-1].unbind()
     for d in range(1, len(alpha)):
@@ -171,15 +215,16 @@ def arc_posteriors(
     logit_lengths: Tensor,
     target_lengths: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Posterior probabilities of the blank and the label arc out of each cell.
+    """Return the posterior probabilities of the blank arc and the label arc out of each cell.
 
-    Every path ends with the blank of the last cell. From there the probability of having passed
-    through a cell flows back along the arcs into it, in the proportion that they have in alpha.
+    Every path ends with the blank of the last cell. The recursion goes back from there. It splits
+    the posterior probability of a cell among the arcs into the cell, in proportion to what each
+    arc contributes to alpha.
 
     Parameters
     ----------
     log_blank, log_label, alpha : Tensor, shape (D, N, U + 1)
-        Skewed: row d holds the anti-diagonal t + u = d.
+        Row d holds the anti-diagonal t + u = d.
     logit_lengths, target_lengths : Tensor, shape (N,)
 
     Returns
@@ -208,60 +253,63 @@ def arc_posteriors(
 
 
 def _skew(cells: Tensor) -> Tensor:
-    """(N, T, U + 1) to (D, N, U + 1) with row d = t + u; cells outside the lattice are NEVER."""
+    """Turn (N, T, U + 1) into (D, N, U + 1), with cell (t, u) in row d = t + u.
+
+    What is outside the lattice becomes NEVER.
+    """
     N, T, U1 = cells.shape
     D = T + U1 - 1
-    # Rows of length D + 1 read with length D start one later each: u frames later in row u.
+    # Rows of D + 1 entries that are read as rows of D entries shift row u by u frames.
     rows = F.pad(cells.transpose(1, 2), (0, D + 1 - T), value=NEVER).reshape(N, -1)
     return rows[:, : U1 * D].view(N, U1, D).permute(2, 0, 1).contiguous()
 
 
 def unskew(diagonals: Tensor, T: int) -> Tensor:
-    """(D, N, U + 1) back to (N, T, U + 1)."""
+    """Turn (D, N, U + 1) back into (N, T, U + 1)."""
     D, N, U1 = diagonals.shape
     rows = F.pad(diagonals.permute(1, 2, 0).reshape(N, -1), (0, U1))
     return rows.view(N, U1, D + 1)[:, :, :T].transpose(1, 2)
 
 
-def validate(logits, targets, logit_lengths, target_lengths, blank, reduction) -> int:
+def validate(logits, targets, logit_lengths, target_lengths, blank) -> int:
     """Check the arguments of `rnnt_loss`; return the blank index counted from the start."""
-    if logits.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"logits are {logits.dtype}: expected float32 or float64")
+    if not isinstance(logits, Tensor):
+        raise ArgumentError(f"logits is a {type(logits).__name__}: expected a tensor")
+    if logits.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        raise ArgumentError(f"logits are {logits.dtype}: expected floating-point numbers")
     if logits.dim() != 4 or 0 in logits.shape:
-        raise ValueError(f"logits have shape {tuple(logits.shape)}: expected (N, T, U + 1, K)")
+        raise ArgumentError(f"logits have shape {tuple(logits.shape)}: expected (N, T, U + 1, K)")
     N, T, U1, K = logits.shape
     expected = {"targets": (targets, (N, U1 - 1))}
     expected |= {"logit_lengths": (logit_lengths, (N,)), "target_lengths": (target_lengths, (N,))}
     for name, (tensor, shape) in expected.items():
         if not isinstance(tensor, Tensor):
-            raise ValueError(f"{name} is a {type(tensor).__name__}: expected a tensor")
+            raise ArgumentError(f"{name} is a {type(tensor).__name__}: expected a tensor")
         if tensor.is_floating_point() or tensor.is_complex():
-            raise ValueError(f"{name} are {tensor.dtype}: expected integers")
+            raise ArgumentError(f"{name} are {tensor.dtype}: expected integers")
         if tuple(tensor.shape) != shape:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name} have shape {tuple(tensor.shape)}: expected {shape} "
                 f"for logits of shape {tuple(logits.shape)}"
             )
         if tensor.device != logits.device:
-            raise ValueError(f"{name} are on {tensor.device}, logits on {logits.device}")
-    if not isinstance(blank, Integral) or not -K <= blank < K:
-        raise ValueError(f"blank is {blank}: expected an index into {K} units")
-    blank %= K
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction is {reduction!r}: expected 'mean', 'sum' or 'none'")
+            raise ArgumentError(
+                f"{name} are on {tensor.device}, logits on {logits.device}: expected one device"
+            )
+    blank = count("blank", blank, least=-K, most=K - 1) % K
     for name, lengths, low, high in (
         ("logit_lengths", logit_lengths, 1, T),
         ("target_lengths", target_lengths, 0, U1 - 1),
     ):
         if lengths.min() < low or lengths.max() > high:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name} are from {int(lengths.min())} to {int(lengths.max())}: "
                 f"expected {low} to {high}"
             )
     used = torch.arange(U1 - 1, device=targets.device) < target_lengths[:, None]
-    wrong = (targets < 0) | (targets >= K) | ((targets == blank) & used)
+    wrong = used & ((targets < 0) | (targets >= K) | (targets == blank))
     if wrong.any():
-        raise ValueError(
+        raise ArgumentError(
             f"targets contain {int(targets[wrong][0])}: expected labels from 0 to {K - 1}, "
             f"not the blank {blank}"
         )

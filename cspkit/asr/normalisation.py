@@ -1,9 +1,10 @@
-"""Normalisation by speaker and by recording, before that of the corpus which the model owns.
+"""Normalisation of the features of a speaker or a recording.
 
-Mean and deviation of the coefficients differ between voices and microphones far more than between
-words. A model that owns one mean for all can only learn to see through that; here it is taken
-away first. Features keep the scale of the corpus, so that the augmentation, which knows decibels,
-and `Transducer.set_normalisation` go on as before.
+The mean and deviation of the coefficients differ more between voices and microphones than between
+words. A model has only one mean and deviation for all of them. These functions remove the
+differences between speakers or recordings before the features reach the model. The result keeps
+the scale of the corpus, so the augmentation, which works in decibels, and
+`Transducer.set_normalisation` need no change.
 """
 
 from __future__ import annotations
@@ -13,35 +14,38 @@ from dataclasses import replace
 
 import numpy as np
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr.corpus import Corpus, Utterance
+from cspkit.asr.features import checked_frames
 
-LEAST_STD = 1e-3  # a coefficient that does not vary is only moved
+LEAST_STD = 1e-3  # avoids a division by zero for a constant coefficient
 
 
 def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
     """Give every speaker the mean and the standard deviation of the training part.
 
-        c -> (c - mean_s) / std_s * std + mean,    each coefficient by itself.
+        c -> (c - mean_s) / std_s * std + mean,    for each coefficient
 
-    The statistics of a speaker s come from what s says in the training part of this fold. A
-    speaker who is held out says nothing there: theirs come from their test recordings, without
-    the words. That is transductive: it is open to a recogniser that has heard its user for a
-    while, not to one that hears the first word, and the WER is to be reported as such.
+    The statistics mean_s, std_s of a speaker s are those of the recordings of s in the training
+    part of the fold. If there are none, because s is held out, they are those of the recordings
+    of s in the test part, without their words. This makes the test transductive: a recogniser
+    can only do it after it has heard a speaker for a while. Say so when you report the WER.
 
     Parameters
     ----------
     corpus : Corpus
     fold : int or str
-        Whose training part, see `Corpus.split`; a task on the new corpus needs the same.
+        The fold of the training part, see `Corpus.split`. A task on the new corpus needs the same
+        fold.
 
     Returns
     -------
     Corpus
-        Computed once, here; its recordings are in the order of those of `corpus`.
+        Its recordings are in the order of those of `corpus`.
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no such fold, or a speaker has no recording in its training or test part.
 
     References
@@ -56,8 +60,9 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
         said = [r for r in train if r.speaker == speaker]
         said = said or [r for r in corpus.split("test", fold) if r.speaker == speaker]
         if not said:
-            raise ValueError(
-                f"corpus has nothing of {speaker!r} in the training or test part of fold {fold!r}"
+            raise ArgumentError(
+                f"corpus has nothing of {speaker!r} in the training or test part of fold {fold!r}: "
+                "expected at least one recording of every speaker"
             )
         own[speaker] = _statistics(said)
 
@@ -70,7 +75,7 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
 
 
 def normalise_by_recording(corpus: Corpus) -> Corpus:
-    """Take its mean over time from every recording, see `mean_normalised`.
+    """Subtract from every recording its mean over time, see `mean_normalised`.
 
     Parameters
     ----------
@@ -86,11 +91,11 @@ def normalise_by_recording(corpus: Corpus) -> Corpus:
 
 
 def mean_normalised(features: np.ndarray) -> np.ndarray:
-    """Features (T, n_features) less their mean over time: cepstral mean normalisation.
+    """Subtract the mean over time from features: cepstral mean normalisation.
 
-    It needs no speaker and no other recording, and takes a constant channel away, loudness with
-    it: a filter that is shorter than the window adds a constant to the cepstra. From a short
-    recording it takes some of the words, too: a single digit is half told by its mean.
+    It needs no other recording. It removes loudness and any constant channel, because a filter
+    that is shorter than the window adds a constant to the cepstra. It also removes information
+    about the words of a short recording: the mean of a single digit says much about the digit.
 
     Parameters
     ----------
@@ -102,17 +107,15 @@ def mean_normalised(features: np.ndarray) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If `features` is no matrix with at least one frame.
+    ArgumentError
+        If `features` is not a matrix of numbers with at least one frame.
 
     References
     ----------
     Atal, "Effectiveness of linear prediction characteristics of the speech wave for automatic
     speaker identification and verification", JASA 55, 1974, doi:10.1121/1.1914702.
     """
-    features = np.asarray(features)
-    if features.ndim != 2 or len(features) == 0:
-        raise ValueError(f"features have shape {features.shape}: expected (T, n_features), T >= 1")
+    features = checked_frames(features)
     return (features - features.mean(axis=0)).astype(np.float32)
 
 

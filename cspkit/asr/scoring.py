@@ -1,26 +1,29 @@
-"""Word error rate, how sure it is, and which words go wrong."""
+"""Word error rate, its confidence interval, and which words are confused."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from numbers import Integral
 
 import jiwer
 import numpy as np
 import pandas as pd
 
-NOTHING = "-"  # what is heard of a deleted word, and spoken of an inserted one
+from cspkit.arguments import ArgumentError, count, fraction
+
+Texts = Sequence[str] | np.ndarray | pd.Series
 
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of a recogniser over a set of utterances, by their kind.
+    """Number of errors of each kind, over a set of utterances.
 
     Attributes
     ----------
     substitutions, deletions, insertions : int
-        Words heard as another word, words not heard, words heard that nobody spoke.
+        Words heard as another word, words not heard, and words heard that nobody spoke.
     words : int
         Words of the references.
     """
@@ -32,40 +35,43 @@ class Score:
 
     @property
     def errors(self) -> int:
-        """All errors."""
+        """Number of errors of all kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def wer(self) -> float:
-        """Word error rate as a fraction; `nan` over no words."""
+        """Word error rate as a fraction; nan if there are no words."""
         return self.errors / self.words if self.words else float("nan")
 
 
-def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Word error rate over a set of utterances, as a fraction.
+def word_error_rate(references: Texts, hypotheses: Texts) -> float:
+    """Return the word error rate of a set of utterances, as a fraction.
 
         (substitutions + deletions + insertions) / words in the references
 
     Parameters
     ----------
     references, hypotheses : sequence of str
-        One string of words per utterance; a hypothesis may be empty, a reference may not.
+        One string of words for each utterance: a list, a NumPy array or a column of a pandas
+        table. Utterances are paired by position; the index of a column has no effect. A
+        hypothesis may be empty, a reference may not.
 
     Returns
     -------
     float
-        0 is perfect; insertions can make it larger than 1.
+        0 is perfect. Insertions can make it larger than 1.
 
     Raises
     ------
-    ValueError
-        If the numbers of utterances differ, there are none, or a reference is empty.
+    ArgumentError
+        If the numbers of utterances differ, if there are none, if an entry is not a string, or
+        if a reference is empty. The message says which entry, counted from 0.
     """
     return score(references, hypotheses).wer
 
 
-def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
-    """Count the errors of the alignment that has the fewest of them.
+def score(references: Texts, hypotheses: Texts) -> Score:
+    """Count the errors of each kind, in the alignment with the fewest errors.
 
     Parameters
     ----------
@@ -78,10 +84,9 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
 
     Raises
     ------
-    ValueError
-        As `word_error_rate` does.
+    ArgumentError
+        For the same reasons as `word_error_rate`.
     """
-    _validate(references, hypotheses)
     counted = _aligned(references, hypotheses)
     return Score(
         substitutions=counted.substitutions,
@@ -92,18 +97,18 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
 
 
 def bootstrap_interval(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
+    references: Texts,
+    hypotheses: Texts,
     rng: np.random.Generator,
     n: int = 1000,
     *,
     level: float = 0.95,
     baseline: Sequence[str] | None = None,
 ) -> tuple[float, float]:
-    """Percentile interval of the word error rate, from utterances drawn anew with replacement.
+    """Return a bootstrap percentile interval of the word error rate.
 
-    Errors come in clusters, since one bad utterance has several: so utterances are drawn, not
-    words.
+    It resamples utterances with replacement. It does not resample words, because the errors of
+    an utterance are not independent of each other.
 
     Parameters
     ----------
@@ -113,10 +118,10 @@ def bootstrap_interval(
     n : int
         Number of resampled sets.
     level : float
-        Probability that the interval covers, in (0, 1).
+        Probability covered by the interval, in (0, 1).
     baseline : sequence of str, optional
         Hypotheses of another model for the same utterances. The interval is then that of the
-        difference, WER less the WER of the baseline, over the same draws for both.
+        difference WER - WER of the baseline, with the same draws for both.
 
     Returns
     -------
@@ -124,28 +129,30 @@ def bootstrap_interval(
 
     Raises
     ------
-    ValueError
-        As `word_error_rate` does, or if `n` or `level` is out of range.
+    ArgumentError
+        For the same reasons as `word_error_rate`, or if `n` or `level` is out of range.
 
     References
     ----------
     Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
     ICASSP 2004, doi:10.1109/ICASSP.2004.1326009.
     """
-    if n < 1:
-        raise ValueError(f"n is {n!r}: expected at least 1")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level!r}: expected a number between 0 and 1")
+    count("n", n)
+    if fraction("level", level) in (0, 1):
+        raise ArgumentError(f"level is {level!r}: expected a number between 0 and 1")
+    if not isinstance(rng, np.random.Generator):
+        raise ArgumentError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
+    references = _texts("references", references)
     errors = utterance_errors(references, hypotheses)
     if baseline is not None:
-        errors = errors - utterance_errors(references, baseline)
+        errors = errors - _errors(_aligned(references, baseline, "baseline"))
     words = np.array([len(reference.split()) for reference in references])
     draws = rng.multinomial(len(words), np.full(len(words), 1 / len(words)), size=n)
     low, high = np.quantile(draws @ errors / (draws @ words), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def utterance_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+def utterance_errors(references: Texts, hypotheses: Texts) -> np.ndarray:
     """Count the errors of each utterance.
 
     Parameters
@@ -160,11 +167,169 @@ def utterance_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np
 
     Raises
     ------
-    ValueError
-        As `word_error_rate` does.
+    ArgumentError
+        For the same reasons as `word_error_rate`.
     """
-    _validate(references, hypotheses)
+    return _errors(_aligned(references, hypotheses))
+
+
+def relative_degradation(references: Texts, hypotheses: Texts, baseline: Texts) -> float:
+    """Return how many more errors a model makes than a baseline, as a fraction.
+
+        (WER - WER of the baseline) / WER of the baseline
+
+    Parameters
+    ----------
+    references, hypotheses, baseline : sequence of str
+        The spoken words, the words that the model recognised, and the words that the baseline
+        recognised.
+
+    Returns
+    -------
+    float
+        0.1 means ten per cent more errors than the baseline; a negative number means fewer. If
+        the baseline makes no errors, the result is `inf`, or 0 if the model makes none either.
+
+    Raises
+    ------
+    ArgumentError
+        For the same reasons as `word_error_rate`.
+    """
+    references = _texts("references", references)
+    errors = int(utterance_errors(references, hypotheses).sum())
+    of_baseline = int(_errors(_aligned(references, baseline, "baseline")).sum())
+    if of_baseline == 0:
+        return 0.0 if errors == 0 else float("inf")
+    return (errors - of_baseline) / of_baseline
+
+
+def scores_by_group(
+    references: Texts, hypotheses: Texts, groups: Sequence[str] | np.ndarray | pd.Series
+) -> dict[str, Score]:
+    """Score each group of utterances separately, for example each speaker.
+
+    Parameters
+    ----------
+    references, hypotheses : sequence of str
+        As for `word_error_rate`.
+    groups : sequence of str or int
+        The group of each utterance.
+
+    Returns
+    -------
+    dict
+        The Score of every group, in sorted order.
+
+    Raises
+    ------
+    ArgumentError
+        For the same reasons as `word_error_rate`, or if `groups` has another length or an entry
+        that is neither a string nor a whole number.
+    """
+    references, hypotheses = _pair(references, hypotheses)
+    groups = _entries("groups", groups, str | Integral, "a string or a whole number")
+    if len(groups) != len(references):
+        raise ArgumentError(f"groups has {len(groups)} entries: expected {len(references)}")
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        members[group].append(i)
+    return {
+        group: score(
+            [references[i] for i in members[group]], [hypotheses[i] for i in members[group]]
+        )
+        for group in sorted(members, key=lambda name: (isinstance(name, str), name))
+    }
+
+
+def scores_by_word(references: Texts, hypotheses: Texts) -> dict[str, Score]:
+    """Score each word separately, for example each digit.
+
+    A substitution or a deletion counts for the word that was spoken. An insertion counts for the
+    word that was heard.
+
+    Parameters
+    ----------
+    references, hypotheses : sequence of str
+        As for `word_error_rate`.
+
+    Returns
+    -------
+    dict
+        The Score of every word, in alphabetical order. Its `wer` is nan if nobody spoke the word.
+
+    Raises
+    ------
+    ArgumentError
+        For the same reasons as `word_error_rate`.
+    """
+    table = confusions(references, hypotheses)
+    counts = table.to_numpy()
+    spoken, hits = counts.sum(axis=1), counts.diagonal()
+    scores = {}
+    for i, word in enumerate(table.index[:-1]):
+        deletions, insertions = int(counts[i, -1]), int(counts[-1, i])
+        substitutions = int(spoken[i] - hits[i]) - deletions
+        scores[word] = Score(substitutions, deletions, insertions, int(spoken[i]))
+    return scores
+
+
+def confusions(
+    references: Texts, hypotheses: Texts, words: Sequence[str] | np.ndarray | None = None
+) -> pd.DataFrame:
+    """Count how often each spoken word was heard as each word.
+
+    Parameters
+    ----------
+    references, hypotheses : sequence of str
+        As for `word_error_rate`.
+    words : sequence of str, optional
+        Order of rows and columns. The default is all words that occur, in alphabetical order.
+
+    Returns
+    -------
+    DataFrame
+        A row for every spoken word, a column for every heard word. The last column counts
+        deletions, and the last row counts insertions. Both have the name "-", or "--" if "-" is
+        one of the words, and so on.
+
+    Raises
+    ------
+    ArgumentError
+        For the same reasons as `word_error_rate`, or if `words` lacks a word that occurs or has
+        a word twice.
+    """
+    pairs = Counter(_pairs(references, hypotheses))
+    occurring = {word for pair in pairs for word in pair if word is not None}
+    words = sorted(occurring) if words is None else _texts("words", words)
+    if unknown := occurring - set(words):
+        raise ArgumentError(f"words lacks {min(unknown)!r}, which occurs: expected every word")
+    if len(set(words)) < len(words):
+        raise ArgumentError(f"words is {words!r}: expected every word once")
+    nothing = "-"
+    while nothing in words:
+        nothing += "-"
+    place = {word: i for i, word in enumerate([*words, None])}
+    counts = np.zeros((len(place), len(place)), dtype=np.int64)
+    for (spoken, heard), number in pairs.items():
+        counts[place[spoken], place[heard]] = number
+    index, columns = (pd.Index([*words, nothing], name=name) for name in ("spoken", "heard"))
+    return pd.DataFrame(counts, index, columns)
+
+
+def _pairs(references: Texts, hypotheses: Texts) -> Iterator[tuple[str | None, str | None]]:
+    """Yield the spoken and the heard word at every place of the alignment; None is no word."""
     counted = _aligned(references, hypotheses)
+    utterances = zip(counted.references, counted.hypotheses, counted.alignments, strict=True)
+    for reference, hypothesis, chunks in utterances:
+        for chunk in chunks:
+            spoken = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+            heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            length = max(len(spoken), len(heard))  # one is empty, or both have the same length
+            yield from zip(spoken or [None] * length, heard or [None] * length, strict=True)
+
+
+def _errors(counted: jiwer.WordOutput) -> np.ndarray:
+    """Return the number of errors of each utterance."""
     return np.array(
         [
             sum(
@@ -177,165 +342,39 @@ def utterance_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np
     )
 
 
-def relative_degradation(
-    references: Sequence[str], hypotheses: Sequence[str], baseline: Sequence[str]
-) -> float:
-    """How much worse a model is than another, relative to the other.
-
-        (WER - WER of the baseline) / WER of the baseline
-
-    Parameters
-    ----------
-    references, hypotheses, baseline : sequence of str
-        Transcripts, the words of the model, and those of the reference model.
-
-    Returns
-    -------
-    float
-        0.1 is ten per cent more errors, negative is better than the reference model. Where that
-        makes no error: `inf`, or 0 if the model makes none either.
-
-    Raises
-    ------
-    ValueError
-        As `word_error_rate` does.
-    """
-    ours, theirs = score(references, hypotheses).errors, score(references, baseline).errors
-    if theirs == 0:
-        return 0.0 if ours == 0 else float("inf")
-    return (ours - theirs) / theirs
+def _aligned(references: Texts, hypotheses: Texts, name: str = "hypotheses") -> jiwer.WordOutput:
+    # jiwer splits only at spaces, so every kind of white space becomes a space.
+    pair = _pair(references, hypotheses, name)
+    return jiwer.process_words(*([" ".join(text.split()) for text in texts] for texts in pair))
 
 
-def scores_by_group(
-    references: Sequence[str], hypotheses: Sequence[str], groups: Sequence[str]
-) -> dict[str, Score]:
-    """Score each group of utterances, the speakers for example, by itself.
-
-    Parameters
-    ----------
-    references, hypotheses : sequence of str
-        As for `word_error_rate`.
-    groups : sequence of str
-        The group of each utterance.
-
-    Returns
-    -------
-    dict
-        The Score of every group, in alphabetical order.
-
-    Raises
-    ------
-    ValueError
-        As `word_error_rate` does, or if there are not as many groups as utterances.
-    """
-    _validate(references, hypotheses)
-    if len(groups) != len(references):
-        raise ValueError(f"groups has {len(groups)} entries: expected {len(references)}")
-    members: dict[str, list[int]] = defaultdict(list)
-    for i, group in enumerate(groups):
-        members[group].append(i)
-    return {
-        group: score([references[i] for i in chosen], [hypotheses[i] for i in chosen])
-        for group, chosen in sorted(members.items())
-    }
-
-
-def scores_by_word(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Score]:
-    """Score each word, the digits for example, by itself.
-
-    A substitution or a deletion counts for the word that was spoken, an insertion for the word
-    that was heard.
-
-    Parameters
-    ----------
-    references, hypotheses : sequence of str
-        As for `word_error_rate`.
-
-    Returns
-    -------
-    dict
-        The Score of every word, in alphabetical order; a word that was never spoken has a
-        `wer` of nan.
-
-    Raises
-    ------
-    ValueError
-        As `word_error_rate` does.
-    """
-    table = confusions(references, hypotheses)
-    scores = {}
-    for word in table.index.drop(NOTHING):
-        spoken = int(table.loc[word].sum())
-        deletions = int(table.loc[word, NOTHING])
-        hits = int(table.loc[word, word])
-        insertions = int(table.loc[NOTHING, word])
-        scores[word] = Score(spoken - hits - deletions, deletions, insertions, spoken)
-    return scores
-
-
-def confusions(
-    references: Sequence[str], hypotheses: Sequence[str], words: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Count how often each word was heard as each.
-
-    Parameters
-    ----------
-    references, hypotheses : sequence of str
-        As for `word_error_rate`.
-    words : sequence of str, optional
-        Order of rows and columns; all words that occur, alphabetically, where it is not given.
-
-    Returns
-    -------
-    DataFrame
-        A row for every spoken word, a column for every heard one. The last column, "-", counts
-        deletions, the last row, "-", insertions.
-
-    Raises
-    ------
-    ValueError
-        As `word_error_rate` does, or if a word occurs that is not in `words`.
-    """
-    pairs = list(_pairs(references, hypotheses))
-    occurring = {word for pair in pairs for word in pair} - {NOTHING}
-    if words is None:
-        words = sorted(occurring)
-    if unknown := occurring - set(words):
-        raise ValueError(f"words lacks {min(unknown)!r}, which occurs: expected every word")
-    table = pd.DataFrame(0, index=[*words, NOTHING], columns=[*words, NOTHING])
-    for spoken, heard in pairs:
-        table.loc[spoken, heard] += 1
-    return table.rename_axis(index="spoken", columns="heard")
-
-
-def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Spoken and heard word of every place of the alignment; NOTHING stands for no word."""
-    _validate(references, hypotheses)
-    counted = _aligned(references, hypotheses)
-    utterances = zip(counted.references, counted.hypotheses, counted.alignments, strict=True)
-    for reference, hypothesis, chunks in utterances:
-        for chunk in chunks:
-            spoken = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-            heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            length = max(len(spoken), len(heard))  # one of them is empty, or both are as long
-            yield from zip(spoken or [NOTHING] * length, heard or [NOTHING] * length, strict=True)
-
-
-def _aligned(references: Sequence[str], hypotheses: Sequence[str]) -> jiwer.WordOutput:
-    # jiwer splits at spaces alone; words are what stands between white space of any kind.
-    texts = ([" ".join(text.split()) for text in part] for part in (references, hypotheses))
-    return jiwer.process_words(*texts)
-
-
-def _validate(references: Sequence[str], hypotheses: Sequence[str]) -> None:
-    for name, texts in (("references", references), ("hypotheses", hypotheses)):
-        if isinstance(texts, str):
-            raise ValueError(f"{name} is {texts!r}: expected a sequence of strings")
+def _pair(
+    references: Texts, hypotheses: Texts, name: str = "hypotheses"
+) -> tuple[list[str], list[str]]:
+    """Check references and hypotheses, and return them as lists."""
+    references, hypotheses = _texts("references", references), _texts(name, hypotheses)
     if len(references) != len(hypotheses) or not references:
-        raise ValueError(
-            f"references has {len(references)} and hypotheses {len(hypotheses)} utterances: "
+        raise ArgumentError(
+            f"references has {len(references)} and {name} {len(hypotheses)} utterances: "
             "expected as many of both, at least one"
         )
     for i, reference in enumerate(references):
         if not reference.strip():
-            raise ValueError(f"references[{i}] is empty: expected at least one word")
+            raise ArgumentError(f"references[{i}] is empty: expected at least one word")
+    return references, hypotheses
+
+
+def _texts(name: str, texts: Texts) -> list[str]:
+    return _entries(name, texts, str, "a string")
+
+
+def _entries(name: str, entries: object, kind: type, expected: str) -> list:
+    """Return the entries of a sequence, an array or a column as a list."""
+    if isinstance(entries, str | bytes | Mapping | Set | pd.DataFrame) or not np.iterable(entries):
+        shown = repr(entries) if isinstance(entries, str) else f"a {type(entries).__name__}"
+        raise ArgumentError(f"{name} is {shown}: expected a sequence, an array or a column")
+    entries = list(entries)
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, kind):
+            raise ArgumentError(f"{name}[{i}] is {entry!r}: expected {expected}")
+    return entries

@@ -1,4 +1,4 @@
-"""The searches under decoding: labels of a batch of utterances, and the frames that emit them."""
+"""Greedy search and beam search: the labels of a batch of utterances, and their frames."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from cspkit.asr.transducer import Transducer
 
-MAX_SYMBOLS = 3  # labels that one stacked frame may emit: a bound on a model gone astray
-MARGIN = 8.0  # nats under the best hypothesis at which beam search gives another up
+MAX_SYMBOLS = 3  # labels that one stacked frame may emit, so that every search ends
+MARGIN = 8.0  # nats: beam search drops hypotheses that are so much less probable than the best
 _MULTIPLIER = 6364136223846793005  # of the rolling hash of labels, modulo 2^64
 
-Path = list[tuple[int, int]]  # labels, each with the stacked frame that emits it
+Path = list[tuple[int, int]]  # pairs of a label and the stacked frame that emits it
 
 
 @torch.no_grad()
 def greedy_paths(model: Transducer, features: Tensor, lengths: Tensor) -> list[Path]:
-    """Follow the best unit of each cell until it is the blank; see `cspkit.asr.greedy`."""
+    """Take the best unit of each cell until it is the blank, see `cspkit.asr.greedy`."""
     blank, N = model.config.blank, len(features)
     frames, _ = model.encode(features)
     lengths = lengths // model.config.stack
@@ -42,16 +42,16 @@ def greedy_paths(model: Transducer, features: Tensor, lengths: Tensor) -> list[P
 
 
 class _Beam(NamedTuple):
-    """Hypotheses of N utterances; tensors of shape (N, W)."""
+    """W hypotheses of each of N utterances; all tensors have shape (N, W)."""
 
-    score: Tensor  # log probability, float64; -inf where there is no hypothesis
+    score: Tensor  # log probability, float64; -inf if the place is empty
     key: Tensor  # hash of the labels
-    node: Tensor  # of the last label, in the tree of all labels that were emitted
-    row: Tensor  # where the predictor's output and state after the last label stand
+    node: Tensor  # node of the last label, in the tree of all emitted labels
+    row: Tensor  # row of the predictor's output and state after the last label
 
 
 class _Tree:
-    """All labels that were emitted, each with its frame and the node before it."""
+    """All emitted labels, each with its frame and its parent node."""
 
     def __init__(self) -> None:
         self.size = 1  # node 0 is the root, before any label
@@ -64,7 +64,7 @@ class _Tree:
         return torch.arange(self.size - len(parents), self.size, device=parents.device)
 
     def paths(self, nodes: list[int]) -> list[Path]:
-        """Labels and frames from the root to each of `nodes`."""
+        """Return the labels and frames from the root to each of `nodes`."""
         before, label, frame = [0], [0], [0]
         for parents, labels, s in self._added:
             before += parents.tolist()
@@ -84,7 +84,7 @@ class _Tree:
 def beam_paths(
     model: Transducer, features: Tensor, lengths: Tensor, width: int
 ) -> tuple[list[Path], Tensor]:
-    """Find the most probable labels; see `cspkit.asr.beam_search`.
+    """Find the most probable labels, see `cspkit.asr.beam_search`.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def beam_paths(
         Its log probability, float64.
     """
     N, blank = len(features), model.config.blank
-    # The longest first: the utterances that still run are the first rows of every tensor.
+    # Sorted from long to short: the first rows of every tensor are the utterances not ended yet.
     lengths, order = (lengths // model.config.stack).sort(descending=True, stable=True)
     frames, _ = model.encode(features[order])
     predicted, state = model.predict(torch.full((1, 1), blank, device=model.device))
@@ -119,7 +119,7 @@ def beam_paths(
             if level == MAX_SYMBOLS:
                 break
 
-            # A label costs probability: what is behind the beam already will not enter it.
+            # A label makes a hypothesis less probable: only those above the beam can enter it.
             longer = (entering.score[..., None] + log_p[..., :blank]).flatten(1)
             score, place = longer.topk(width)
             best, least = beam.score.amax(1, keepdim=True), beam.score.amin(1, keepdim=True)
@@ -139,7 +139,7 @@ def beam_paths(
                 torch.zeros_like(place).masked_scatter(worth, nodes),
                 torch.zeros_like(place).masked_scatter(worth, new_rows),
             )
-        if len(predicted) > n_rows:  # forget the predictor's outputs that left the beam
+        if len(predicted) > n_rows:  # drop predictor outputs that no hypothesis uses any more
             kept, row = beam.row.unique(return_inverse=True)
             beam = beam._replace(row=row)
             predicted, state = predicted[kept], tuple(part[:, kept] for part in state)
@@ -152,16 +152,16 @@ def beam_paths(
 
 
 def _merged(beam: _Beam, others: _Beam) -> _Beam:
-    """The best hypotheses of two beams, those with the same labels made one.
+    """Return the best hypotheses of two beams, after merging those with equal labels.
 
-    Within either beam no two hypotheses have the same labels.
+    Within each beam, all hypotheses have different labels.
     """
     never = -torch.inf
     twins = (beam.key[:, :, None] == others.key[:, None, :]) & (
         (beam.score[:, :, None] > never) & (others.score[:, None, :] > never)
     )
     score, twin = others.score[:, None, :].masked_fill(~twins, never).max(dim=2)
-    # Of the alignments of a merged hypothesis, the more probable one gives its emission times.
+    # A merged hypothesis takes its emission times from the more probable alignment.
     node = torch.where(score > beam.score, others.node.gather(1, twin), beam.node)
     beam = beam._replace(score=torch.logaddexp(beam.score, score), node=node)
     others = others._replace(score=others.score.masked_fill(twins.any(dim=1), never))

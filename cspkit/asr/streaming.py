@@ -1,7 +1,6 @@
-"""Recognition while the speech goes on: a front end for samples, a recogniser for frames.
+"""Recognition while somebody speaks: a front end for samples, and a recogniser for frames.
 
-Both take what has come in pieces of any size and keep a state of constant size, so that they can
-run for hours.
+Both accept pieces of any size. The size of their state is constant, so they can run for hours.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import numpy as np
 import scipy.signal
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr.features import (
     DYNAMIC_RANGE_DB,
     HOP,
@@ -20,24 +20,31 @@ from cspkit.asr.features import (
     SAMPLE_RATE,
     cepstra,
     checked_rate,
+    checked_waveform,
     decibels,
     mel_filters,
+    real_array,
 )
 from cspkit.asr.search import MAX_SYMBOLS
-from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer import Transducer, checked_model
 
 
 class StreamingRecogniser:
-    """Greedy decoding of feature frames as they come.
+    """Greedy decoding of feature frames as they arrive.
 
-    The same cells are joined as in `greedy` on the whole utterance, so the words are the same,
-    however the frames are cut into pieces. What is kept between pieces is the state of the two
-    LSTMs, the frames that do not fill a stack yet, and the characters of a word that goes on.
+    The words are those of `greedy` on the whole utterance, however the frames are divided into
+    pieces. Between pieces, the recogniser keeps the states of the two LSTMs, the frames that do
+    not fill a stack yet, and the characters of an unfinished word.
 
     Parameters
     ----------
     model : Transducer
         In evaluation mode; it is not changed.
+
+    Raises
+    ------
+    ArgumentError
+        If the weights of the model contain NaN or infinity.
 
     Examples
     --------
@@ -48,12 +55,12 @@ class StreamingRecogniser:
     """
 
     def __init__(self, model: Transducer) -> None:
-        self.model = model
+        self.model = checked_model(model)
         self._start()
 
     @torch.no_grad()
     def step(self, frames: np.ndarray) -> list[str]:
-        """Take the next frames and return the words that they bring.
+        """Take the next frames, and return the words that they complete.
 
         Parameters
         ----------
@@ -66,15 +73,15 @@ class StreamingRecogniser:
 
         Raises
         ------
-        ValueError
-            If `frames` has another shape or contains NaN or infinity; the state stays as it was.
+        ArgumentError
+            If `frames` has another shape, or contains NaN or infinity. The state is not changed.
         """
-        frames = np.asarray(frames, dtype=np.float32)
+        frames = real_array("frames", frames).astype(np.float32)
         C, stack = self.model.config.n_features, self.model.config.stack
         if frames.ndim != 2 or frames.shape[1] != C:
-            raise ValueError(f"frames have shape {frames.shape}: expected (T, {C})")
+            raise ArgumentError(f"frames have shape {frames.shape}: expected (T, {C})")
         if not np.isfinite(frames).all():
-            raise ValueError("frames contain NaN or infinity")
+            raise ArgumentError("frames contain NaN or infinity: expected finite numbers")
         frames = np.concatenate([self._waiting, frames])
         whole = len(frames) // stack * stack
         self._waiting = frames[whole:].copy()
@@ -87,11 +94,11 @@ class StreamingRecogniser:
         return self._words(labels)
 
     def finish(self) -> list[str]:
-        """End the utterance: return the words that are left, and be ready for the next one.
+        """End the utterance, return its last word, and start the next utterance.
 
-        A model that writes characters ends a word with a space, so that the last word is left.
-        Frames that do not fill a stack are dropped, as they are offline; an utterance shorter
-        than one stack has no words.
+        There is a last word only for a model that writes characters, because that model ends a
+        word with a space. Frames that do not fill a stack are dropped, as `greedy` drops them. An
+        utterance shorter than one stack has no words.
 
         Returns
         -------
@@ -102,7 +109,7 @@ class StreamingRecogniser:
         return words
 
     def _words(self, labels: list[int]) -> list[str]:
-        """Words that labels complete."""
+        """Return the words that labels complete."""
         units = [self.model.config.units[label] for label in labels]
         if not self.model.config.writes_characters:
             return units
@@ -110,7 +117,7 @@ class StreamingRecogniser:
         return [word for word in words if word]
 
     def _emit(self, encoded: torch.Tensor) -> list[int]:
-        """Labels that one stacked frame (1, 1, encoder_size) emits."""
+        """Return the labels that one stacked frame (1, 1, encoder_size) emits."""
         labels = []
         for _ in range(MAX_SYMBOLS):
             best = self.model.join(encoded, self._predicted)[0, 0, 0].argmax()
@@ -124,32 +131,33 @@ class StreamingRecogniser:
     def _start(self) -> None:
         self._waiting = np.zeros((0, self.model.config.n_features), dtype=np.float32)
         self._encoder = None
-        self._word = ""  # characters of a word that goes on
+        self._word = ""  # characters of an unfinished word
         start = torch.full((1, 1), self.model.config.blank, device=self.model.device)
         self._predicted, self._predictor = self.model.predict(start)
 
 
 class StreamingMFCC:
-    """MFCC features of audio as it comes: `mfcc`, but for the floor.
+    """MFCC features of audio as it arrives: those of `mfcc`, with another floor.
 
-    Offline, decibels are floored 80 dB under the loudest value of the whole recording. Here the
-    loudest value so far stands for it: frames before the loudest one may keep quieter bands than
-    they do offline. From the loudest frame on, features are the same. On the 415 test strings of
-    fold 0, joined as audio, a fifth of the frames differ, in half of them by less than 1.1 (the
-    first coefficient varies by 145), and the recorded model makes the same 19 errors in 1,620
-    words of both.
+    `mfcc` raises values to 80 dB below the loudest value of the whole recording. This class
+    raises them to 80 dB below the loudest value so far, so frames before the loudest one may keep
+    quieter bands. From the loudest frame on, the features are equal. On the 415 test strings of
+    fold 0, joined as audio, a fifth of the frames differ, and half of these by less than 1.1 (the
+    first coefficient has a standard deviation of 145). The recorded model makes 19 errors in 1,620
+    words with both kinds of features.
 
-    A frame comes out when the 25 ms after its centre have come in, the last one in `finish`.
+    A frame is complete when the 25 ms after its centre have arrived; `finish` returns the last
+    frame.
 
     Parameters
     ----------
     sample_rate : int
-        Of the samples, in Hz; rates other than 8 kHz are resampled.
+        Sample rate of the audio in Hz, 1,000 to 768,000. Audio is resampled to 8 kHz.
 
     Raises
     ------
-    ValueError
-        If `sample_rate` is not a positive integer.
+    ArgumentError
+        If the sample rate is not a whole number in this range.
     """
 
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
@@ -157,12 +165,12 @@ class StreamingMFCC:
         self._start()
 
     def step(self, samples: np.ndarray) -> np.ndarray:
-        """Take the next samples and return the frames that they complete.
+        """Take the next samples, and return the frames that they complete.
 
         Parameters
         ----------
         samples : ndarray, shape (n_samples,)
-            In [-1, 1]; there may be none.
+            In [-1, 1]; n_samples may be 0.
 
         Returns
         -------
@@ -171,23 +179,19 @@ class StreamingMFCC:
 
         Raises
         ------
-        ValueError
-            If `samples` is no vector or contains NaN or infinity; the state stays as it was.
+        ArgumentError
+            If `samples` is not a vector of floats, or contains NaN or infinity. The state is not
+            changed.
         """
-        samples = np.asarray(samples, dtype=np.float64)
-        if samples.ndim != 1:
-            raise ValueError(f"samples have shape {samples.shape}: expected one channel, (n,)")
-        if not np.isfinite(samples).all():
-            raise ValueError("samples contain NaN or infinity")
-        return self._frames(self._resampler.step(samples))
+        return self._frames(self._resampler.step(checked_waveform("samples", samples)))
 
     def finish(self) -> np.ndarray:
-        """End the recording: return its last frames, and be ready for the next one.
+        """End the recording, return its last frames, and start the next recording.
 
         Returns
         -------
         ndarray, shape (T, 13)
-            Nothing where fewer than 201 samples (at 8 kHz) came in: `mfcc` refuses those.
+            T is 0 if the recording had fewer than 201 samples (at 8 kHz), which `mfcc` refuses.
         """
         frames = [self._frames(self._resampler.finish())]
         if self._started:
@@ -197,12 +201,12 @@ class StreamingMFCC:
         return np.concatenate(frames)
 
     def _frames(self, samples: np.ndarray) -> np.ndarray:
-        """Frames that samples at 8 kHz complete."""
+        """Return the frames that samples at 8 kHz complete."""
         self._samples = np.concatenate([self._samples, samples])
         if not self._started:
             if len(self._samples) <= N_FFT // 2:
                 return np.zeros((0, N_MFCC), dtype=np.float32)
-            # One sample more than the window is kept: at the end, the reflection can reach it.
+            # Keep one sample more than a window, because the reflection at the end may need it.
             edge = self._samples[N_FFT // 2 : 0 : -1]
             self._samples = np.concatenate([[0.0], edge, self._samples])
             self._started = True
@@ -225,32 +229,32 @@ class StreamingMFCC:
 
 
 class _StreamingResampler:
-    """`features.resample` in pieces: outputs wait until all samples under the filter are there."""
+    """`features.resample` for pieces: an output waits for all samples that its filter needs."""
 
     def __init__(self, sample_rate: int) -> None:
         common = gcd(sample_rate, SAMPLE_RATE)
         self._up, self._down = SAMPLE_RATE // common, sample_rate // common
-        # Of the filter that resample_poly designs, in samples of the input.
+        # Half the length of the filter that resample_poly designs, in samples of the input.
         self._reach = (
             0 if self._up == self._down else 10 * max(self._up, self._down) // self._up + 1
         )
         self._samples = np.zeros(0)
-        self._next = 0  # output that comes next, counted from that of the first kept sample
+        self._next = 0  # index of the next output, counted from that of the first kept sample
 
     def step(self, samples: np.ndarray) -> np.ndarray:
-        """Outputs that are complete."""
+        """Return the outputs that are complete."""
         self._samples = np.concatenate([self._samples, samples])
         return self._until((len(self._samples) - self._reach) * self._up // self._down)
 
     def finish(self) -> np.ndarray:
-        """Outputs that are left, as if zeros followed."""
+        """Return the remaining outputs, as if zeros followed."""
         return self._until(ceil(len(self._samples) * self._up / self._down))
 
     def _until(self, end: int) -> np.ndarray:
         if end <= self._next:
             return np.zeros(0)
         outputs = scipy.signal.resample_poly(self._samples, self._up, self._down)[self._next : end]
-        # Dropping `down` samples moves the outputs by `up`, exactly.
+        # Without `down` samples at the start, the outputs move by exactly `up`.
         drop = max(0, (end * self._down // self._up - self._reach) // self._down)
         self._samples = self._samples[drop * self._down :].copy()
         self._next = end - drop * self._up

@@ -10,29 +10,31 @@ Shapes: N utterances, T feature frames, S = T // stack stacked frames, U labels,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from cspkit.arguments import count
+from cspkit.arguments import ArgumentError, count, one_of
 from cspkit.asr.corpus import DIGITS
+from cspkit.modules import unwrapped
 
-# Letters of the ten words, and the space between them
+# The letters of the ten words, and the space
 CHARACTERS = tuple(sorted(set(" ".join(DIGITS))))
 State = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class TransducerConfig:
-    """Sizes of a Transducer, and the units that it writes.
+    """The sizes of a Transducer, and the units that it writes.
 
     Attributes
     ----------
     units : tuple of str
-        What a label stands for: words, or single characters (`CHARACTERS`), the space among
-        them. The blank is the unit after the last.
+        The meaning of each label: words, or single characters including the space
+        (`CHARACTERS`). The index of the blank is the number of units.
     n_features : int
         Coefficients per feature frame.
     stack : int
@@ -41,8 +43,8 @@ class TransducerConfig:
 
     Raises
     ------
-    ValueError
-        If there are no units, or two are the same, or a size is no positive integer.
+    ArgumentError
+        If there are no units, if two units are equal, or if a size is not a positive integer.
     """
 
     units: tuple[str, ...] = DIGITS
@@ -55,15 +57,18 @@ class TransducerConfig:
     joiner_size: int = 128
 
     def __post_init__(self) -> None:
-        if not self.units or len(set(self.units)) < len(self.units):
-            raise ValueError(f"units is {self.units!r}: expected different units, at least one")
+        strings = not isinstance(self.units, str) and all(isinstance(u, str) for u in self.units)
+        if not strings or not self.units or len(set(self.units)) < len(self.units):
+            raise ArgumentError(
+                f"units is {self.units!r}: expected different units, at least one, each a string"
+            )
         for name, value in vars(self).items():
             if name != "units":
                 count(name, value)
 
     @property
     def blank(self) -> int:
-        """Index of the blank unit."""
+        """The index of the blank unit."""
         return len(self.units)
 
     @property
@@ -72,51 +77,64 @@ class TransducerConfig:
         return all(len(unit) == 1 for unit in self.units)
 
     def labels(self, text: str) -> list[int]:
-        """Labels of a text; a word or character that is no unit raises ValueError."""
+        """Return the labels of a text.
+
+        Raises
+        ------
+        ArgumentError
+            If a word, or a character, is not a unit.
+        """
         pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
         unknown = [piece for piece in pieces if piece not in self.units]
         if unknown:
-            raise ValueError(f"text has the unit {unknown[0]!r}: expected {', '.join(self.units)}")
+            raise ArgumentError(
+                f"text has the unit {unknown[0]!r}: expected {', '.join(self.units)}"
+            )
         return [self.units.index(piece) for piece in pieces]
 
     def text(self, labels: Sequence[int]) -> str:
-        """Text of a sequence of labels."""
+        """Return the text of a sequence of labels."""
         between = "" if self.writes_characters else " "
         return " ".join(between.join(self.units[label] for label in labels).split())
 
 
 def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
-    """The default configuration of a recogniser that writes words, or characters.
+    """Return the default configuration of a recogniser that writes words or characters.
 
     Parameters
     ----------
     units : {"words", "characters"}
-        Characters come faster than words do: two frames are stacked for them, not three.
+        Characters follow each other faster than words, so the model stacks two feature frames
+        for characters, and three for words.
     width : int
-        Units of each LSTM and of the joiner.
+        Size of each LSTM and of the joiner.
 
     Raises
     ------
-    ValueError
-        If there are no such units.
+    ArgumentError
+        If `units` is neither of these, or `width` is not a positive integer.
     """
+    one_of("units", units, ("words", "characters"))
     sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
     if units == "characters":
         return TransducerConfig(**sizes, units=CHARACTERS, stack=2)
-    if units != "words":
-        raise ValueError(f"units is {units!r}: expected 'words' or 'characters'")
     return TransducerConfig(**sizes)
 
 
 class Transducer(nn.Module):
     """RNN-Transducer: encoder and predictor LSTMs, additive tanh joiner.
 
-    It takes raw features: their normalisation is part of the model, as buffers, so that a
-    checkpoint is complete.
+    The model takes raw features. Their mean and standard deviation are buffers of the model, so
+    that a checkpoint is complete.
+
+    `torch.export.export` accepts `encode`, `predict` and `join` of a model on the CPU with a
+    dynamic batch size and dynamic lengths, from 2 * stack feature frames on. The exported program
+    has no gradient with respect to the embedding.
 
     Parameters
     ----------
-    config : TransducerConfig
+    config : TransducerConfig, optional
+        The default writes words.
 
     References
     ----------
@@ -139,7 +157,7 @@ class Transducer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes; what is given to `forward` and `encode` is to be there."""
+        """The device of the model. The inputs of `forward` and `encode` must be on it."""
         return self.feature_mean.device
 
     @property
@@ -152,7 +170,7 @@ class Transducer(nn.Module):
         ]
 
     def parameter_counts(self) -> dict[str, int]:
-        """Trained numbers of each part: encoder, embedding, predictor, joiner and output layer."""
+        """Return how many parameters the encoder, embedding, predictor, joiner and output have."""
         counts: dict[str, int] = {}
         for name, parameter in self.named_parameters():
             part = name.split(".")[0].split("_")[0]
@@ -160,12 +178,30 @@ class Transducer(nn.Module):
         return counts
 
     def set_normalisation(self, mean: Tensor, std: Tensor) -> None:
-        """Take the mean and standard deviation (n_features,) of the training part."""
+        """Set the mean and standard deviation of the features of the training part.
+
+        Parameters
+        ----------
+        mean, std : Tensor, shape (n_features,)
+
+        Raises
+        ------
+        ArgumentError
+            If a value is NaN or infinite, or a standard deviation is not positive.
+        """
+        mean, std = torch.as_tensor(mean), torch.as_tensor(std)
+        for name, value in (("mean", mean), ("std", std)):
+            if value.shape != self.feature_mean.shape or not torch.isfinite(value).all():
+                raise ArgumentError(
+                    f"{name} is {value}: expected {self.config.n_features} finite numbers"
+                )
+        if (std <= 0).any():
+            raise ArgumentError(f"std is {std}: expected positive numbers")
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
 
     def forward(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Logits of all cells of the lattices.
+        """Return the logits of all cells of the lattices.
 
         Parameters
         ----------
@@ -182,30 +218,71 @@ class Transducer(nn.Module):
         return self.join(self.encode(features)[0], predicted)
 
     def encode(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Encode features (N, T, n_features) to (N, T // stack, encoder_size).
+        """Encode features (N, T, n_features) as (N, T // stack, encoder_size).
 
-        Frames at the end that do not fill a stack are dropped.
+        Frames at the end that do not fill a stack are dropped. Also returns the new state.
         """
-        N, T, C = features.shape
-        S = T // self.config.stack
-        if self.config.n_features != C or S == 0:
-            raise ValueError(
-                f"features have shape {tuple(features.shape)}: expected "
-                f"(N, T, {self.config.n_features}) with T >= {self.config.stack}"
+        stack, C = self.config.stack, self.config.n_features
+        if features.dim() != 3 or features.shape[2] != C or features.shape[1] < stack:
+            raise ArgumentError(
+                f"features have shape {tuple(features.shape)}: expected (N, T, {C}) "
+                f"with T >= {stack}"
             )
-        normalised = (features[:, : S * self.config.stack] - self.feature_mean) / self.feature_std
-        return self.encoder(normalised.reshape(N, S, -1), state)
+        normalised, last = (features - self.feature_mean) / self.feature_std, 1 - stack
+        stacked = [normalised[:, i : features.shape[1] + last + i : stack] for i in range(stack)]
+        return run_lstm(self.encoder, torch.cat(stacked, dim=2), state)
 
     def start(self, targets: Tensor) -> Tensor:
-        """Put the start of sequence, for which the blank stands, before labels (N, U)."""
+        """Put the blank, which marks the start of the sequence, before labels (N, U)."""
         return nn.functional.pad(targets, (1, 0), value=self.config.blank)
 
     def predict(self, labels: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Run the predictor over labels (N, U): (N, U, predictor_size) and its new state."""
-        return self.predictor(self.embedding(labels), state)
+        """Run the predictor over labels (N, U).
+
+        Returns its outputs, (N, U, predictor_size), and its new state.
+        """
+        return run_lstm(self.predictor, self.embedding(labels), state)
 
     def join(self, encoded: Tensor, predicted: Tensor) -> Tensor:
-        """Join (N, S, encoder_size) with (N, U, predictor_size) to logits (N, S, U, K)."""
+        """Join (N, S, encoder_size) and (N, U, predictor_size) to logits (N, S, U, K)."""
         frames = self.joiner_encoder(encoded)[:, :, None]
         history = self.joiner_predictor(predicted)[:, None]
         return self.output((frames + history).tanh_())
+
+
+def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+    """Run an LSTM so that torch.export keeps the number of frames dynamic."""
+    if not torch.compiler.is_exporting():
+        return lstm(inputs, state)
+    # torch.export fixes the number of steps of an LSTM, unless the LSTM may use oneDNN and its
+    # inputs need no gradient.
+    with torch.backends.mkldnn.flags(enabled=True):
+        return lstm(inputs.detach(), state)
+
+
+def non_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that contains NaN or infinity."""
+    if math.isfinite(sum(tensor.detach().sum() for tensor in tensors.values())):
+        return None
+    # The sum of large numbers may be infinite too, so look at each tensor.
+    bad = (name for name, tensor in tensors.items() if not torch.isfinite(tensor).all())
+    return next(bad, None)
+
+
+def checked_model(model: nn.Module, kind: type[nn.Module] = Transducer) -> nn.Module:
+    """Return a model without its wrappers, see `cspkit.modules.unwrapped`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not a model of this kind, or its weights contain NaN or infinity.
+    """
+    inner = unwrapped(model)
+    if not isinstance(inner, kind):
+        raise ArgumentError(f"model is a {type(inner).__name__}: expected a {kind.__name__}")
+    bad = non_finite(dict([*inner.named_parameters(), *inner.named_buffers()]))
+    if bad is not None:
+        raise ArgumentError(
+            f"model has NaN or infinity in {bad}: expected finite weights; load or train it again"
+        )
+    return inner

@@ -1,8 +1,8 @@
-"""Warping of the frequency axis: what another length of the vocal tract does to features.
+"""Warping of the frequency axis: the effect of another length of the vocal tract on features.
 
-The coefficients of a frame are a cosine series over the mel axis, so its smoothed spectrum can be
-read at any frequency, and the coefficients of the warped spectrum are a linear function of them:
-one small matrix for each factor.
+The coefficients of a frame are a cosine series over the mel axis. So the smoothed spectrum of a
+frame is known at every frequency, and the coefficients of the warped spectrum are a linear
+function of the coefficients of the frame. There is one small matrix for each factor.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ import numpy as np
 
 from cspkit.asr.features import N_MELS, N_MFCC, SAMPLE_RATE, cepstra
 
-TURN = 0.6  # of half the sample rate: up to there a warp is proportional
-STEP = 0.005  # between the factors that matrices are made for
+TURN = 0.6  # a warp is proportional up to this fraction of half the sample rate
+STEP = 0.005  # factors are rounded to multiples of it
 
 
 def warped_frequency(frequency: np.ndarray, factor: float) -> np.ndarray:
-    """Where a frequency of one voice lies for a voice with formants `factor` times as high.
+    """Map a frequency of one voice to a voice with formants `factor` times as high.
 
-    With S the sample rate and the turn b = 0.6 min(factor, 1) S / 2,
+    With the sample rate S and b = 0.6 min(factor, 1) S / 2, the map is
 
-        f -> factor f                                            for f <= b / factor,
-        f -> S/2 - (S/2 - b) / (S/2 - b / factor) (S/2 - f)      above:
+        f -> factor f                                            for f <= b / factor
+        f -> S/2 - (S/2 - b) / (S/2 - b / factor) (S/2 - f)      for f >  b / factor
 
-    continuous, and S/2 stays. The warp by 1 / factor is its inverse. The turn is that of the
-    reference, which has it at 4.8 of 8 kHz.
+    It is continuous, and S/2 maps to itself. The warp by 1 / factor is its inverse. The fraction
+    0.6 is that of the reference, which turns at 4.8 of 8 kHz.
 
     Parameters
     ----------
     frequency : ndarray
         In Hz, 0 to S/2.
     factor : float
-        Over 0.6, under 1 / 0.6.
+        Between 0.6 and 1 / 0.6.
 
     Returns
     -------
@@ -52,24 +52,24 @@ def warped_frequency(frequency: np.ndarray, factor: float) -> np.ndarray:
 
 
 def warped(features: np.ndarray, factor: float) -> np.ndarray:
-    """Features (T, n_mfcc) with formants `factor` times as high; float32.
+    """Return features (T, n_mfcc), float32, with formants `factor` times as high.
 
-    The factor is rounded to a multiple of 0.005: the matrices are kept.
+    The factor is rounded to a multiple of 0.005, so that a cache can hold the matrices.
     """
     return features @ warp_matrix(round(factor / STEP), features.shape[1]).T
 
 
 @lru_cache(maxsize=1024)
 def warp_matrix(steps: int, n_mfcc: int = N_MFCC) -> np.ndarray:
-    """Matrix (n_mfcc, n_mfcc), float32, that warps the coefficients of a frame.
+    """Return the matrix (n_mfcc, n_mfcc), float32, that warps the coefficients of a frame.
 
-    A band of the warped spectrum has the value of the spectrum at the frequency that the warp
-    takes to its centre.
+    A band of the warped spectrum has the value of the original spectrum at the frequency that the
+    warp maps to the centre of the band.
 
     Parameters
     ----------
     steps : int
-        The factor in units of 0.005: the identity for 200.
+        The factor in units of 0.005; 200 gives the identity.
     n_mfcc : int
     """
     top = _mel(SAMPLE_RATE / 2)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     DigitTask,
     align,
@@ -97,6 +98,25 @@ def test_padding_is_cut_off():
     assert cut.log_probability == alone.log_probability
 
 
+@pytest.mark.parametrize("filler", [float("nan"), float("inf"), -float("inf")])
+def test_padding_may_hold_anything(filler):
+    logits, labels = random_case(9, 4)
+    alone = lattice_posteriors(logits[:6, :3], labels[:2])
+    logits[6:], logits[:, 3:], labels[2:] = filler, filler, -1
+    cut = lattice_posteriors(logits, labels, 6, 2)
+    for found, expected in zip(cut, alone, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_accepted(dtype):
+    logits, labels = random_case(6, 3, dtype=torch.float32)
+    half = lattice_posteriors(logits.to(dtype), labels)
+    single = lattice_posteriors(logits.to(dtype).float(), labels)
+    np.testing.assert_array_equal(half.gamma, single.gamma)
+    assert half.gamma.dtype == np.float64
+
+
 def test_a_trained_model_aligns_words_where_it_emits_them(dense):
     string = next(s for s in DigitTask().corpus.strings("dev") if len(s.text.split()) == 5)
     lattice = align(dense, string.features, string.text)
@@ -118,17 +138,26 @@ def test_a_trained_model_aligns_words_where_it_emits_them(dense):
         (lambda lg, la: lattice_posteriors(lg, la + 9), "targets contain"),
         (lambda lg, la: lattice_posteriors(lg, la, 7), "logit_lengths are from 7 to 7"),
         (lambda lg, la: lattice_posteriors(lg, la, 6, 4), "target_lengths are from 4 to 4"),
+        (lambda lg, la: lattice_posteriors(lg, la, 2.5), "logit_length is 2.5"),
+        (lambda lg, la: lattice_posteriors(lg, la, 6, "3"), "target_length is '3'"),
+        (lambda lg, la: lattice_posteriors(lg.numpy(), la), "logits is a ndarray: expected a"),
+        (lambda lg, la: lattice_posteriors(lg, la.tolist()), "targets is a list: expected a"),
+        (lambda lg, la: lattice_posteriors(lg * np.nan, la), "logits contain NaN"),
+        (
+            lambda lg, la: lattice_posteriors(lg.index_fill(2, torch.tensor([4]), -np.inf), la),
+            "give the targets probability zero",
+        ),
     ],
 )
 def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         call(*random_case(6, 3))
 
 
 def test_align_refuses_what_is_no_utterance_of_the_model(dense):
-    with pytest.raises(ValueError, match="'ten'"):
+    with pytest.raises(ArgumentError, match="'ten'"):
         align(dense, np.zeros((9, 13), np.float32), "one ten")
-    with pytest.raises(ValueError, match="T >= 3"):
+    with pytest.raises(ArgumentError, match="T >= 3"):
         align(dense, np.zeros((2, 13), np.float32), "one")
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ArgumentError, match="NaN"):
         align(dense, np.full((9, 13), np.nan, np.float32), "one")

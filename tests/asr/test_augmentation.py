@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import Augmentation, DigitTask, add_noise, load_audio, load_spoken_digits, mfcc
 from cspkit.asr.augmentation import masked, noisy_bands, resampled
 from cspkit.asr.features import cepstra, deltas, smoothed_bands
@@ -149,10 +150,14 @@ def test_add_noise_has_the_asked_ratio(n_noise, snr_db):
         (np.ones(100), np.ones(0), 10, r"noise has shape \(0,\)"),
         (np.full(100, np.nan), np.ones(100), 10, "waveform contains NaN"),
         (np.ones(100), np.ones(100), np.inf, "snr_db is inf"),
+        (np.ones(100), np.ones(100), None, "snr_db is None"),
+        (None, np.ones(100), 10, "waveform is a NoneType"),
+        (np.ones(100), ["a"], 10, "noise is a list of dtype <U1"),
+        (np.ones(100, np.int16), np.ones(100), 10, "waveform has dtype int16: expected floats"),
     ],
 )
 def test_add_noise_refuses_bad_input(waveform, noise, snr_db, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         add_noise(waveform, noise, snr_db, np.random.default_rng(0))
 
 
@@ -162,6 +167,12 @@ def test_add_noise_refuses_bad_input(waveform, noise, snr_db, message):
         ({"speed": 1.0}, "speed is 1.0"),
         ({"noise": -0.1}, "noise is -0.1"),
         ({"gain": np.nan}, "gain is nan"),
+        ({"gain": None}, "gain is None"),
+        ({"speed": None}, "speed is None"),
+        ({"warp": "0.1"}, "warp is '0.1'"),
+        ({"noise": True}, "noise is True"),
+        ({"snr": ("1", "2")}, r"snr is \('1', '2'\)"),
+        ({"snr": (0, np.inf)}, r"snr is \(0, inf\)"),
         ({"snr": (20, 5)}, r"snr is \(20, 5\)"),
         ({"snr": (1, 2, 3)}, r"snr is \(1, 2, 3\)"),
         ({"snr": 10.0}, "snr is 10.0"),
@@ -173,7 +184,7 @@ def test_add_noise_refuses_bad_input(waveform, noise, snr_db, message):
     ],
 )
 def test_options_out_of_range_are_named(option, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         Augmentation(**option)
 
 
@@ -185,7 +196,7 @@ def test_deltas_are_those_of_the_varied_cepstra(digit):
     assert np.array_equal(varied[:, :13], plain)
     assert np.allclose(varied[:, 13:26], deltas(plain), atol=1e-4)
     assert np.allclose(varied[:, 26:], deltas(deltas(plain)), atol=1e-4)
-    with pytest.raises(ValueError, match="13 columns: expected a multiple of 2, with deltas = 1"):
+    with pytest.raises(ArgumentError, match="13 columns: expected a multiple of 2.*deltas = 1"):
         Augmentation(deltas=1)(digit, np.ones(13), np.random.default_rng(0))
     assert Augmentation().batch([], np.ones(13), np.random.default_rng(0)) == []
 

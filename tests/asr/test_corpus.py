@@ -4,7 +4,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cspkit.asr import Utterance, load_spoken_digits
+from cspkit.arguments import ArgumentError
+from cspkit.asr import Corpus, Utterance, load_spoken_digits
 from cspkit.asr.corpus import DIGITS, N_FOLDS, PARTS, data_folder, joined
 
 
@@ -46,7 +47,7 @@ def test_a_speaker_held_out_is_in_the_test_part_alone(corpus):
         assert speaker not in {r.speaker for r in parts["train"] + parts["dev"]}
         ids = [r.id for recordings in parts.values() for r in recordings]
         assert len(set(ids)) == len(ids)
-    with pytest.raises(ValueError, match=r"fold is 'nobody': expected one of george"):
+    with pytest.raises(ArgumentError, match=r"fold is 'nobody': expected one of george"):
         corpus.split("dev", "nobody")
 
 
@@ -70,16 +71,23 @@ def test_a_joined_string_is_its_recordings_in_order(corpus):
 
 def test_joining_two_speakers_is_refused(corpus):
     two = [next(r for r in corpus.recordings if r.speaker == s) for s in ("theo", "lucas")]
-    with pytest.raises(ValueError, match=r"lucas.*theo"):
+    with pytest.raises(ArgumentError, match=r"lucas.*theo"):
         joined(two)
 
 
 @pytest.mark.parametrize(
     ("part", "fold", "message"),
-    [("all", 0, "part is 'all'"), ("dev", 5, "fold is 5"), ("dev", -1, "fold is -1")],
+    [
+        ("all", 0, "part is 'all'"),
+        (None, 0, "part is None"),
+        ("dev", 5, "fold is 5"),
+        ("dev", -1, "fold is -1"),
+        ("dev", None, "fold is None"),
+        ("dev", True, "fold is True"),
+    ],
 )
 def test_unknown_parts_and_folds_are_named(corpus, part, fold, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         corpus.split(part, fold)
 
 
@@ -89,10 +97,14 @@ def test_unknown_parts_and_folds_are_named(corpus, part, fold, message):
         (np.full((4, 13), np.nan, np.float32), "one", "NaN"),
         (np.zeros((4, 13), np.float32), "  ", "empty"),
         (np.zeros((0, 13), np.float32), "one", r"shape \(0, 13\)"),
+        (np.zeros((4, 13), np.float32), None, "text of utterance 'x' is None"),
+        (np.zeros((4, 13), np.float32), ["one"], r"text of utterance 'x' is \['one'\]"),
+        (None, "one", "features of utterance 'x' is a NoneType"),
+        (np.full((4, 13), "a"), "one", "features of utterance 'x' is a ndarray of dtype <U1"),
     ],
 )
 def test_an_utterance_refuses_bad_input(features, text, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         Utterance(features, text, "theo", "x")
 
 
@@ -109,5 +121,16 @@ def test_damaged_data_is_noticed_and_says_what_to_do(tmp_path, monkeypatch, dama
             file.write(b"\0\0\0\0")
     else:
         (tmp_path / "digits" / "SHA256SUMS").unlink()
-    with pytest.raises((FileNotFoundError, ValueError), match="git checkout -- data"):
+    with pytest.raises((FileNotFoundError, ArgumentError), match="git checkout -- data"):
         load_spoken_digits()
+
+
+def test_a_plus_in_a_name_is_no_sign_of_a_joined_utterance():
+    features = np.zeros((8, 13), np.float32)
+    corpus = Corpus(
+        tuple(Utterance(features[:n], "one", "theo", i) for n, i in ((4, "a+b"), (8, "c")))
+    )
+    assert corpus.word_ends(corpus.recordings[0]) == [0.1]
+    assert corpus.word_ends(Utterance(features, "one one", "theo", "c+c")) == [0.2, 0.4]
+    with pytest.raises(ArgumentError, match=r"utterance has the id 'c\+d': .* it has no 'd'"):
+        corpus.word_ends(Utterance(features, "one one", "theo", "c+d"))

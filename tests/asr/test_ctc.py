@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import Transducer, TransducerConfig, load_spoken_digits
 from cspkit.asr.ctc import CTCModel, CTCTask, ctc_greedy, ctc_transcribe, warm_start
 from cspkit.asr.task import Batch
@@ -92,6 +93,37 @@ def test_divergence_is_the_mean_over_the_valid_frames(task):
     assert task.divergence(p, q, batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("filler", [float("nan"), float("inf"), -float("inf")])
+def test_padding_may_hold_anything(task, filler):
+    logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    batch = batch_of([[0, 1], [1]], [5, 3])
+    batch.targets[1, 1] = -1
+    found = []
+    for value in (0.0, filler):
+        filled = logits.clone()
+        filled[1, 3:] = value
+        model = Fixed(filled)
+        loss, outputs = task.loss(model, batch)
+        divergence = task.divergence(filled.flip(2), outputs, batch)
+        (loss + divergence).backward()
+        found.append((loss, divergence, model.logits.grad))
+    for clean, spoiled in zip(*found, strict=True):
+        assert torch.equal(clean, spoiled)
+    gradient = found[1][2]
+    assert (gradient[1, 3:] == 0).all() and (gradient[1, :3] != 0).any()
+
+
+def test_half_precision_is_computed_in_float32(task):
+    logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    batch = batch_of([[0, 1], [1]], [5, 3])
+    half, single = Fixed(logits), Fixed(logits)
+    half.to(torch.bfloat16)
+    losses = [task.loss(model, batch)[0] for model in (half, single)]
+    assert losses[0].dtype == torch.float32 and torch.equal(*losses)
+    divergence = task.divergence(logits.flip(2), logits, batch)
+    assert divergence.dtype == torch.float32
+
+
 def test_the_encoder_is_that_of_the_transducer():
     torch.manual_seed(0)
     transducer, ctc = Transducer(), CTCModel()
@@ -112,7 +144,7 @@ def test_the_encoder_is_that_of_the_transducer():
 @pytest.mark.parametrize("change", [{"stack": 2}, {"encoder_layers": 1}, {"encoder_size": 64}])
 def test_encoders_of_other_sizes_are_named(change):
     ((name, value),) = change.items()
-    with pytest.raises(ValueError, match=f"ctc_model has {name} {value}: expected"):
+    with pytest.raises(ArgumentError, match=f"ctc_model has {name} {value}: expected"):
         warm_start(Transducer(), CTCModel(TransducerConfig(**change)))
 
 
@@ -156,7 +188,7 @@ def test_one_utterance_and_many_agree():
 
 @pytest.mark.parametrize("shape", [(2, 13), (9, 12), (13,)])
 def test_features_that_are_none_are_refused(shape):
-    with pytest.raises(ValueError, match="features"):
+    with pytest.raises(ArgumentError, match="features"):
         ctc_transcribe(CTCModel(), [np.zeros(shape)])
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     DigitTask,
     Emission,
@@ -192,9 +193,9 @@ def test_a_beam_emits_near_where_greedy_does(task, dense):
 
 @pytest.mark.parametrize("beam", [0, -1, 2.0, "5"])
 def test_a_beam_is_a_positive_integer(dense, beam):
-    with pytest.raises(ValueError, match=f"beam is {beam!r}: expected a whole number"):
+    with pytest.raises(ArgumentError, match=f"beam is {beam!r}: expected a whole number"):
         transcribe(dense, np.zeros((9, 13), np.float32), beam=beam)
-    with pytest.raises(ValueError, match=f"width is {beam!r}"):
+    with pytest.raises(ArgumentError, match=f"width is {beam!r}"):
         beam_search(dense, torch.zeros(1, 9, 13), torch.tensor([9]), beam)
 
 
@@ -209,7 +210,7 @@ def test_a_beam_is_a_positive_integer(dense, beam):
 )
 def test_bad_features_are_refused(dense, features, message, beam):
     for decode in (transcribe, emissions):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ArgumentError, match=message):
             decode(dense, features, beam=beam)
 
 
@@ -217,7 +218,7 @@ def test_bad_features_are_refused(dense, features, message, beam):
 def test_silence_holds_no_words(dense, beam):
     assert transcribe(dense, mfcc(np.zeros(12_000)), beam=beam) == ""
     assert transcribe(dense, [], beam=beam) == []
-    with pytest.raises(ValueError, match="batch_size is 0"):
+    with pytest.raises(ArgumentError, match="batch_size is 0"):
         transcribe(dense, [np.zeros((9, 13))], batch_size=0, beam=beam)
 
 
@@ -234,5 +235,5 @@ def test_latency_is_the_time_from_the_end_of_a_word_to_its_emission():
         Emission(0, "zero", end + late) for end, late in zip(ends, (0.1, -0.05, 0), strict=True)
     ]
     assert latencies(emitted, ends) == pytest.approx([0.1, -0.05, 0])
-    with pytest.raises(ValueError, match="emitted has 2 units and word_ends 3 words"):
+    with pytest.raises(ArgumentError, match="emitted has 2 units and word_ends 3 words"):
         latencies(emitted[:2], ends)

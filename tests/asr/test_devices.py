@@ -8,6 +8,7 @@ import pytest
 import torch
 from blobs import Blobs
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     DigitTask,
     StreamingRecogniser,
@@ -142,7 +143,7 @@ def test_the_loss_wants_all_of_its_input_on_one_device():
     integers = [torch.ones(1, 2, dtype=torch.long), torch.tensor([4]), torch.tensor([2])]
     for i, name in enumerate(("targets", "logit_lengths", "target_lengths")):
         elsewhere = [n.to("meta") if i == j else n for j, n in enumerate(integers)]
-        with pytest.raises(ValueError, match=f"{name} are on meta, logits on cpu"):
+        with pytest.raises(ArgumentError, match=f"{name} are on meta, logits on cpu"):
             rnnt_loss(logits, *elsewhere)
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 import scipy.fft
 import soundfile
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
+    StreamingMFCC,
     deltas,
     load_audio,
     load_spoken_digits,
@@ -115,10 +118,13 @@ def test_deltas_of_a_line_are_its_slope_and_of_a_constant_nothing():
         (lambda: deltas(np.zeros((9, 3)), 0), "width is 0"),
         (lambda: mfcc(np.ones(8000), n_mfcc=0), "n_mfcc is 0: expected a whole number >= 1"),
         (lambda: log_mel(np.zeros(200)), "200 samples"),
+        (lambda: deltas([[1, 2], [3]]), "features is a list"),
+        (lambda: deltas([["a"]]), "features is a list of dtype <U1"),
+        (lambda: deltas(None), "features is a NoneType"),
     ],
 )
 def test_options_are_checked(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         call()
 
 
@@ -148,12 +154,15 @@ def test_the_spectrogram_has_the_options_that_are_asked_for():
         ({"f_max": 5000}, "f_min, f_max are 0.0, 5000: expected .* <= 4000"),
         ({"f_min": 3000, "f_max": 2000}, "f_min, f_max are 3000, 2000"),
         ({"top_db": 0}, "top_db is 0"),
+        ({"top_db": None}, "top_db is None"),
+        ({"f_max": None}, "f_min, f_max are 0.0, None"),
+        ({"f_min": "0"}, "f_min, f_max are '0', 4000.0"),
         ({"n_mfcc": 1.5}, "n_mfcc is 1.5"),
         ({"n_mfcc": 41, "n_mels": 40}, "n_mfcc is 41: expected 1 to 40"),
     ],
 )
 def test_options_of_the_spectrogram_are_checked(option, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         mfcc(np.zeros(4000), **option)
 
 
@@ -189,19 +198,135 @@ def test_stereo_and_other_rates_are_mixed_down_and_resampled(tmp_path):
         (np.zeros(8000), None, "sample_rate is None"),
         (np.zeros(8000, np.int16), 8000, "dtype int16: expected floats"),
         (np.zeros(8000, complex), 8000, "dtype complex128"),
+        (None, 8000, "waveform is a NoneType"),
+        ("seven.wav", 8000, "waveform is a str"),
+        ([[0.0, 1.0], [0.0]], 8000, "waveform is a list"),
     ],
 )
 def test_mfcc_refuses_bad_input(waveform, rate, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         mfcc(waveform, rate)
+
+
+RATES = [1, 999, 768_001, 2147483647, -8000, 8000.5, True, np.True_, "8000", None, [8000]]
+RATES += [float("inf"), -float("inf"), float("nan"), 8000 + 0j]
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize(
+    "call", [lambda r: mfcc(np.zeros(999), r), lambda r: log_mel(np.zeros(999), r), StreamingMFCC]
+)
+def test_implausible_sample_rates_are_refused(call, rate):
+    message = f"sample_rate is {rate!r}: expected a whole number of Hz from 1000 to 768000"
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        call(rate)
+
+
+@pytest.mark.parametrize("rate", [1000, 768_000, 8000.0, np.int32(16_000), np.float32(44_100)])
+def test_plausible_sample_rates_are_accepted(rate):
+    assert mfcc(np.zeros(int(rate) // 10), rate).shape == (5, 13)
+    assert StreamingMFCC(rate).sample_rate == rate
+
+
+def with_rate(path, rate):
+    """A wav file whose header states this rate."""
+    soundfile.write(path, np.zeros(99), 8000)
+    header = bytearray(path.read_bytes())
+    header[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(header)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2147483647])
+def test_a_file_with_an_implausible_sample_rate_is_named(tmp_path, rate):
+    with_rate(tmp_path / "odd.wav", rate)
+    with pytest.raises(ArgumentError, match=rf"odd\.wav: sample_rate is {rate}: expected"):
+        load_audio(tmp_path / "odd.wav")
+
+
+def of_unknown_length(path):
+    """Zero the total number of samples (36 bits) in the STREAMINFO block of a FLAC file."""
+    data = bytearray(path.read_bytes())
+    assert data[:4] == b"fLaC" and data[4] & 0x7F == 0
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("n_samples", [1, 4096, 2**16, 150_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_flac_of_unknown_length_is_read_to_its_end(tmp_path, n_samples, channels):
+    path = tmp_path / "stream.flac"
+    samples = 0.1 * np.random.default_rng(0).standard_normal((n_samples, channels))
+    soundfile.write(path, samples, 16_000)
+    expected = soundfile.read(path, always_2d=True)[0].mean(axis=1)
+    of_unknown_length(path)
+    assert soundfile.info(path).frames > 10**18
+    waveform, sample_rate = load_audio(path)
+    assert sample_rate == 16_000
+    assert np.array_equal(waveform, expected)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "aiff", "au", "caf", "w64"])
+def test_files_are_read_as_soundfile_reads_them(tmp_path, suffix):
+    path = tmp_path / f"sound.{suffix}"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal((70_000, 2)), 16_000)
+    waveform, sample_rate = load_audio(str(path))
+    assert sample_rate == 16_000 and waveform.dtype == np.float64
+    assert np.array_equal(waveform, soundfile.read(path)[0].mean(axis=1))
+
+
+def test_a_name_is_only_a_name(tmp_path):
+    soundfile.write(tmp_path / "sound.wav", np.linspace(-0.5, 0.5, 99), 8000)
+    expected = load_audio(tmp_path / "sound.wav")[0]
+    for name in (b"sound.raw", b"sound", b"\xff\xfe.wav", b"\xe4.flac", b"sound.txt"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.write_bytes((tmp_path / "sound.wav").read_bytes())
+        assert np.array_equal(load_audio(path)[0], expected)
+
+
+def damaged(path):
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(99_000), 8000)
+    path.write_bytes(path.read_bytes()[:60_000])
+
+
+def not_a_number(path):
+    samples = np.zeros(999)
+    samples[500] = np.nan
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("seven.raw", lambda p: p.write_bytes(bytes(999)), "is no audio file that can be read"),
+        ("seven.wav", lambda p: p.write_bytes(b""), "is no audio file that can be read"),
+        ("seven.flac", damaged, "is no audio file that can be read"),
+        ("nan.wav", not_a_number, "contains NaN or infinity"),
+        ("empty.wav", lambda p: soundfile.write(p, np.zeros(0), 8000), "holds no samples"),
+        ("folder.wav", lambda p: p.mkdir(), "is a folder: expected a file"),
+        ("pipe.wav", os.mkfifo, "is a pipe, a device or a socket: expected a regular file"),
+        ("null.wav", lambda p: p.symlink_to("/dev/null"), "is a pipe, a device or a socket"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path, name, make, message):
+    make(tmp_path / name)
+    with pytest.raises(ArgumentError, match=rf"{re.escape(name)} {message}") as caught:
+        load_audio(tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", [None, 3, b"seven.wav", ["seven.wav"]])
+def test_what_is_no_name_of_a_file_is_refused(path):
+    with pytest.raises(ArgumentError, match=re.escape(f"path is {path!r}: expected the name")):
+        load_audio(path)
 
 
 def test_load_audio_says_what_is_wrong(tmp_path):
     (tmp_path / "text.wav").write_text("this is no audio")
-    with pytest.raises(ValueError, match=r"text\.wav is no audio"):
+    with pytest.raises(ArgumentError, match=r"text\.wav is no audio"):
         load_audio(tmp_path / "text.wav")
     with pytest.raises(FileNotFoundError, match=r"none\.wav"):
         load_audio(tmp_path / "none.wav")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
-    with pytest.raises(ValueError, match="no samples"):
+    with pytest.raises(ArgumentError, match="no samples"):
         load_audio(tmp_path / "empty.wav")

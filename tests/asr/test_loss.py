@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import lattice_posteriors, rnnt_loss
 
 CASE = [
@@ -168,7 +169,19 @@ def test_a_second_backward_gives_the_same_gradient():
         ({"targets": [[0, 1]]}, r"targets is a list: expected a tensor"),
         ({"reduction": "max"}, r"reduction is 'max'"),
         ({"logits": torch.zeros(5, 3, 4)}, r"logits have shape \(5, 3, 4\)"),
-        ({"logits": torch.zeros(1, 5, 3, 4).half()}, r"logits are torch.float16"),
+        ({"logits": torch.zeros(1, 5, 3, 4).long()}, r"logits are torch.int64"),
+        ({"logits": torch.zeros(1, 5, 3, 4) + 0j}, r"logits are torch.complex64"),
+        ({"logits": np.zeros((1, 5, 3, 4), np.float32)}, r"logits is a ndarray: expected a tensor"),
+        ({"logits": None}, r"logits is a NoneType"),
+        ({"targets": None}, r"targets is a NoneType"),
+        ({"logit_lengths": 5}, r"logit_lengths is a int"),
+        ({"target_lengths": np.array([2])}, r"target_lengths is a ndarray"),
+        ({"clamp": None}, r"clamp is None: expected a number"),
+        ({"clamp": "1"}, r"clamp is '1'"),
+        ({"clamp": True}, r"clamp is True"),
+        ({"blank": None}, r"blank is None"),
+        ({"blank": True}, r"blank is True"),
+        ({"reduction": None}, r"reduction is None"),
     ],
 )
 def test_bad_input_is_named(change, message):
@@ -178,5 +191,130 @@ def test_bad_input_is_named(change, message):
         "logit_lengths": torch.tensor([5]),
         "target_lengths": torch.tensor([2]),
     }
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         rnnt_loss(**(call | change))
+
+
+RAGGED = torch.tensor([6, 4, 1]), torch.tensor([4, 2, 0])
+
+
+def outside(shape, frames, labels):
+    """Mask of the padding of logits."""
+    _, T, U1, _ = shape
+    frame, label = torch.arange(T)[:, None], torch.arange(U1)
+    inside = (frame < frames[:, None, None]) & (label <= labels[:, None, None])
+    return ~inside[..., None].expand(shape)
+
+
+@pytest.mark.parametrize("filler", [float("nan"), float("inf"), -float("inf"), 1e38])
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("clamp", [-1, 0.05])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_padding_may_hold_anything(filler, fused, clamp, dtype):
+    logits, targets = random_case(3, 6, 4, 5, dtype=dtype)
+    padding = outside(logits.shape, *RAGGED)
+    found = []
+    for value in (0.0, filler):
+        filled = logits.masked_fill(padding, value).requires_grad_()
+        costs = rnnt_loss(
+            filled, targets, *RAGGED, clamp=clamp, reduction="none", fused_log_softmax=fused
+        )
+        found.append((costs, *torch.autograd.grad(costs.sum(), filled)))
+    assert torch.equal(*(costs for costs, _ in found))
+    assert torch.equal(*(gradient for _, gradient in found))
+    gradient = found[1][1]
+    assert (gradient[padding] == 0).all()
+    assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
+
+
+def test_one_bad_value_in_the_padding_is_enough_to_look_there():
+    logits, targets = random_case(3, 6, 4, 5)
+    clean = logits.clone().requires_grad_()
+    rnnt_loss(clean, targets, *RAGGED).backward()
+    for place in ((1, 4, 0, 2), (1, 0, 3, 0), (2, 5, 4, 4), (1, 3, 4, 1)):
+        spoiled = logits.clone()
+        spoiled[place] = float("nan")
+        rnnt_loss(spoiled.requires_grad_(), targets, *RAGGED).backward()
+        assert torch.equal(spoiled.grad, clean.grad)
+
+
+@pytest.mark.parametrize("padding", [-1, -100, 4, 99])
+def test_any_number_pads_the_targets(padding):
+    logits, targets = random_case(3, 6, 4, 5)
+    frames, labels = RAGGED
+    padded = targets.masked_fill(torch.arange(4) >= labels[:, None], padding)
+    found = []
+    for labelled in (targets, padded):
+        x = logits.clone().requires_grad_()
+        rnnt_loss(x, labelled, frames, labels).backward()
+        found.append(x.grad)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_an_infinite_cost_has_no_gradient(fused, reduction):
+    logits, targets = random_case(3, 4, 2, 4)
+    logits[0, ..., -1] = -float("inf")  # no blank
+    logits[1, 0, 0, :] = -float("inf")  # no unit at all in the first cell
+    if not fused:
+        logits = logits.log_softmax(-1).nan_to_num(-float("inf"), neginf=-float("inf"))
+    logits.requires_grad_()
+    lengths = torch.tensor([4, 4, 4]), torch.tensor([2, 2, 2])
+    costs = rnnt_loss(logits, targets, *lengths, reduction="none", fused_log_softmax=fused)
+    assert torch.isinf(costs).tolist() == [True, True, False]
+    loss = rnnt_loss(logits, targets, *lengths, reduction=reduction, fused_log_softmax=fused)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    alone = logits[2:].detach().requires_grad_()
+    cost = rnnt_loss(alone, targets[2:], *(part[2:] for part in lengths), fused_log_softmax=fused)
+    (expected,) = torch.autograd.grad(cost / (3 if reduction == "mean" else 1), alone)
+    assert (gradient[:2] == 0).all()
+    torch.testing.assert_close(gradient[2:], expected)
+
+
+def test_a_unit_of_infinite_weight_leaves_nothing_for_the_arcs():
+    logits, targets = random_case(1, 3, 1, 4)
+    targets[:] = 0
+    logits[0, 0, 0, 2] = float("inf")  # neither the blank nor the label
+    logits.requires_grad_()
+    cost = rnnt_loss(logits, targets, torch.tensor([3]), torch.tensor([1]))
+    assert cost == float("inf")
+    assert (torch.autograd.grad(cost, logits)[0] == 0).all()
+
+
+def test_nan_inside_an_utterance_is_not_hidden():
+    logits, targets = random_case(2, 6, 4, 5)
+    logits[0, 2, 1, 0] = float("nan")
+    logits.requires_grad_()
+    costs = rnnt_loss(logits, targets, torch.tensor([6, 6]), torch.tensor([4, 4]), reduction="none")
+    (gradient,) = torch.autograd.grad(costs.sum(), logits)
+    assert costs.isnan().tolist() == [True, False]
+    assert gradient[0].isnan().any() and torch.isfinite(gradient[1]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype):
+    logits, targets = random_case(2, 20, 6, 11, dtype=torch.float32)
+    lengths = torch.tensor([20, 15]), torch.tensor([6, 3])
+    half, single = logits.to(dtype).requires_grad_(), logits.to(dtype).float().requires_grad_()
+    costs = [rnnt_loss(x, targets, *lengths) for x in (half, single)]
+    assert costs[0].dtype == torch.float32 and torch.equal(*costs)
+    for cost in costs:
+        cost.backward()
+    assert half.grad.dtype == dtype
+    assert torch.equal(half.grad, single.grad.to(dtype))
+
+
+def test_under_autocast_it_computes_in_float32():
+    torch.manual_seed(0)
+    joiner, hidden = torch.nn.Linear(8, 11), torch.randn(2, 20, 7, 8)
+    _, targets = random_case(2, 20, 6, 11)
+    lengths = torch.tensor([20, 15]), torch.tensor([6, 3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = joiner(hidden)
+        loss = rnnt_loss(logits, targets, *lengths)
+    assert logits.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    assert loss == rnnt_loss(logits.float(), targets, *lengths)
+    loss.backward()
+    assert torch.isfinite(joiner.weight.grad).all() and joiner.weight.grad.abs().max() > 0

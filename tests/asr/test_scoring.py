@@ -1,8 +1,10 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     Score,
     bootstrap_interval,
@@ -13,6 +15,7 @@ from cspkit.asr import (
     scores_by_word,
     word_error_rate,
 )
+from cspkit.asr.scoring import utterance_errors
 
 SPOKEN = ["one two three", "six", "four five six", "nine one"]
 HEARD = ["one one three four", "", "four five six", "five one"]
@@ -123,10 +126,131 @@ def test_words_are_what_stands_between_white_space():
         ),
         (
             lambda: bootstrap_interval(SPOKEN, HEARD, np.random.default_rng(0), baseline=["one"]),
-            "4 and hypotheses 1",
+            "4 and baseline 1",
         ),
     ],
 )
 def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         call()
+
+
+COLUMNS = {
+    "column": lambda texts: pd.Series(texts, index=range(7, 7 + len(texts))),
+    "column of strings": lambda texts: pd.Series(texts, index=list("dcba"), dtype="string"),
+    "array": np.array,
+    "array of objects": lambda texts: np.array(texts, dtype=object),
+    "tuple": tuple,
+    "iterator": iter,
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_columns_and_arrays_are_scored_like_lists(kind):
+    of = COLUMNS[kind]
+    groups = ["theo", "lucas", "theo", "lucas"]
+
+    def both():
+        return of(SPOKEN), of(HEARD)
+
+    assert word_error_rate(*both()) == word_error_rate(SPOKEN, HEARD)
+    assert score(*both()) == score(SPOKEN, HEARD)
+    assert confusions(*both()).equals(confusions(SPOKEN, HEARD))
+    assert scores_by_word(*both()) == scores_by_word(SPOKEN, HEARD)
+    assert scores_by_group(*both(), of(groups)) == scores_by_group(SPOKEN, HEARD, groups)
+    assert utterance_errors(*both()).tolist() == [2, 1, 0, 1]
+    assert relative_degradation(*both(), of(SPOKEN)) == math.inf
+    intervals = [
+        bootstrap_interval(*pair, np.random.default_rng(0), 50, baseline=baseline)
+        for pair, baseline in ((both(), of(SPOKEN)), ((SPOKEN, HEARD), SPOKEN))
+    ]
+    assert intervals[0] == intervals[1]
+
+
+def test_columns_are_paired_by_position_and_tables_may_be_filtered():
+    table = pd.DataFrame(
+        {"ref": ["six", *SPOKEN], "hyp": ["one", *HEARD], "take": [3, 1, 1, 2, 10]}
+    )
+    part = table[table["take"] != 3]
+    assert word_error_rate(part.ref, part.hyp) == pytest.approx(4 / 9)
+    assert word_error_rate(part.ref, part.hyp.iloc[::-1]) > word_error_rate(part.ref, part.hyp)
+    assert list(scores_by_group(part.ref, part.hyp, part["take"])) == [1, 2, 10]
+    words = pd.Series(["one", "two", "three", "four", "five", "six", "nine"])
+    assert list(confusions(part.ref, part.hyp, words).index) == [*words, "-"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "shown"),
+    [
+        (None, "(None|nan)"),
+        (math.nan, "nan"),
+        (pd.NA, "(<NA>|nan)"),
+        (["one", "two"], r"\['one', 'two'\]"),
+        (7, "7"),
+        (b"one", "b'one'"),
+    ],
+)
+def test_an_entry_that_is_no_string_is_named_with_its_row(bad, shown):
+    spoiled = [*SPOKEN[:2], bad, SPOKEN[3]]
+    rng = np.random.default_rng(0)
+    for of in (list, lambda texts: pd.Series(texts, index=list("abcd"))):
+        for call, name in (
+            (lambda texts: word_error_rate(texts, HEARD), "references"),
+            (lambda texts: score(SPOKEN, texts), "hypotheses"),
+            (lambda texts: utterance_errors(SPOKEN, texts), "hypotheses"),
+            (lambda texts: confusions(SPOKEN, texts), "hypotheses"),
+            (lambda texts: scores_by_word(texts, HEARD), "references"),
+            (lambda texts: scores_by_group(texts, HEARD, HEARD), "references"),
+            (lambda texts: bootstrap_interval(texts, HEARD, rng), "references"),
+            (lambda texts: bootstrap_interval(SPOKEN, HEARD, rng, baseline=texts), "baseline"),
+            (lambda texts: relative_degradation(SPOKEN, HEARD, texts), "baseline"),
+            (lambda texts: confusions(SPOKEN, HEARD, texts), "words"),
+        ):
+            with pytest.raises(ArgumentError, match=rf"{name}\[2\] is {shown}: expected a string"):
+                call(of(spoiled))
+    if not isinstance(bad, int):
+        with pytest.raises(ArgumentError, match=rf"groups\[2\] is {shown}"):
+            scores_by_group(SPOKEN, HEARD, spoiled)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: score(None, HEARD), "references is a NoneType: expected a sequence"),
+        (lambda: score(b"one", HEARD), "references is a bytes"),
+        (lambda: score({"one": 1}, ["one"]), "references is a dict"),
+        (lambda: score(SPOKEN, set(HEARD)), "hypotheses is a set"),
+        (lambda: score(pd.DataFrame({"one": [1]}), ["one"]), "references is a DataFrame"),
+        (lambda: score(np.array("one"), ["one"]), "references is a ndarray"),
+        (lambda: confusions(SPOKEN, HEARD, "one"), "words is 'one'"),
+        (lambda: confusions(["one"], ["one"], ["one", "one"]), "expected every word once"),
+        (lambda: bootstrap_interval(SPOKEN, HEARD, 0), "rng is 0: expected np.random.default_rng"),
+        (lambda: bootstrap_interval(SPOKEN, HEARD, np.random.default_rng(0), n=None), "n is None"),
+        (lambda: bootstrap_interval(SPOKEN, HEARD, np.random.default_rng(0), n=2.5), "n is 2.5"),
+        (
+            lambda: bootstrap_interval(SPOKEN, HEARD, np.random.default_rng(0), level=None),
+            "level is None",
+        ),
+        (
+            lambda: bootstrap_interval(SPOKEN, HEARD, np.random.default_rng(0), level=1),
+            "level is 1: expected a number between 0 and 1",
+        ),
+        (lambda: relative_degradation(["one"], ["one"], []), "1 and baseline 0"),
+    ],
+)
+def test_what_is_no_set_of_texts_is_named(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()
+
+
+def test_a_spoken_marker_is_counted_as_the_word_it_is():
+    table = confusions(["twenty - five"], ["twenty five"])
+    assert list(table.index) == list(table.columns) == ["-", "five", "twenty", "--"]
+    assert table.to_numpy().tolist() == [[0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    heard = confusions(["one"], ["one -"])
+    assert heard.loc["--", "-"] == 1 and heard.to_numpy().sum() == 2
+    assert confusions(["- --"], ["-"]).index[-1] == "---"
+    by_word = scores_by_word(["twenty - five"], ["twenty five"])
+    assert by_word["-"] == Score(0, 1, 0, 1)
+    assert set(by_word) == {"-", "five", "twenty"}
+    assert scores_by_word(["one"], ["one -"])["-"] == Score(0, 0, 1, 0)

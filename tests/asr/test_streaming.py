@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     DigitTask,
     StreamingMFCC,
@@ -198,7 +199,7 @@ def test_bad_frames_are_refused_and_change_nothing(task, dense, frames, message)
     features = task.corpus.strings("dev")[0].features
     recogniser = StreamingRecogniser(dense)
     words = recogniser.step(features[:20])
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         recogniser.step(frames)
     words += recogniser.step(features[20:])
     assert " ".join(words) == transcribe(dense, features)
@@ -258,7 +259,7 @@ def test_silence_alone_streams():
     ],
 )
 def test_bad_audio_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         call()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import DigitTask, TransducerConfig, deltas, load_spoken_digits
 from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.corpus import Corpus
@@ -52,7 +53,7 @@ def test_a_model_of_another_task_is_refused(config, message):
     task = DigitTask(batch_size=4)
     stranger = DigitTask._model(config)
     batch = next(task.batches("train", np.random.default_rng(0)))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         task.loss(stranger, batch)
 
 
@@ -64,9 +65,9 @@ def test_a_corpus_with_deltas_and_a_constant_column_is_learned_from():
 
     corpus = Corpus(tuple(widened(r) for r in load_spoken_digits().recordings))
     config = TransducerConfig(n_features=26)
-    with pytest.raises(ValueError, match="config.n_features is 13: expected 26"):
+    with pytest.raises(ArgumentError, match="config.n_features is 13: expected 26"):
         DigitTask(corpus)
-    with pytest.raises(ValueError, match="augmentation is the recipe, which is for 13 cepstra"):
+    with pytest.raises(ArgumentError, match="augmentation is the recipe, which is for 13 cepstra"):
         DigitTask(corpus, config=config)
     augmentation = Augmentation(speed=0.2, warp=0.1, deltas=1)
     task = DigitTask(corpus, config=config, batch_size=4, augmentation=augmentation)
@@ -85,7 +86,7 @@ def test_a_corpus_with_deltas_and_a_constant_column_is_learned_from():
     ],
 )
 def test_a_configuration_that_makes_no_model_is_named(option, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         TransducerConfig(**option)
 
 
@@ -98,5 +99,5 @@ def test_a_configuration_that_makes_no_model_is_named(option, message):
     ],
 )
 def test_bad_options_are_named(option, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         DigitTask(**option)

@@ -1,5 +1,9 @@
+import copy
 import json
+import os
+import re
 import shutil
+import stat
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     DigitTask,
     Transducer,
@@ -21,7 +26,7 @@ from cspkit.asr import (
 from cspkit.asr.checkpoint import checkpoint_facts
 from cspkit.asr.corpus import Corpus, data_folder, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS
-from cspkit.asr.task import collate
+from cspkit.asr.task import collate, mean_divergence
 from cspkit.asr.transducer import CHARACTERS
 from cspkit.pruning import prunable_weights
 
@@ -112,19 +117,82 @@ def test_truncated_and_foreign_checkpoints_are_refused(tmp_path, model):
     save_transducer(model, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="truncated"):
+    with pytest.raises(ArgumentError, match="truncated"):
         load_transducer(path)
     save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match="no checkpoint of this program"):
+    with pytest.raises(ArgumentError, match="no checkpoint of this program"):
         load_transducer(path)
     path.write_text("hello")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ArgumentError, match="no safetensors file"):
         load_transducer(path)
     with pytest.raises(FileNotFoundError, match="none"):
         load_transducer(tmp_path / "none.safetensors")
     save_file({}, path, metadata={"format": "cspkit.transducer/1"})
-    with pytest.raises(ValueError, match="metadata is damaged"):
+    with pytest.raises(ArgumentError, match="metadata is damaged"):
         load_transducer(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["output.weight", "encoder.weight_hh_l1", "feature_std"])
+def test_a_file_with_weights_that_are_not_finite_is_refused(tmp_path, model, value, name):
+    spoiled = copy.deepcopy(model)
+    spoiled.state_dict()[name].view(-1)[3] = value
+    save_transducer(spoiled, tmp_path / "spoiled.safetensors")
+    message = rf"spoiled\.safetensors has NaN or infinity in {name}: expected finite weights"
+    with pytest.raises(ArgumentError, match=message):
+        load_transducer(tmp_path / "spoiled.safetensors")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_decides_the_mode_of_a_checkpoint(tmp_path, model, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_transducer(model, tmp_path / "new" / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new" / "model.safetensors").stat().st_mode) == mode
+
+
+def test_a_checkpoint_follows_a_link_and_spares_what_is_no_file(tmp_path, model):
+    link, target = tmp_path / "link.safetensors", tmp_path / "target.safetensors"
+    target.write_text("old")
+    link.symlink_to(target)
+    save_transducer(model, link, seed=1)
+    assert link.is_symlink() and checkpoint_facts(target) == {"seed": 1}
+    null = tmp_path / "null.safetensors"
+    null.symlink_to(os.devnull)
+    for path in (tmp_path, null):
+        with pytest.raises(ArgumentError, match=re.escape(str(path))):
+            save_transducer(model, path)
+    assert null.is_symlink()
+    assert {p.name for p in tmp_path.iterdir()} == {link.name, target.name, null.name}
+
+
+def test_what_cannot_be_saved_or_loaded_is_named(tmp_path, model):
+    with pytest.raises(ArgumentError, match="facts are .*'mask': expected what JSON|facts are"):
+        save_transducer(model, tmp_path / "model.safetensors", mask=np.ones(2))
+    with pytest.raises(ArgumentError, match="model is a Linear: expected a Transducer"):
+        save_transducer(torch.nn.Linear(2, 2), tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+    for load in (load_transducer, checkpoint_facts):
+        with pytest.raises(ArgumentError, match="is a folder: expected a file"):
+            load(tmp_path)
+        with pytest.raises(ArgumentError, match="path is None"):
+            load(None)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        (torch.zeros(13), torch.zeros(13), "std is .*: expected positive numbers"),
+        (torch.full((13,), float("nan")), torch.ones(13), "mean is .*expected 13 finite numbers"),
+        (torch.zeros(13), torch.full((13,), float("inf")), "std is .*expected 13 finite numbers"),
+        (torch.zeros(12), torch.ones(13), "mean is"),
+    ],
+)
+def test_a_normalisation_that_makes_nan_is_refused(mean, std, message):
+    with pytest.raises(ArgumentError, match=f"(?s){message}"):
+        Transducer().set_normalisation(mean, std)
 
 
 def test_a_damaged_checkpoint_of_the_project_is_noticed(tmp_path, monkeypatch):
@@ -135,7 +203,7 @@ def test_a_damaged_checkpoint_of_the_project_is_noticed(tmp_path, monkeypatch):
     with path.open("r+b") as file:
         file.seek(-1000, 2)
         file.write(b"\0\0\0\0")
-    with pytest.raises(ValueError, match="git checkout -- data"):
+    with pytest.raises(ArgumentError, match="git checkout -- data"):
         load_transducer(path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="git checkout -- data"):
@@ -174,6 +242,40 @@ def test_divergence_is_the_mean_kl_of_the_valid_cells(task, model):
     assert task.divergence(outputs, outputs, batch).item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("filler", [float("nan"), float("inf"), -float("inf")])
+def test_divergence_does_not_look_at_the_padding(task, filler):
+    task = DigitTask(task.corpus, divergence_every=1)
+    batch = collate([utterance(9, "one two"), utterance(18, "three")], task.config)
+    torch.manual_seed(0)
+    outputs, reference = torch.randn(2, 2, 6, 3, 11)
+    found = []
+    for value in (0.0, filler):
+        spoiled = outputs.clone()
+        spoiled[0, 3:], spoiled[1, :, 2:] = value, value
+        other = torch.where(spoiled == outputs, reference, value)
+        spoiled.requires_grad_()
+        divergence = task.divergence(other, spoiled, batch)
+        divergence.backward()
+        found.append((divergence, spoiled.grad))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+    assert (found[1][1][0, 3:] == 0).all() and (found[1][1][0, :3] != 0).any()
+
+
+def test_divergence_counts_a_unit_that_is_ruled_out_as_nothing():
+    torch.manual_seed(0)
+    reference, logits = torch.randn(2, 5, 4, dtype=torch.float64)
+    expected = mean_divergence(reference[:, :3], logits[:, :3])
+    reference[:, 3] = logits[:, 3] = -float("inf")
+    logits.requires_grad_()
+    divergence = mean_divergence(reference, logits)
+    divergence.backward()
+    assert divergence.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert torch.isfinite(logits.grad).all() and (logits.grad[:, 3] == 0).all()
+    reference[:, 3] = 0.0
+    assert mean_divergence(reference, logits) == float("inf")
+    assert mean_divergence(reference * float("nan"), logits).isnan()
+
+
 def test_divergence_of_a_part_is_that_of_its_utterances(task, model):
     batch = next(task.batches("train", np.random.default_rng(3)))
     other = task.new_model(1)
@@ -207,20 +309,20 @@ def test_word_error_rate_counts_words():
     [(["one"], [], "1 and hypotheses 0"), ([], [], "at least one"), ([" "], ["one"], "empty")],
 )
 def test_word_error_rate_refuses_bad_input(references, hypotheses, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         word_error_rate(references, hypotheses)
 
 
 def test_impossible_utterances_are_named(task):
-    with pytest.raises(ValueError, match="utterance 'one ten-30': text has the unit 'ten'"):
+    with pytest.raises(ArgumentError, match="utterance 'one ten-30': text has the unit 'ten'"):
         collate([utterance(30, "one ten")], task.config)
-    with pytest.raises(ValueError, match=r"4 units in 5 frames: expected at most 3"):
+    with pytest.raises(ArgumentError, match=r"4 units in 5 frames: expected at most 3"):
         collate([utterance(5, "one two three four")], task.config)
 
 
 def test_an_unknown_unit_is_noticed_before_training(task):
     odd = replace(task.corpus.recordings[7], text="eleven", id="odd")
-    with pytest.raises(ValueError, match="utterance 'odd': text has the unit 'eleven'"):
+    with pytest.raises(ArgumentError, match="utterance 'odd': text has the unit 'eleven'"):
         DigitTask(Corpus((*task.corpus.recordings, odd)))
 
 
@@ -233,8 +335,14 @@ def test_an_unknown_unit_is_noticed_before_training(task):
     ],
 )
 def test_transcribe_refuses_bad_features(model, features, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         transcribe(model, features)
+
+
+@pytest.mark.parametrize("units", ["abc", ("a", 1), (), ("a", "a")])
+def test_units_that_are_no_strings_are_named(units):
+    with pytest.raises(ArgumentError, match="units is .*expected different units"):
+        TransducerConfig(units=units)
 
 
 def test_units_may_be_characters():
@@ -245,7 +353,7 @@ def test_units_may_be_characters():
     assert len(labels) == 9
     assert config.text(labels) == "three one"
     assert config.text(config.labels("one") + config.labels(" ")) == "one"
-    with pytest.raises(ValueError, match="'q'"):
+    with pytest.raises(ArgumentError, match="'q'"):
         config.labels("quit")
     task = DigitTask(config=TransducerConfig(units=CHARACTERS, stack=2), batch_size=4)
     model = task.new_model(0)
@@ -270,7 +378,9 @@ def test_parameters_are_counted_by_part(model):
 
 @pytest.mark.parametrize("every", [0, -1, 1.5])
 def test_a_divergence_of_nothing_is_refused(task, every):
-    with pytest.raises(ValueError, match=f"divergence_every is {every}: expected a whole number"):
+    with pytest.raises(
+        ArgumentError, match=f"divergence_every is {every}: expected a whole number"
+    ):
         DigitTask(task.corpus, divergence_every=every)
 
 

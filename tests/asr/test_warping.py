@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr import Augmentation, load_spoken_digits, mfcc
 from cspkit.asr.features import N_MELS, cepstra, mel_filters, smoothed_bands
 from cspkit.asr.warping import warp_matrix, warped, warped_frequency
@@ -90,5 +91,5 @@ def test_the_option_draws_factors_from_its_range_before_offsets(digit):
 
 @pytest.mark.parametrize("warp", [-0.1, 0.4, np.nan])
 def test_a_warp_out_of_range_is_named(warp):
-    with pytest.raises(ValueError, match=f"warp is {warp}"):
+    with pytest.raises(ArgumentError, match=f"warp is {warp}"):
         Augmentation(warp=warp)
