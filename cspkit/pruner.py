@@ -344,7 +344,9 @@ class Pruner:
             self._chosen = True
         if self.dense_now(self.steps_done):
             for name, weight in self.weights.items():
-                self._dense.setdefault(name, torch.empty_like(weight)).copy_(weight)
+                if name not in self._dense:
+                    self._dense[name] = torch.empty_like(weight)
+                self._dense[name].copy_(weight)
             self._swapped = True
             try:
                 self.show()

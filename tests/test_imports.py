@@ -20,7 +20,17 @@ MAY_IMPORT = {
     "training": {"arguments", "files", "modules", "progress", "pruner", "resume", "threads"},
     "asr": {"arguments", "files", "modules", "tensors", "training", "progress", "threads"},
     "pruning": {"arguments", "modules", "pruner", "recovery", "training", "progress"},
-    "study": {"arguments", "files", "modules", "resume", "training", "pruning", "progress", "threads", "__version__"},
+    "study": {
+        "arguments",
+        "files",
+        "modules",
+        "resume",
+        "training",
+        "pruning",
+        "progress",
+        "threads",
+        "__version__",
+    },
 }
 
 

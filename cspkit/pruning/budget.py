@@ -26,47 +26,43 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     -------
     Tensor
         bool, shaped as `magnitudes`.
+
+    Raises
+    ------
+    ArgumentError
+        If NaN makes the choice impossible. A NaN is never kept.
     """
     flat = magnitudes.flatten()
+    n = len(flat)
     if k <= 0:
         return torch.zeros_like(magnitudes, dtype=torch.bool)
-    threshold = kth_largest(flat, k)
-    mask = flat >= threshold
+    if n > 50_000:
+        # Every 37th value gives bounds of the k-th largest; the choice is then among few values.
+        sample = flat[::37]
+        m = len(sample)
+        rank = k * m / n
+        margin = 5 + 4 * (rank * (1 - rank / m)) ** 0.5
+        first, last = int(rank - margin), int(rank + margin) + 1
+        if first >= 1 and last <= m:
+            high, low = (sample.kthvalue(m - r + 1).values for r in (first, last))
+            mask = flat > high
+            between = ((flat >= low) & ~mask).nonzero().squeeze(1)
+            missing = k - int(mask.count_nonzero())
+            if 0 < missing <= len(between):
+                mask[between] = _largest(flat[between], missing)
+                return mask.view_as(magnitudes)
+    return _largest(flat, k).view_as(magnitudes)
+
+
+def _largest(values: Tensor, k: int) -> Tensor:
+    threshold = values.kthvalue(len(values) - k + 1).values
+    mask = values >= threshold
     excess = int(mask.count_nonzero()) - k
     if excess < 0:
         raise ArgumentError("magnitudes hold NaN: expected numbers that can be ranked")
     if excess > 0:
-        mask[(flat == threshold).nonzero().squeeze(1)[-excess:]] = False
-    return mask.view_as(magnitudes)
-
-
-def kth_largest(values: Tensor, k: int) -> Tensor:
-    """The k-th largest of values (n,), 1 <= k <= n; exact.
-
-    The selection among all weights takes most of the time of a threshold. If there are many values,
-    every 37th of them gives an upper and a lower bound of the answer, and the selection is then
-    among the few values between the bounds.
-    """
-    n = len(values)
-    if n > 50_000:
-        sample = values[::37]
-        rank, m = k * len(sample) / n, len(sample)
-        margin = 5 + 4 * (rank * (1 - rank / m)) ** 0.5
-        first, last = int(rank - margin), int(rank + margin) + 1
-        if first >= 1 and last <= m:
-            high, low = sample.kthvalue(m - first + 1).values, sample.kthvalue(m - last + 1).values
-            # The side with fewer values goes first, so that less is copied.
-            if 2 * k < n:
-                upper = values[values >= low]
-                between = upper[upper <= high]
-                above = len(upper) - len(between)
-            else:
-                lower = values[values <= high]
-                between = lower[lower >= low]
-                above = n - len(lower)
-            if above < k <= above + len(between):
-                return between.kthvalue(len(between) - (k - above) + 1).values
-    return values.kthvalue(n - k + 1).values
+        mask[(values == threshold).nonzero().squeeze(1)[-excess:]] = False
+    return mask
 
 
 def masks_of_largest(

@@ -195,7 +195,7 @@ class CSP(GradualPruner):
                 felt.lerp_(gradient.float().square().mean(), 1 - MEMORY)
         if self.rho > 0:
             for name, weight in self.weights.items():
-                weight.mul_(1 - self.rho * ~self.masks[name])
+                weight.lerp_(weight * self.masks[name], self.rho)  # V - rho (V - mask * V)
 
     def rank(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
         """Masks of the largest scores of all these weights together, in blocks."""

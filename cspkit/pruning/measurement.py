@@ -193,7 +193,7 @@ def regularised(gram: Tensor, ridge: float) -> Tensor:
 
 def root(squares: Tensor, power: float) -> Tensor:
     """sqrt(squares)^power, never zero, so that weights without a measurement rank by magnitude."""
-    return (squares + TINY).sqrt().pow(power)
+    return (squares + TINY).sqrt_().pow_(power)
 
 
 def _wide(weight: Tensor) -> torch.dtype:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError, count, fraction, positive
-from cspkit.pruning.budget import kth_largest
 from cspkit.pruning.gradual import MaskedPruner
 
 
@@ -95,7 +94,7 @@ class Narang(MaskedPruner):
         magnitudes = self.weights[name].detach().abs().flatten()
         n = len(magnitudes)
         below = self._by_name.get(name, self.quantile) if self.own_quantile else self.quantile
-        return kth_largest(magnitudes, max(1, n - round(below * n)))
+        return magnitudes.kthvalue(min(n, round(below * n) + 1)).values
 
     def threshold(self, name: str, step: int) -> Tensor:
         """eps_l(t), shape ()."""

@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import numpy as np
@@ -6,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cspkit.arguments import ArgumentError
 from cspkit.pruning.budget import (
     BUDGETS,
     keep_largest,
-    kth_largest,
     layer_counts,
     masks_of_largest,
 )
@@ -35,7 +36,7 @@ def test_keep_largest_keeps_exactly_k_even_with_ties(k):
 
 @pytest.mark.parametrize("kind", ["normal", "ties", "sorted", "periodic"])
 @pytest.mark.parametrize("k", [1, 40, 3000, 30_001, 59_999, 60_000])
-def test_kth_largest_is_exact(kind, k):
+def test_the_largest_of_many_are_exact(kind, k):
     torch.manual_seed(0)
     values = torch.randn(60_000)
     if kind == "ties":
@@ -44,7 +45,9 @@ def test_kth_largest_is_exact(kind, k):
         values = values.sort().values
     elif kind == "periodic":
         values = (torch.arange(60_000) % 37).float()
-    assert kth_largest(values, k) == values.sort(descending=True).values[k - 1]
+    expected = torch.zeros(60_000, dtype=torch.bool)
+    expected[values.argsort(descending=True, stable=True)[:k]] = True
+    assert torch.equal(keep_largest(values, k), expected)
 
 
 @pytest.mark.parametrize("budget", ["global", "uniform"])
@@ -123,3 +126,18 @@ def test_erk_with_a_floor_and_a_cap_at_once():
     counts = layer_counts(shapes, 730, "erk", least)
     assert counts["large"] == 700
     assert counts["small"] + counts["a"] == 30
+
+
+@pytest.mark.parametrize("n", [100, 60_000])
+@pytest.mark.parametrize("n_nan", [1, 30])
+def test_nan_is_refused_or_never_kept(n, n_nan):
+    torch.manual_seed(0)
+    for start in range(5):  # on the sampled entries, or beside them
+        values = torch.rand(n)
+        values[start : start + n_nan] = math.nan
+        mask = None
+        with contextlib.suppress(ArgumentError):
+            mask = keep_largest(values, n // 20)
+        if mask is not None:
+            assert int(mask.sum()) == n // 20
+            assert values[mask].isfinite().all()
