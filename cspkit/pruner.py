@@ -318,11 +318,13 @@ class Pruner:
 
     # What a method uses
 
+    @torch.no_grad()
     def apply_masks(self) -> None:
         """Set weights that are cut to zero."""
         for name, weight in self.weights.items():
             weight.mul_(self.masks[name])
 
+    @torch.no_grad()
     def mask_gradients(self) -> None:
         """Set the gradients of weights that are cut to zero."""
         for name, weight in self.weights.items():

@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cspkit"
 MAY_IMPORT = {
     "arguments": set(),
+    "bootstrap": set(),
     "files": {"arguments"},
     "modules": {"arguments"},
     "pruner": {"arguments"},
@@ -18,10 +19,20 @@ MAY_IMPORT = {
     "tensors": {"arguments"},
     "threads": {"arguments"},
     "training": {"arguments", "files", "modules", "progress", "pruner", "resume", "threads"},
-    "asr": {"arguments", "files", "modules", "tensors", "training", "progress", "threads"},
+    "asr": {
+        "arguments",
+        "bootstrap",
+        "files",
+        "modules",
+        "tensors",
+        "training",
+        "progress",
+        "threads",
+    },
     "pruning": {"arguments", "modules", "pruner", "recovery", "training", "progress"},
     "study": {
         "arguments",
+        "bootstrap",
         "files",
         "modules",
         "resume",

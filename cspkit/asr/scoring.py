@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cspkit.arguments import ArgumentError, count, fraction
+from cspkit.bootstrap import utterance_bootstrap
 
 Texts = Sequence[str] | np.ndarray | pd.Series
 
@@ -147,8 +148,8 @@ def bootstrap_interval(
     if baseline is not None:
         errors = errors - _errors(_aligned(references, baseline, "baseline"))
     words = np.array([len(reference.split()) for reference in references])
-    draws = rng.multinomial(len(words), np.full(len(words), 1 / len(words)), size=n)
-    low, high = np.quantile(draws @ errors / (draws @ words), [(1 - level) / 2, (1 + level) / 2])
+    rates = np.concatenate(list(utterance_bootstrap(errors[:, None], words, rng, n)))
+    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from numbers import Real
 
-import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError, count, fraction, one_of, positive
@@ -93,8 +92,7 @@ class MaskedPruner(Pruner):
 
     def conclude(self) -> None:
         """Leave the final weights in the model; a frozen support is its own largest part."""
-        with torch.no_grad():
-            self.cut()
+        self.cut()
 
     def debiasing(self, step: int) -> bool:
         """Whether the support is frozen at this step."""

@@ -52,7 +52,6 @@ class Hold(Pruner):
         """Undo what momentum and weight decay did to weights that are cut."""
         self.apply_masks()
 
-    @torch.no_grad()
     def conclude(self) -> None:
         """Set the weights that are cut to zero."""
         self.apply_masks()

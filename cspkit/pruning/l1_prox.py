@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch.nn.functional import softshrink
 
 from cspkit.pruning.gradual import GradualPruner
@@ -44,6 +45,7 @@ class L1Prox(GradualPruner):
         elif step % self.every == 0:
             self.soft_threshold(self.scheduled(step))
 
+    @torch.no_grad()
     def soft_threshold(self, sparsity: float) -> None:
         """W <- soft threshold of W, with the smallest tau that leaves this sparsity."""
         self.masks = self.largest(sparsity)

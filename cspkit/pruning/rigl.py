@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import nn
 
 from cspkit.arguments import count, fraction
@@ -81,6 +82,7 @@ class RigL(MaskedPruner):
     def after_update(self, step: int) -> None:
         self.apply_masks()
 
+    @torch.no_grad()
     def exchange(self, drop: float) -> None:
         """Drop a fraction of each layer's active weights, and grow as many."""
         for name, weight in self.weights.items():

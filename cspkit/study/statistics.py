@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cspkit.arguments import ArgumentError, count
+from cspkit.bootstrap import CELLS, utterance_bootstrap
 from cspkit.study.rows import unpack_counts
 
 DRAWS = 10_000
@@ -21,7 +22,6 @@ LEAST_SEEDS = 3  # of a verdict
 LOSSLESS = 0.005  # "no loss against dense": the upper end of the interval is below half a point
 COLUMNS = ["method", "sparsity", "steps"]  # they identify a column of a Resampled
 UNPRUNED = ("dense", "dense+", "small-dense")
-CELLS = 2**22  # numbers that one array of draws may hold
 EXACT_SEEDS = 20  # with more seeds, `sign_flip_p` draws signs
 SIGN_DRAWS = 100_000
 
@@ -130,12 +130,10 @@ def hierarchical_bootstrap(
     taken = rng.multinomial(F, np.full(F, 1 / F), size=draws)
     means = np.zeros((draws, errors[0].shape[1]))
     for i in range(F):
-        n = len(words[i])
         drawn = np.repeat(np.arange(draws), taken[:, i])
-        for part in np.array_split(drawn, 1 + len(drawn) * n // CELLS):  # bounds the memory
-            counts = rng.multinomial(n, np.full(n, 1 / n), size=len(part)).astype(float)
-            rates = (counts @ errors[i]) / (counts @ words[i])[:, None]
-            np.add.at(means, part, rates / F)
+        if len(drawn):
+            parts = utterance_bootstrap(errors[i], words[i], rng, len(drawn))
+            np.add.at(means, drawn, np.concatenate(list(parts)) / F)
     return means
 
 

@@ -211,7 +211,7 @@ def test_draws_in_parts_are_the_same_draws(monkeypatch):
     data = [counts(np.random.default_rng(seed), [0.02, 0.05]) for seed in range(3)]
     errors, words = zip(*data, strict=True)
     drawn = hierarchical_bootstrap(errors, words, np.random.default_rng(0), 500)
-    monkeypatch.setattr(statistics, "CELLS", 7000)
+    monkeypatch.setattr("cspkit.bootstrap.CELLS", 7000)
     again, peak = traced(hierarchical_bootstrap, errors, words, np.random.default_rng(0), 500)
     assert np.array_equal(drawn, again)
     assert peak < 1e6  # in one part 500 draws of 300 utterances take more than 2 MB

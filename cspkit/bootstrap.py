@@ -1,0 +1,42 @@
+"""The bootstrap over utterances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+CELLS = 2**22  # numbers that one array of draws may hold
+
+
+def utterance_bootstrap(
+    errors: np.ndarray, words: np.ndarray, rng: np.random.Generator, draws: int
+) -> Iterator[np.ndarray]:
+    """Resample utterances with replacement; yield the error rates of the draws, part by part.
+
+        sum(errors) / sum(words)    over the utterances of a draw
+
+    Words are not resampled, because the errors of an utterance are not independent.
+
+    Parameters
+    ----------
+    errors : ndarray, shape (n, columns)
+        Errors of each model in each utterance; all models share the draws.
+    words : ndarray, shape (n,)
+    rng : np.random.Generator
+    draws : int
+
+    Yields
+    ------
+    ndarray, shape (part, columns)
+        The parts have `draws` rows in all. They bound the memory.
+
+    References
+    ----------
+    Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
+    ICASSP 2004, doi:10.1109/ICASSP.2004.1326009.
+    """
+    n = len(words)
+    for part in np.array_split(np.arange(draws), 1 + draws * n // CELLS):
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=len(part)).astype(float)
+        yield (counts @ errors) / (counts @ words)[:, None]
