@@ -1,13 +1,16 @@
 """Sparse recovery: find a sparse x from fewer measurements y = A x + e than unknowns.
 
-The convention, everywhere: A is (m, n), y is (m,), x is (n,) with k nonzeros, and the lasso is
+Everywhere A is (m, n), y is (m,), x is (n,) with k nonzeros, and the lasso is
 
     1/2 ||y - A x||_2^2 + lam ||x||_1,
 
-so that scikit-learn's alpha is lam / m. Every solver returns a `RecoveryResult`. Its `gap`, where
-the method has one, is a certificate: the objective is at most gap * 1/2 ||y||_2^2 above the
-smallest one. A solver that did not converge says so, in the result and in a
-`ConvergenceWarning`. Bad arguments raise a ValueError that names them.
+so that scikit-learn's alpha is lam / m. Every solver returns a `RecoveryResult`. Its `gap` is a
+certificate, for the methods that have one: the objective is at most gap * 1/2 ||y||_2^2 above the
+smallest one. A solver that did not converge says so in the result and in a `ConvergenceWarning`.
+Bad arguments raise an `ArgumentError`, a ValueError that names them.
+
+A and y may have any magnitude. The solvers take out powers of two first and put them back into
+the answer. If floats cannot hold the answer, this is an `ArgumentError`.
 """
 
 from cspkit.recovery.basis_pursuit import basis_pursuit, bpdn

@@ -3,22 +3,22 @@
 import numpy as np
 from scipy.linalg.lapack import dposv
 
-# Shortened steps that are tried, as powers of the shortest one.
+# The solver tries several steps, which are the shortest one raised to these powers.
 STEP_EXPONENTS = np.linspace(1, 0, 8)
 
 
 def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False):
     """Minimise 1/2 ||y - A x||_2^2 + sum_j t_j |x_j| given G = A^T A, by an active set.
 
-    With the signs s of the support S held fixed the objective is quadratic, and
+    While the signs s of the support S are fixed, the objective is quadratic, and
 
         G_SS d = A_S^T (y - A x) - t_S s_S
 
-    gives the step d to its minimum. If a sign would flip on the way, the step is shortened,
-    entries that have reached zero stay there and leave S, and the rest is solved again. At
-    the minimum for S, columns with |a_j^T (y - A x)| > t_j enter with the sign of their
-    correlation. The objective falls in every step and there are finitely many supports, so
-    the method ends, at an answer that is exact but for rounding.
+    gives the step d to its minimum. If a sign would flip on the way, the step is shortened. The
+    entries that have reached zero stay zero and leave S, and the rest is solved again. At the
+    minimum for S, columns with |a_j^T (y - A x)| > t_j enter with the sign of their correlation.
+    The objective falls in every step and the number of supports is finite. So the method ends,
+    with an answer that is exact up to rounding.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False)
     correlation : ndarray, shape (p,)
         A^T (y - A x) at the starting point.
     penalty : ndarray, shape (p,)
-        t, above 0.
+        Weights t_j, above 0.
     x : ndarray, shape (p,)
         Starting point.
     noise : float
-        By how much a correlation outside the support may exceed its penalty.
+        A correlation outside the support may exceed its penalty by this much.
     nonnegative : bool
         Add the constraint x >= 0.
 
@@ -43,7 +43,7 @@ def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False)
     References
     ----------
     Lee, Battle, Raina, Ng, "Efficient sparse coding algorithms", NIPS 2006: feature-sign
-    search, here with many entries and exits at a time.
+    search. Here many entries can join or leave the support at the same time.
     """
     x, q = x.copy(), correlation.copy()
     sign = np.sign(x)
@@ -70,8 +70,8 @@ def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False)
         else:
             x_new = _best_step(x_S, d, s, flips, G_SS, slope)
             if x_new is None:
-                # Columns that entered together want opposite signs: send those back, and from
-                # now on let only the worst violator in, which always lowers the objective.
+                # Columns that entered together would get the opposite signs. They leave again,
+                # and from now on only the worst violator enters, which always lowers the objective.
                 S = S[~(flips & (x_S == 0))]
                 at_minimum = bool(np.all(x[S] != 0))
                 if share == 1 and at_minimum:
@@ -85,10 +85,10 @@ def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False)
 
 
 def _solve(G_SS, slope):
-    """Newton step; equal columns make G_SS singular, a touch of the identity makes it regular.
+    """Newton step. Equal columns make G_SS singular; a small multiple of the identity is added.
 
-    The step is then long along directions that do not change the fit, as it should be: the
-    next entry to reach zero stops it.
+    The step is then long in directions that do not change the fit. This is right: it is cut where
+    the next entry reaches zero.
     """
     for ridge in (1e-14, 1e-12, 1e-10, 1e-8):
         H = G_SS.copy()
@@ -100,14 +100,15 @@ def _solve(G_SS, slope):
 
 
 def _best_step(x_S, d, s, flips, G_SS, slope):
-    """Best of a few shortened steps, each cut to the orthant of the signs s; None if all raise
-    the objective.
+    """The best of a few shortened steps, or None if all of them raise the objective.
+
+    Entries that would change their sign s are set to zero.
     """
     reach = np.where(flips, -x_S / d, np.inf)
     first = np.argmin(reach)
     steps = reach[first] ** STEP_EXPONENTS if reach[first] > 0 else np.ones(1)
     tried = x_S[:, None] + steps * d[:, None]
-    tried[first, 0] = 0  # by definition of the shortest step; rounding may say otherwise
+    tried[first, 0] = 0  # exactly, without rounding: the shortest step ends here
     tried *= tried * s[:, None] > 0
     moves = tried - x_S[:, None]
     change = 0.5 * np.sum(moves * (G_SS @ moves), axis=0) - slope @ moves

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cspkit.recovery.lasso import lam_max_of
-from cspkit.recovery.operators import Matrix
+from cspkit.arguments import count, positive
+from cspkit.recovery.operators import Matrix, in_float64
+from cspkit.recovery.penalties import L1
 from cspkit.recovery.result import RecoveryResult, make_result
-from cspkit.recovery.validation import check_count, check_number, check_system
+from cspkit.recovery.validation import check_system, check_tolerance
 from cspkit.recovery.working_set import WorkingSet, solve_in_rounds
 
-LASSO_TOL = 1e-13  # as exact as float64 allows: the lasso answers here are only a way to others
+LASSO_TOL = 1e-13  # as exact as float64 allows, since other answers are derived from the lasso's
 LASSO_ROUNDS = 200
 
 
@@ -20,10 +21,10 @@ def basis_pursuit(
 ) -> RecoveryResult:
     """Minimise ||x||_1 subject to A x = y.
 
-    For small lam the lasso answer has the support and the signs of this one. So lam falls by
-    tens; each time least squares on the lasso's support gives x, the lasso's residual
-    gives the dual point theta = (y - A x_lam) / lam, and both together a certificate:
-    max y^T theta subject to ||A^T theta||_inf <= 1 is the dual problem.
+    For small lam the answer has the support and the signs of the lasso answer. So lam is
+    divided by ten again and again. Each time, least squares on the lasso's support gives x, and
+    the lasso's residual gives the dual point theta = (y - A x_lam) / lam. Together they give a
+    certificate: the dual problem is to maximise y^T theta subject to ||A^T theta||_inf <= 1.
 
     Parameters
     ----------
@@ -32,50 +33,38 @@ def basis_pursuit(
     y : array_like, shape (m,)
         Measurements, in the range of A.
     tol : float
-        Largest relative gap, and largest ||y - A x|| / ||y||.
+        Largest relative gap, and largest ||y - A x|| / ||y||. A value below ten times the
+        spacing of floats near 1 is raised to it.
     max_iter : int
-        How many values of lam are tried.
+        Largest number of values of lam.
     nonnegative : bool
         Add the constraint x >= 0.
 
     Returns
     -------
     RecoveryResult
-        The gap here is (||x||_1 - y^T theta) / ||x||_1, and infinite while A x = y does not
-        hold. The history has it for each lam.
+        The gap is relative to the answer, (||x||_1 - y^T theta) / ||x||_1, and infinite if
+        A x = y does not hold. The history has it for each lam.
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If no lam gives the certificate; so it is when A x = y has no solution.
+        If no lam gives the certificate. This is so if A x = y has no solution.
 
     References
     ----------
     Chen, Donoho, Saunders, "Atomic decomposition by basis pursuit", SIAM J. Sci. Comput.
     1998. doi:10.1137/S1064827596304010
     """
-    A, y = check_system(A, y)
-    check_number("tol", tol)
-    check_count("max_iter", max_iter)
-    working_set = WorkingSet(A, y, None, nonnegative)
-    lam, history = lam_max_of(A, y, nonnegative=nonnegative), []
-    x, gap = np.zeros(A.shape[1], dtype=y.dtype), np.inf if y.any() else 0.0
-    while len(history) < max_iter and gap > tol and lam > 0:
-        lam /= 10
-        solve_in_rounds(A, [working_set], lam, LASSO_TOL, LASSO_ROUNDS)
-        x_new, misfit = _least_squares(working_set)
-        dual = _dual_value(A, y, working_set.residual / lam, 0.0, nonnegative)
-        norm = np.sum(np.abs(x_new), dtype=np.float64)
-        wrong = misfit > max(tol, 10 * np.finfo(y.dtype).eps) or (nonnegative and np.any(x_new < 0))
-        history.append(np.inf if wrong else max(norm - dual, 0) / norm)
-        if history[-1] <= gap:
-            x, gap = x_new, history[-1]
-    return make_result(x, len(history), gap <= tol, gap, history, method="basis_pursuit")
+    A, y, scale = check_system(A, y)
+    fields = _solve(A, y, tol, max_iter, nonnegative)
+    return make_result(*fields, scale, method="basis_pursuit")
 
 
 def bpdn(
@@ -89,12 +78,12 @@ def bpdn(
 ) -> RecoveryResult:
     """Basis pursuit denoising: minimise ||x||_1 subject to ||y - A x||_2 <= eps.
 
-    The answer is that of the lasso at the lam where the residual norm is eps. While the
-    support S and its signs s stay, that norm obeys
+    The answer is that of the lasso for the lam at which the residual norm is eps. While the
+    support S and its signs s stay the same, this norm satisfies
 
         ||y - A x_lam||^2 = c + lam^2 s^T (A_S^T A_S)^-1 s,
 
-    which gives the next lam; a bracket guards it.
+    which gives the next lam. A bracket around lam keeps the search safe.
 
     Parameters
     ----------
@@ -103,44 +92,47 @@ def bpdn(
     y : array_like, shape (m,)
         Measurements.
     eps : float
-        Bound of the noise's norm, at least 0; for 0 see `basis_pursuit`.
+        Bound on the norm of the noise, at least 0. For 0 the method is `basis_pursuit`.
     tol : float
-        Largest relative gap, and largest relative error of the residual norm.
+        Largest relative gap, and largest relative error of the residual norm. A value below ten
+        times the spacing of floats near 1 is raised to it.
     max_iter : int
-        How many values of lam are tried.
+        Largest number of values of lam.
     nonnegative : bool
         Add the constraint x >= 0.
 
     Returns
     -------
     RecoveryResult
-        The gap here is (||x||_1 - bound) / ||x||_1, where the bound is the value
-        y^T theta - eps ||theta||_2 of a point of the dual problem. The history has it for
+        The gap is relative to the answer, (||x||_1 - bound) / ||x||_1, where the bound is the
+        value y^T theta - eps ||theta||_2 of a point of the dual problem. The history has it for
         each lam.
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If the certificate is not reached; so it is when no x comes as near to y as eps.
+        If the certificate is not reached. This is so if no x satisfies the bound eps.
 
     References
     ----------
     van den Berg, Friedlander, "Probing the Pareto frontier for basis pursuit solutions", SIAM
     J. Sci. Comput. 2008. doi:10.1137/080714488
     """
-    eps = check_number("eps", eps)
+    eps = positive("eps", eps, zero=True)
+    A, y, scale = check_system(A, y)
+    eps = scale.of_residual(eps)
     if eps == 0:
-        return basis_pursuit(A, y, tol=tol, nonnegative=nonnegative)
-    A, y = check_system(A, y)
-    check_number("tol", tol)
-    check_count("max_iter", max_iter)
-    working_set, history = WorkingSet(A, y, None, nonnegative), []
-    low, high = 0.0, lam_max_of(A, y, nonnegative=nonnegative)
+        return make_result(*_solve(A, y, tol, 10, nonnegative), scale, method="basis_pursuit")
+    tol, max_iter = check_tolerance(tol, y.dtype), count("max_iter", max_iter)
+    penalty = L1(nonnegative=nonnegative)
+    working_set, history = WorkingSet(A, y, penalty), []
+    low, high = 0.0, max(penalty.dual_norm(A.T @ y), 0)
     lam, smallest = high / 2, 1e-10 * high
     gap = 0.0 if np.linalg.norm(y) <= eps else np.inf
     while len(history) < max_iter and gap > tol and high > smallest:
@@ -148,8 +140,8 @@ def bpdn(
         residual = working_set.residual
         size = np.linalg.norm(residual.astype(np.float64))
         norm = np.sum(np.abs(working_set.x), dtype=np.float64)
-        bound = _dual_value(A, y, residual / lam, eps, nonnegative)
-        wrong = size > eps * (1 + max(tol, np.finfo(y.dtype).eps)) or norm == 0
+        bound = _dual_value(A, y, residual, lam, eps, penalty)
+        wrong = size > eps * (1 + tol) or norm == 0
         gap = np.inf if wrong else max(norm - bound, 0) / norm
         history.append(gap)
         low, high = (low, lam) if size > eps else (lam, high)
@@ -160,24 +152,43 @@ def bpdn(
         inside = low**2 < square < high**2
         lam = np.sqrt(square) if inside else (low + high) / 2 if low > 0 else high / 10
     x = working_set.x
-    return make_result(x, len(history), gap <= tol, gap, history, method="bpdn")
+    return make_result(x, len(history), gap <= tol, gap, history, scale, method="bpdn")
+
+
+def _solve(A, y, tol, max_iter, nonnegative):
+    """Basis pursuit of a scaled problem: x, n_iter, converged, gap and history."""
+    tol, max_iter = check_tolerance(tol, y.dtype), count("max_iter", max_iter)
+    penalty = L1(nonnegative=nonnegative)
+    working_set, history = WorkingSet(A, y, penalty), []
+    lam = max(penalty.dual_norm(A.T @ y), 0)
+    x, gap = np.zeros(A.shape[1], dtype=y.dtype), np.inf if y.any() else 0.0
+    while len(history) < max_iter and gap > tol and lam > 0:
+        lam /= 10
+        solve_in_rounds(A, [working_set], lam, LASSO_TOL, LASSO_ROUNDS)
+        x_new, misfit = _least_squares(working_set)
+        dual = _dual_value(A, y, working_set.residual, lam, 0.0, penalty)
+        norm = np.sum(np.abs(x_new), dtype=np.float64)
+        wrong = misfit > tol or (nonnegative and np.any(x_new < 0))
+        history.append(np.inf if wrong else max(norm - dual, 0) / norm)
+        if history[-1] <= gap:
+            x, gap = x_new, history[-1]
+    return x, len(history), gap <= tol, gap, history
 
 
 def _least_squares(working_set):
-    """Least squares on the support of the lasso answer, in float64, and its relative misfit."""
+    """Least squares on the support of the lasso answer, and its relative misfit."""
     members = np.flatnonzero(working_set.u)
     basis, y = working_set.unit_columns[members].T, working_set.y.astype(np.float64)
     u = np.linalg.lstsq(basis, y, rcond=None)[0]
-    # The lasso's support may be too large by columns that the answer does not use.
+    # The lasso's support may contain columns that the answer does not use.
     u[np.abs(u) < 1e-13 * np.max(np.abs(u))] = 0
     x = np.zeros(working_set.A.shape[1], dtype=working_set.y.dtype)
     x[working_set.members[members]] = u / working_set.norms[members]
     return x, np.linalg.norm(y - basis @ u) / np.linalg.norm(y)
 
 
-def _dual_value(A, y, theta, eps, nonnegative):
-    """y^T theta - eps ||theta||, with theta scaled so that |A^T theta| <= 1."""
-    correlation = A.T @ theta
-    largest = np.max(correlation if nonnegative else np.abs(correlation))
-    theta = (theta / max(largest, 1)).astype(np.float64)
-    return y @ theta - eps * np.linalg.norm(theta)
+def _dual_value(A, y, residual, lam, eps, penalty):
+    """y^T theta - eps ||theta||, for theta = residual / lam, made smaller if |A^T theta| > 1."""
+    r = residual.astype(np.float64)
+    value = y @ r - eps * np.linalg.norm(r)
+    return value / max(penalty.dual_norm(in_float64(A).T @ r), lam)

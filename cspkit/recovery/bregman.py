@@ -1,14 +1,15 @@
-"""Linearized Bregman iteration: dual ascent, whose sparse point is a thresholded dense one."""
+"""Linearized Bregman iteration: dual ascent with a dense vector and its sparse soft threshold."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cspkit.arguments import count, positive
 from cspkit.recovery.operators import Matrix, largest_singular_value
-from cspkit.recovery.proximal import soft_threshold
+from cspkit.recovery.proximal import shrink
 from cspkit.recovery.result import RecoveryResult, make_result
-from cspkit.recovery.validation import check_count, check_number, check_system, check_tolerance
+from cspkit.recovery.validation import check_system, check_tolerance
 
 
 def linearized_bregman(
@@ -19,9 +20,9 @@ def linearized_bregman(
         v <- v + A^T (y - A x) / ||A||_2^2
         x <- soft_threshold(v, lam)
 
-    The dense v = A^T theta gathers every residual so far; the sparse x is what it shows above
-    the threshold. So an entry of x that has become zero can return. For lam large enough, some
-    multiple of max|x|, the answer is that of basis pursuit.
+    The dense vector v = A^T theta adds up all residuals so far. The sparse x is the part of v
+    above the threshold. So an entry of x that has become zero can return. If lam is large enough,
+    some multiple of max|x|, the answer is that of basis pursuit.
 
     Parameters
     ----------
@@ -32,25 +33,26 @@ def linearized_bregman(
     lam : float
         Weight of the l1 term, above 0, in units of x.
     tol : float
-        Stop when ||y - A x|| / ||y|| is at most this: x then is the minimiser for those
-        measurements that A x makes.
+        Stop when ||y - A x|| / ||y|| is at most this. Then x is the minimiser for the
+        measurements A x. A value below ten times the spacing of floats near 1 is raised to it.
     max_iter : int
-        Largest number of iterations; they are many where lam is large.
+        Largest number of iterations. A large lam needs many.
 
     Returns
     -------
     RecoveryResult
-        With the relative residual after each iteration as history. There is no gap (nan).
+        The history has the relative residual after each iteration. There is no gap (nan).
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If `max_iter` iterations do not reach `tol`.
+        If the residual is still too large after `max_iter` iterations.
 
     References
     ----------
@@ -59,18 +61,20 @@ def linearized_bregman(
     Yin, "Analysis and generalizations of the linearized Bregman method", SIAM J. Imaging Sci.
     2010. doi:10.1137/090760350
     """
-    A, y = check_system(A, y)
-    lam = check_number("lam", lam, open_low=True)
-    tol = check_tolerance(tol, y.dtype)
-    check_count("max_iter", max_iter)
+    A, y, scale = check_system(A, y)
+    lam = float(scale.of_signal(positive("lam", lam)))
+    tol, max_iter = check_tolerance(tol, y.dtype), count("max_iter", max_iter)
     x = v = np.zeros(A.shape[1], dtype=y.dtype)
     L = largest_singular_value(A) ** 2 or 1.0
     residual, norm_y, history = y, np.linalg.norm(y), []
     misfit = 1.0 if norm_y > 0 else 0.0
     while misfit > tol and len(history) < max_iter:
         v = v + (A.T @ residual) / L
-        x = soft_threshold(v, lam)
+        x = shrink(v, lam)
         residual = y - A @ x
         misfit = np.linalg.norm(residual) / norm_y
         history.append(misfit)
-    return make_result(x, len(history), misfit <= tol, np.nan, history, method="linearized_bregman")
+    converged = misfit <= tol
+    return make_result(
+        x, len(history), converged, np.nan, history, scale, method="linearized_bregman"
+    )

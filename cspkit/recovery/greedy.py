@@ -7,20 +7,21 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
+from cspkit.arguments import count
 from cspkit.recovery.operators import Matrix, columns, least_squares
-from cspkit.recovery.proximal import hard_threshold
+from cspkit.recovery.proximal import keep_largest
 from cspkit.recovery.result import RecoveryResult, make_result
-from cspkit.recovery.validation import check_count, check_sparsity, check_system, check_tolerance
+from cspkit.recovery.validation import check_system, check_tolerance, exponents
 
 
 def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:
-    """Orthogonal matching pursuit: k times the column that fits the residual best.
+    """Orthogonal matching pursuit: add the column that fits the residual best, k times.
 
     In every step j = argmax |a_j^T (y - A x)| joins the support, and x becomes the least
-    squares solution on it; a QR factorisation of the chosen columns grows by one column.
-    Choosing by |a_j^T r| presumes columns of about equal norm.
+    squares solution on the support. A QR factorisation of the chosen columns grows by one column
+    in each step. The choice by |a_j^T r| assumes columns of about equal norm.
 
-    Many signals share the Gram matrix A^T A where that pays (batch OMP).
+    Many signals share the Gram matrix A^T A if this is faster (batch OMP).
 
     Parameters
     ----------
@@ -29,18 +30,19 @@ def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:
     y : array_like, shape (m,) or (m, r)
         Measurements, one signal per column.
     k : int
-        Number of columns to choose, at most min(m, n). Fewer are chosen when the residual
-        vanishes first, or no column explains any more of it.
+        Number of columns to choose, at most min(m, n). Fewer are chosen if the residual becomes
+        zero first, or if no column explains any more of it.
 
     Returns
     -------
     RecoveryResult
-        With the relative residual after each step as history. There is no gap (nan).
+        The history has the relative residual after each step. There is no gap (nan).
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     References
     ----------
@@ -49,13 +51,14 @@ def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:
     Rubinstein, Zibulevsky, Elad, "Efficient implementation of the K-SVD algorithm using
     batch orthogonal matching pursuit", Technion CS-2008-08.
     """
-    A, y = check_system(A, y, columns=True)
-    k = check_sparsity(k, A)
+    A, y, scale = check_system(A, y, columns=True)
+    k = count("k", k, 1, min(A.shape))
     if y.ndim == 1:
         x, history = _omp_one(A, y, k)
-        return make_result(x, len(history), True, np.nan, history, method="omp")
+        return make_result(x, len(history), True, np.nan, history, scale, method="omp")
     n, r = A.shape[1], y.shape[1]
-    if isinstance(A, np.ndarray) and r * k >= n and n <= 8 * A.shape[0]:
+    pays = isinstance(A, np.ndarray) and r * k >= n and n <= 8 * A.shape[0]
+    if pays and np.min(exponents(A)) > -500:  # otherwise A^T A would underflow
         x, history = _omp_gram(A, y, k)
     else:
         x, history = np.zeros((n, r), dtype=y.dtype), np.full((k, r), np.nan)
@@ -63,7 +66,7 @@ def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:
             x[:, i], steps = _omp_one(A, y[:, i], k)
             history[: len(steps), i] = steps
     n_iter = np.count_nonzero(~np.isnan(history), axis=0)
-    return make_result(x, n_iter, True, np.nan, history, method="omp")
+    return make_result(x, n_iter, True, np.nan, history, scale, method="omp")
 
 
 def cosamp(
@@ -82,22 +85,24 @@ def cosamp(
     y : array_like, shape (m,)
         Measurements.
     k : int
-        Number of nonzeros, at most min(m, n); the fit needs m >= 3k to be determined.
+        Number of nonzeros, at most min(m, n). The fit is unique only if m >= 3k.
     tol : float
-        Stop when the relative residual is at most this, or falls by at most this.
+        Stop when the relative residual is at most this, or falls by at most this. A value below
+        ten times the spacing of floats near 1 is raised to it.
     max_iter : int
         Largest number of iterations.
 
     Returns
     -------
     RecoveryResult
-        The iterate of smallest residual, with the relative residual after each iteration as
-        history. There is no gap (nan).
+        The iterate of smallest residual. The history has the relative residual after each
+        iteration. There is no gap (nan).
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
@@ -109,23 +114,22 @@ def cosamp(
     Needell, Tropp, "CoSaMP: iterative signal recovery from incomplete and inaccurate
     samples", Appl. Comput. Harmon. Anal. 2009. arXiv:0803.2392
     """
-    A, y = check_system(A, y)
-    k = check_sparsity(k, A)
+    A, y, scale = check_system(A, y)
+    k, max_iter = count("k", k, 1, min(A.shape)), count("max_iter", max_iter)
     tol = check_tolerance(tol, y.dtype)
-    check_count("max_iter", max_iter)
     x, residual, history = np.zeros(A.shape[1], dtype=y.dtype), y, []
     norm_y, converged, last = np.linalg.norm(y), not y.any(), 1.0
     while len(history) < max_iter and not converged:
-        proxy = hard_threshold(A.T @ residual, 2 * k)
+        proxy = keep_largest(A.T @ residual, 2 * k)
         T = np.flatnonzero((proxy != 0) | (x != 0))
-        x_new = hard_threshold(least_squares(A, y, T), k)
+        x_new = keep_largest(least_squares(A, y, T), k)
         residual_new = y - A @ x_new
         history.append(np.linalg.norm(residual_new) / norm_y)
         if history[-1] > last + tol:
-            break  # the supports go round in a circle: keep the better iterate
+            break  # the supports repeat in a cycle: keep the better iterate
         converged = history[-1] <= tol or last - history[-1] <= tol
         x, residual, last = x_new, residual_new, history[-1]
-    return make_result(x, len(history), converged, np.nan, history, method="cosamp")
+    return make_result(x, len(history), converged, np.nan, history, scale, method="cosamp")
 
 
 def _omp_one(A, y, k):
@@ -134,36 +138,43 @@ def _omp_one(A, y, k):
     At = A.T
     Q = np.empty((m, k), dtype=y.dtype, order="F")
     R = np.zeros((k, k), dtype=y.dtype)
-    support, history = [], []
+    support, scale, history = [], [], []
     residual, norm_y = y, np.linalg.norm(y)
     rounding = np.finfo(y.dtype).eps
-    # Below this the residual is rounding error, and the next column would be chosen at random.
+    # A smaller residual is rounding error, and the next column would be chosen at random.
     while len(support) < k and np.linalg.norm(residual) > 10 * rounding * norm_y:
         i = len(support)
         j = int(np.argmax(np.abs(At @ residual)))
         a = columns(A, [j])[:, 0]
+        size, e = np.linalg.norm(a), 0
+        if size < 1e-15:  # its square could underflow
+            e = exponents(a)
+            a = np.ldexp(a, -e)
+            size = np.linalg.norm(a)
         R[:i, i] = Q[:, :i].T @ a
         q = a - Q[:, :i] @ R[:i, i]
         again = Q[:, :i].T @ q  # Gram-Schmidt twice: once loses orthogonality
         q -= Q[:, :i] @ again
         R[:i, i] += again
         R[i, i] = np.linalg.norm(q)
-        if R[i, i] <= np.sqrt(m) * 10 * rounding * np.linalg.norm(a):
-            break  # the best column is a combination of the chosen ones: nothing is left to explain
+        if R[i, i] <= np.sqrt(m) * 10 * rounding * size:
+            break  # the best column depends on the chosen ones: it cannot explain more
         Q[:, i] = q / R[i, i]
         residual = residual - Q[:, i] * (Q[:, i] @ residual)
         support.append(j)
+        scale.append(e)
         history.append(np.linalg.norm(residual) / norm_y)
     x, s = np.zeros(n, dtype=y.dtype), len(support)
-    x[support] = solve_triangular(R[:s, :s], Q[:, :s].T @ y)
+    u = solve_triangular(R[:s, :s], Q[:, :s].T @ y)
+    x[support] = np.ldexp(u, -np.array(scale, dtype=int))
     return x, history
 
 
 def _omp_gram(A, Y, k):
-    """Many signals: G = A^T A replaces A, and all signals take the same step together.
+    """Many signals: G = A^T A replaces A, and all signals take a step at the same time.
 
-    `inverse` holds the inverse Cholesky factor of G[support, support] of every signal, which
-    grows by one row in a step. A signal that has stopped goes on with zero rows.
+    `inverse` holds the inverse Cholesky factor of G[support, support] of every signal. It grows
+    by one row in a step. A signal that has stopped gets rows of zeros.
     """
     A, dtype, Y = A.astype(np.float64, copy=False), Y.dtype, Y.astype(np.float64, copy=False)
     (n, r), signals = (A.shape[1], Y.shape[1]), np.arange(Y.shape[1])
@@ -172,7 +183,7 @@ def _omp_gram(A, Y, k):
     correlation = start = np.ascontiguousarray((A.T @ Y).T)
     energy = left = np.sum(Y * Y, axis=0)
     alive = energy > 0
-    support = np.zeros((r, k), dtype=np.intp)
+    support, X = np.zeros((r, k), dtype=np.intp), sparse.csr_array((r, n))
     inverse, fit, history = np.zeros((r, k, k)), np.zeros((r, k)), np.full((k, r), np.nan)
     for i in range(k):
         j = np.argmax(np.abs(correlation), axis=1)
@@ -195,7 +206,7 @@ def _omp_gram(A, Y, k):
         correlation = start - X @ G
     else:
         i = k
-    # The normal equations lose half of the digits; one correction by the residual restores them.
+    # The normal equations lose half of the digits. One correction by the residual restores them.
     correlation = (Y.T - X @ A.T) @ A
     c = np.take_along_axis(correlation, support, axis=1)
     correction = _times(inverse.transpose(0, 2, 1), _times(inverse, c))

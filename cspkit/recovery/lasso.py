@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cspkit.arguments import ArgumentError, count, positive
+from cspkit.recovery.duality import allowed_gap, certificate_in_float64
 from cspkit.recovery.operators import Matrix
+from cspkit.recovery.penalties import L1
 from cspkit.recovery.result import RecoveryResult, make_result
-from cspkit.recovery.validation import check_count, check_number, check_system, check_weights
+from cspkit.recovery.validation import check_system, check_weights, real_array
 from cspkit.recovery.working_set import WorkingSet, solve_in_rounds
 
 
@@ -23,9 +26,9 @@ def lasso(
 ) -> RecoveryResult:
     """Minimise 1/2 ||y - A x||_2^2 + lam sum_j w_j |x_j| to a certified relative gap.
 
-    Only columns whose correlation |a_j^T (y - A x)| exceeds lam w_j can lower the objective.
-    In every round the strongest of them join a working set; on it the problem is solved
-    exactly, by Cholesky factorisations on the support with its signs; then one product A^T r
+    Only columns whose correlation |a_j^T (y - A x)| exceeds lam w_j can lower the objective. In
+    every round the strongest of them join a working set. On this set the problem is solved
+    exactly, by Cholesky factorisations on the support with its signs. Then one product A^T r
     over all columns gives the duality gap and the next candidates.
 
     Parameters
@@ -37,30 +40,33 @@ def lasso(
     lam : float
         Weight of the l1 term, above 0.
     tol : float
-        Largest relative duality gap of the answer.
+        Largest duality gap of the answer, relative to 1/2 ||y||_2^2. The gap must also be at
+        most sqrt(tol) times the objective, which matters if lam is very small.
     max_iter : int
         Largest number of rounds.
     weights : array_like, shape (n,), optional
-        Positive weights w_j of the l1 norm; 1 if not given.
+        Positive weights w_j of the l1 norm. The default is 1 for each.
     nonnegative : bool
         Add the constraint x >= 0.
 
     Returns
     -------
     RecoveryResult
-        With the relative duality gap after each round as history. For lam at least
+        The history has the relative duality gap after each round. For lam at least
         max_j |a_j^T y| / w_j the answer is zero, after no round.
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If the gap stays above `tol`: in `max_iter` rounds, or because `tol` is smaller than
-        what rounding allows.
+        If the gap is too large after `max_iter` rounds, or if rounding errors keep it too large.
+        If A x = y has a solution, this happens in float64 for lam below about 1e-13 lam_max, and
+        in float32 for lam below about 1e-4 lam_max.
 
     References
     ----------
@@ -69,12 +75,19 @@ def lasso(
     Massias, Gramfort, Salmon, "Celer: a fast solver for the lasso with dual extrapolation",
     ICML 2018. arXiv:1802.07481
     """
-    A, y = check_system(A, y, columns=True)
-    lam = check_number("lam", lam, open_low=True)
-    weights = _check_options(A, tol, max_iter, weights)
-    sets = [WorkingSet(A, signal, weights, nonnegative) for signal in y.reshape(len(y), -1).T]
-    solution = solve_in_rounds(A, sets, lam, tol, max_iter)
-    return _as_result(solution, y, tol, "lasso")
+    A, y, scale = check_system(A, y, columns=True)
+    lam = scale.of_penalty(positive("lam", lam))
+    tol, max_iter, penalty = _check_options(A, tol, max_iter, weights, nonnegative)
+    Y = y.reshape(len(y), -1)
+    sets = [WorkingSet(A, signal, penalty) for signal in Y.T]
+    n_iter, *certificate, history = solve_in_rounds(A, sets, lam, tol, max_iter)
+    x = np.stack([part.x for part in sets], axis=1)
+    converged, gap = _certified(A, Y, x, lam, penalty, tol, certificate)
+    if y.ndim == 1:
+        x, n_iter, converged, gap, history = (
+            field[..., 0] for field in (x, n_iter, converged, gap, history)
+        )
+    return make_result(x, n_iter, converged, gap, history, scale, method="lasso")
 
 
 def lasso_path(
@@ -96,8 +109,8 @@ def lasso_path(
     y : array_like, shape (m,)
         Measurements.
     lams : array_like, shape (L,), optional
-        Weights of the l1 term; 50 from lam_max down to lam_max / 1000, equal ratios, if not
-        given.
+        Weights of the l1 term, in any order. The default is 50 values with equal ratios from
+        lam_max down to lam_max / 1000.
     tol, max_iter, weights, nonnegative
         As in `lasso`, for every lam.
 
@@ -110,32 +123,41 @@ def lasso_path(
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf; if y is zero
-        and `lams` is not given.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if `lams` is not
+        given and the answer is zero for every lam; if the range of the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If the gap of an answer stays above `tol`.
+        If the gap of an answer is too large, as in `lasso`.
     """
-    A, y = check_system(A, y)
-    weights = _check_options(A, tol, max_iter, weights)
+    A, y, scale = check_system(A, y)
+    tol, max_iter, penalty = _check_options(A, tol, max_iter, weights, nonnegative)
     if lams is None:
-        lam_max = lam_max_of(A, y, weights, nonnegative)
+        lam_max = scale.restore_penalty(_largest_lam(A, y, penalty))
         if lam_max == 0:
-            raise ValueError("y is zero or orthogonal to all columns of A: lams must be given")
+            raise ArgumentError(
+                f"y is zero, or no column of A has a {'positive' if nonnegative else 'nonzero'} "
+                "correlation with y: lams must be given"
+            )
         lams = np.geomspace(lam_max, lam_max / 1000, 50)
-    lams = -np.sort(-np.array([check_number("lams", lam, open_low=True) for lam in lams]))
-    working_set, solutions = WorkingSet(A, y, weights, nonnegative), []
-    for lam in lams:
+    lams = real_array("lams", lams).astype(np.float64)
+    if lams.ndim != 1 or lams.size == 0:
+        raise ArgumentError(f"lams has shape {lams.shape}: expected (L,) with L >= 1")
+    lams = -np.sort(-np.array([positive("lams", lam) for lam in lams.tolist()]))
+    working_set, answers, solutions = WorkingSet(A, y, penalty), [], []
+    for lam in scale.of_penalty(lams):
         solutions.append(solve_in_rounds(A, [working_set], lam, tol, max_iter))
-    x, n_iter, gap, history = (list(field) for field in zip(*solutions, strict=True))
-    longest = max(len(h) for h in history)
-    history = [np.pad(h, ((0, longest - len(h)), (0, 0)), constant_values=np.nan) for h in history]
-    solution = [np.concatenate(field, axis=-1) for field in (x, n_iter, gap, history)]
-    x, n_iter, gap, history = solution
-    return lams, make_result(x, n_iter, gap <= tol, gap, history, method="lasso_path")
+        answers.append(working_set.x)
+    n_iter, converged, gap, histories = zip(*solutions, strict=True)
+    history = np.full((max(len(h) for h in histories), len(lams)), np.nan)
+    for i, h in enumerate(histories):
+        history[: len(h), i] = h[:, 0]
+    x, n_iter = np.stack(answers, axis=1), np.concatenate(n_iter)
+    certificate = np.concatenate(converged), np.concatenate(gap)
+    converged, gap = _certified(A, y[:, None], x, scale.of_penalty(lams), penalty, tol, certificate)
+    return lams, make_result(x, n_iter, converged, gap, history, scale, method="lasso_path")
 
 
 def reweighted_lasso(
@@ -151,9 +173,10 @@ def reweighted_lasso(
     """Reweighted l1: large entries are penalised less in the next round.
 
     Each round solves the weighted lasso, then sets w_j = 1 / (1 + |x_j| / (epsilon max|x|)).
-    Zeros keep the weight 1, so lam still decides what is zero; the largest entry is left with
-    about epsilon, and so has little bias. The penalty that this linearises anew in each round,
-    a sum of log(1 + |x_j| / constant), is not convex: nearer to counting nonzeros.
+    Zeros keep the weight 1, so lam still decides which entries are zero. The largest entry gets
+    a weight of about epsilon, and so has little bias. Each round linearises the penalty
+    sum_j log(1 + |x_j| / constant). This penalty is not convex, and is closer to the number of
+    nonzeros.
 
     Parameters
     ----------
@@ -164,77 +187,98 @@ def reweighted_lasso(
     lam : float
         Weight of the l1 term, above 0.
     rounds : int
-        Number of weighted problems, the first of them with equal weights.
+        Number of weighted problems. The first one has equal weights.
     epsilon : float
-        Size, relative to the largest entry, under which entries count as small.
+        Size below which an entry counts as small, relative to the largest entry.
     tol : float
-        Largest relative duality gap of each weighted problem.
+        Largest relative duality gap of each weighted problem, as in `lasso`.
     nonnegative : bool
         Add the constraint x >= 0.
 
     Returns
     -------
     RecoveryResult
-        Of the last weighted problem; its certificate holds for that convex problem. The
+        The answer to the last weighted problem. Its gap certifies this convex problem. The
         history has the gap at the end of each round.
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the gap of the last weighted problem is too large.
 
     References
     ----------
     Candes, Wakin, Boyd, "Enhancing sparsity by reweighted l1 minimization", J. Fourier Anal.
     Appl. 2008. arXiv:0711.1612
     """
-    check_count("rounds", rounds)
-    check_number("epsilon", epsilon, open_low=True)
-    A, y = check_system(A, y)
-    weights, gaps = np.ones(A.shape[1]), []
+    rounds, epsilon = count("rounds", rounds), positive("epsilon", epsilon)
+    A, y, scale = check_system(A, y)
+    lam = scale.of_penalty(positive("lam", lam))
+    tol, max_iter, penalty = _check_options(A, tol, 200, np.ones(A.shape[1]), nonnegative)
+    gaps = []
     for _ in range(rounds):
-        result = lasso(A, y, lam, tol=tol, weights=weights, nonnegative=nonnegative)
-        gaps.append(result.gap)
-        size = np.abs(result.x) / (np.max(np.abs(result.x)) or 1)
-        weights = 1 / (1 + size / epsilon)
-    return make_result(
-        result.x, rounds, result.converged, result.gap, gaps, method="reweighted_lasso"
-    )
+        part = WorkingSet(A, y, penalty)
+        _, *certificate, _ = solve_in_rounds(A, [part], lam, tol, max_iter)
+        x = part.x
+        converged, gap = _certified(A, y[:, None], x[:, None], lam, penalty, tol, certificate)
+        gaps.append(gap[0])
+        size = (np.abs(x) / (np.max(np.abs(x)) or 1)).astype(np.float64)
+        with np.errstate(over="ignore"):
+            weights = 1 / (1 + size / epsilon)
+        penalty = L1(np.maximum(weights, np.finfo(np.float64).tiny), nonnegative)
+    return make_result(x, rounds, converged[0], gap[0], gaps, scale, method="reweighted_lasso")
 
 
 def lam_max_of(
     A: Matrix, y: ArrayLike, weights: ArrayLike | None = None, nonnegative: bool = False
 ) -> float:
-    """Smallest lam whose lasso answer is zero: max_j |a_j^T y| / w_j.
+    """Smallest lam for which the lasso answer is zero: max_j |a_j^T y| / w_j.
 
     Parameters
     ----------
-    A : ndarray, sparse matrix or LinearOperator, shape (m, n)
+    A : array_like, sparse matrix or LinearOperator, shape (m, n)
         Measurement matrix.
-    y : ndarray, shape (m,)
+    y : array_like, shape (m,)
         Measurements.
-    weights : ndarray, shape (n,), optional
-        Weights of the l1 norm; 1 if not given.
+    weights : array_like, shape (n,), optional
+        Positive weights of the l1 norm. The default is 1 for each.
     nonnegative : bool
-        Whether x >= 0 is a constraint; then max_j (a_j^T y) / w_j, at least 0.
+        Whether x >= 0 is a constraint. The result is then max_j (a_j^T y) / w_j, at least 0.
 
     Returns
     -------
     float
         lam_max.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if float64
+        cannot hold the result.
     """
-    correlation = A.T @ y if weights is None else (A.T @ y) / weights
-    return float(max(np.max(correlation if nonnegative else np.abs(correlation)), 0))
+    A, y, scale = check_system(A, y)
+    weights = None if weights is None else check_weights(weights, A.shape[1])
+    return float(scale.restore_penalty(_largest_lam(A, y, L1(weights, nonnegative))))
 
 
-def _as_result(solution, y, tol, method):
-    x, n_iter, gap, history = solution
-    if y.ndim == 1:
-        x, n_iter, gap, history = x[:, 0], n_iter[0], gap[0], history[:, 0]
-    return make_result(x, n_iter, gap <= tol, gap, history, method=method)
+def _largest_lam(A, y, penalty):
+    return float(max(penalty.dual_norm(A.T @ y), 0))
 
 
-def _check_options(A, tol, max_iter, weights):
-    check_number("tol", tol)
-    check_count("max_iter", max_iter)
-    return None if weights is None else check_weights(weights, A.shape[1])
+def _certified(A, Y, x, lam, penalty, tol, certificate):
+    """`converged` and `gap`. For float32 both are computed again, from the rounded answer x."""
+    if x.dtype == np.float64:
+        return certificate
+    gap, objective = certificate_in_float64(A, Y, x, lam, penalty)
+    return gap <= allowed_gap(objective, tol), gap
+
+
+def _check_options(A, tol, max_iter, weights, nonnegative):
+    weights = None if weights is None else check_weights(weights, A.shape[1])
+    return positive("tol", tol, zero=True), count("max_iter", max_iter), L1(weights, nonnegative)

@@ -1,9 +1,11 @@
-"""What the solvers ask of a measurement matrix beside products: columns and its norm."""
+"""What the solvers need from a measurement matrix besides products: columns, norm, float64."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import ArpackError, LinearOperator, svds
+
+from cspkit.recovery.validation import exponents
 
 Matrix = ArrayLike | sparse.spmatrix | sparse.sparray | LinearOperator
 
@@ -16,7 +18,7 @@ def columns(A, support):
     A : ndarray, sparse matrix or LinearOperator, shape (m, n)
         Measurement matrix.
     support : array_like of int, shape (s,)
-        Which columns.
+        Numbers of the columns.
 
     Returns
     -------
@@ -35,8 +37,8 @@ def columns(A, support):
 def largest_singular_value(A):
     """Spectral norm of a measurement matrix, ||A||_2, rounded up a little.
 
-    The step 1 / ||A||^2 of the gradient methods must not be too long, so the result of
-    the Lanczos iteration, which approaches the norm from below, is raised by 0.1 %.
+    The step 1 / ||A||^2 of the gradient methods must not be too long. The Lanczos iteration
+    approaches the norm from below, so its result is raised by 0.1 %.
 
     Parameters
     ----------
@@ -54,7 +56,12 @@ def largest_singular_value(A):
             small = columns(A.T, np.arange(A.shape[0]))
         return 1.001 * float(np.linalg.norm(small, 2))
     start = np.random.default_rng(0).standard_normal(min(A.shape)).astype(A.dtype)
-    norm = svds(A, k=1, v0=start, tol=1e-4, return_singular_vectors=False)[0]
+    try:
+        norm = svds(A, k=1, v0=start, tol=1e-4, return_singular_vectors=False)[0]
+    except ArpackError:
+        if np.any((A if A.shape[1] == len(start) else A.T) @ start):
+            raise
+        return 0.0  # the Lanczos iteration does not accept A = 0
     return 1.001 * float(norm)
 
 
@@ -73,8 +80,53 @@ def least_squares(A, y, support):
     Returns
     -------
     ndarray, shape (n,)
-        The signal; of several with the same residual, the one of smallest norm.
+        The signal. If several signals have the same residual, it is the one with smallest norm.
     """
     x = np.zeros(A.shape[1], dtype=y.dtype)
-    x[support] = np.linalg.lstsq(columns(A, support), y, rcond=None)[0]
+    if len(support) == 0:
+        return x
+    chosen = columns(A, support)
+    size = np.max(np.abs(chosen), axis=0)
+    if np.min(size) * 1e3 < np.max(size):  # `lstsq` ignores columns that are too small
+        e = exponents(chosen)
+        x[support] = np.ldexp(np.linalg.lstsq(np.ldexp(chosen, -e), y, rcond=None)[0], -e)
+    else:
+        x[support] = np.linalg.lstsq(chosen, y, rcond=None)[0]
     return x
+
+
+def in_float64(A):
+    """The same matrix with products in float64, for a certificate of a float32 answer.
+
+    Parameters
+    ----------
+    A : ndarray, sparse matrix or LinearOperator, shape (m, n)
+        Measurement matrix.
+
+    Returns
+    -------
+    ndarray, sparse matrix or LinearOperator, shape (m, n)
+        `A` itself if it is in float64. A float32 array is converted in parts during a product.
+    """
+    if isinstance(A, LinearOperator) or A.dtype == np.float64:
+        return A
+    return A.astype(np.float64) if sparse.issparse(A) else _InParts(A)
+
+
+class _InParts(LinearOperator):
+    """A float32 array whose products are computed in float64, a few columns at a time."""
+
+    def __init__(self, A):
+        self.A, self.width = A, max(1, 2**18 // A.shape[0])
+        super().__init__(np.float64, A.shape)
+
+    def _matmat(self, x):
+        used = np.flatnonzero(x.reshape(len(x), -1).any(axis=1))
+        parts = np.split(used, range(self.width, len(used), self.width))
+        return sum(self.A[:, part].astype(np.float64) @ x[part] for part in parts)
+
+    def _rmatmat(self, y):
+        parts = (self.A[:, i : i + self.width] for i in range(0, self.shape[1], self.width))
+        return np.concatenate([part.T.astype(np.float64) @ y for part in parts])
+
+    _matvec, _rmatvec = _matmat, _rmatmat

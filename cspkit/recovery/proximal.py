@@ -1,106 +1,141 @@
 """Proximal operators: prox_f(v) = argmin_x 1/2 ||x - v||_2^2 + f(x)."""
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import ArrayLike
+
+from cspkit.arguments import ArgumentError, count, positive
+from cspkit.recovery.validation import check_finite, check_groups, exponents, real_array
 
 
-def soft_threshold(
-    v: np.ndarray, t: float | np.ndarray, *, nonnegative: bool = False
-) -> np.ndarray:
+def soft_threshold(v: ArrayLike, t: float | ArrayLike, *, nonnegative: bool = False) -> np.ndarray:
     """Proximal operator of t ||x||_1: x_i = sign(v_i) max(|v_i| - t, 0).
 
     Parameters
     ----------
-    v : ndarray
+    v : array_like
         Point, of any shape.
-    t : float or ndarray
-        Threshold, at least 0; an array that broadcasts gives a weighted l1 norm.
+    t : float or array_like
+        Threshold, at least 0. An array that broadcasts with `v` gives a weighted l1 norm.
     nonnegative : bool
         Add the constraint x >= 0: x_i = max(v_i - t, 0).
 
     Returns
     -------
     ndarray
-        The shrunken point.
+        The point after shrinking: float32 if `v` is float32, otherwise float64.
+
+    Raises
+    ------
+    ArgumentError
+        If `v` is not real and finite, or `t` is negative, nan or of a wrong shape.
     """
-    if nonnegative:
-        return np.maximum(v - t, 0)
-    return v - np.clip(v, -t, t)
+    v = _point(v)
+    return shrink(v, _thresholds("t", t, v), nonnegative)
 
 
-def hard_threshold(v: np.ndarray, k: int) -> np.ndarray:
-    """Projection on the k-sparse vectors: keep the k largest magnitudes, zero the others.
+def hard_threshold(v: ArrayLike, k: int) -> np.ndarray:
+    """Projection on the k-sparse vectors: keep the k largest magnitudes, set the others to zero.
 
-    The proximal operator of the indicator of ||x||_0 <= k. Ties are broken by position, so
-    that exactly k entries stay (fewer if v has fewer nonzeros).
+    This is the proximal operator of the indicator of ||x||_0 <= k. If magnitudes are equal, the
+    first entries stay. So exactly k entries stay, or fewer if v has fewer nonzeros.
 
     Parameters
     ----------
-    v : ndarray, shape (n,) or (n, r)
-        Point, or one point per column.
+    v : array_like, shape (n,) or (n, r)
+        Point, or one point for each column.
     k : int
-        How many entries of each column stay.
+        How many entries of each column stay, at least 0.
 
     Returns
     -------
     ndarray, shape of v
-        The sparse point.
+        The sparse point: float32 if `v` is float32, otherwise float64.
+
+    Raises
+    ------
+    ArgumentError
+        If `v` is not real and finite or is a single number, or `k` is not an integer >= 0.
     """
-    k = min(k, v.shape[0])
-    order = np.argsort(-np.abs(v), axis=0, kind="stable")[:k]
-    x = np.zeros_like(v)
-    np.put_along_axis(x, order, np.take_along_axis(v, order, axis=0), axis=0)
-    return x
+    v = _point(v)
+    if v.ndim == 0:
+        raise ArgumentError("v is a single number: expected shape (n,) or (n, r)")
+    return keep_largest(v, count("k", k, 0))
 
 
-def l0_threshold(v: np.ndarray, t: float) -> np.ndarray:
-    """Proximal operator of t ||x||_0: keep v_i where |v_i| > sqrt(2 t).
+def l0_threshold(v: ArrayLike, t: float | ArrayLike) -> np.ndarray:
+    """Proximal operator of t ||x||_0: keep v_i if |v_i| > sqrt(2 t), otherwise set it to zero.
 
     Parameters
     ----------
-    v : ndarray
+    v : array_like
         Point, of any shape.
-    t : float
-        Price of a nonzero, at least 0.
+    t : float or array_like
+        Cost of a nonzero, at least 0. An array that broadcasts with `v` gives one cost for each
+        entry.
 
     Returns
     -------
     ndarray
-        The sparse point.
+        The sparse point: float32 if `v` is float32, otherwise float64.
+
+    Raises
+    ------
+    ArgumentError
+        If `v` is not real and finite, or `t` is negative, nan or of a wrong shape.
     """
-    return np.where(np.square(v) > 2 * t, v, 0)
+    v = _point(v)
+    t = _thresholds("t", t, v, np.float64)
+    return np.where(np.abs(v) > 2 * np.sqrt(t / 2), v, v.dtype.type(0))
 
 
-def block_soft_threshold(v: np.ndarray, t: float | np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Proximal operator of sum_g t_g ||x_g||_2: every group shrinks as one.
+def block_soft_threshold(v: ArrayLike, t: float | ArrayLike, groups: ArrayLike) -> np.ndarray:
+    """Proximal operator of sum_g t_g ||x_g||_2: each group shrinks as a whole.
 
     x_g = max(1 - t_g / ||v_g||_2, 0) v_g
 
     Parameters
     ----------
-    v : ndarray, shape (n,)
+    v : array_like, shape (n,)
         Point.
-    t : float or ndarray, shape (number of groups,)
+    t : float or array_like, shape (G,)
         Threshold of each group, at least 0.
-    groups : ndarray of int, shape (n,)
-        Number of the group, from 0, that each entry belongs to.
+    groups : array_like of int, shape (n,)
+        Number of the group of each entry; all of 0, 1, ..., G - 1 occur.
 
     Returns
     -------
     ndarray, shape (n,)
-        The point, with whole groups at zero.
+        The point, with whole groups at zero: float32 if `v` is float32, otherwise float64.
+
+    Raises
+    ------
+    ArgumentError
+        If `v` is not real and finite, `groups` does not number its entries, or `t` is negative,
+        nan or of a wrong shape.
     """
-    norms = np.sqrt(np.bincount(groups, weights=np.square(v, dtype=np.float64)))
-    scale = np.zeros_like(norms)
-    np.divide(t, norms, out=scale, where=norms > 0)
-    return v * np.maximum(1 - scale, 0).astype(v.dtype)[groups]
+    v = _point(v)
+    if v.ndim != 1 or v.size == 0:
+        raise ArgumentError(f"v has shape {v.shape}: expected (n,) with n >= 1")
+    groups = check_groups(groups, v.size)
+    size = np.zeros(np.max(groups) + 1, dtype=v.dtype)
+    np.maximum.at(size, groups, np.abs(v))
+    t = _thresholds("t", t, size, np.float64)
+    # The largest entry of each group is scaled to a size near 1, so that squares neither overflow
+    # nor underflow.
+    e = np.frexp(size)[1]
+    with np.errstate(over="ignore"):
+        t = np.ldexp(t, -e)
+    return np.ldexp(block_shrink(np.ldexp(v, -e[groups]), t, groups), e[groups])
 
 
-def project_l2_ball(v: np.ndarray, radius: float) -> np.ndarray:
+def project_l2_ball(v: ArrayLike, radius: float) -> np.ndarray:
     """Projection on the ball ||x||_2 <= radius.
 
     Parameters
     ----------
-    v : ndarray, shape (n,)
+    v : array_like, shape (n,)
         Point.
     radius : float
         Radius, at least 0.
@@ -108,25 +143,94 @@ def project_l2_ball(v: np.ndarray, radius: float) -> np.ndarray:
     Returns
     -------
     ndarray, shape (n,)
-        The nearest point of the ball.
+        The nearest point of the ball: float32 if `v` is float32, otherwise float64.
+
+    Raises
+    ------
+    ArgumentError
+        If `v` is not real and finite, or `radius` is not a finite number >= 0.
     """
-    norm = np.linalg.norm(v)
-    return v if norm <= radius else v * (radius / norm)
+    v = _point(v)
+    radius = positive("radius", radius, zero=True)
+    if v.size == 0:
+        return v
+    e = exponents(v.ravel())
+    scaled = np.ldexp(v, -e)
+    norm = float(np.linalg.norm(scaled))
+    with np.errstate(over="ignore"):
+        inside = norm <= np.ldexp(radius, -e)
+    return v if inside else scaled * (radius / norm)
 
 
-def project_linf_ball(v: np.ndarray, radius: float | np.ndarray) -> np.ndarray:
+def project_linf_ball(v: ArrayLike, radius: float | ArrayLike) -> np.ndarray:
     """Projection on the box max_i |x_i| <= radius, the dual partner of `soft_threshold`.
 
     Parameters
     ----------
-    v : ndarray
+    v : array_like
         Point, of any shape.
-    radius : float or ndarray
-        Half side of the box, at least 0.
+    radius : float or array_like
+        Half of the side of the box, at least 0. An array that broadcasts with `v` gives one for
+        each entry.
 
     Returns
     -------
     ndarray
         The nearest point of the box; v = soft_threshold(v, t) + project_linf_ball(v, t).
+
+    Raises
+    ------
+    ArgumentError
+        If `v` is not real and finite, or `radius` is negative, nan or of a wrong shape.
     """
+    v = _point(v)
+    radius = _thresholds("radius", radius, v)
     return np.clip(v, -radius, radius)
+
+
+def shrink(v, t, nonnegative=False):
+    """`soft_threshold` without checks."""
+    if nonnegative:
+        return np.maximum(v - t, 0)
+    return v - np.clip(v, -t, t)
+
+
+def keep_largest(v, k):
+    """`hard_threshold` without checks."""
+    order = np.argsort(-np.abs(v), axis=0, kind="stable")[:k]
+    x = np.zeros_like(v)
+    np.put_along_axis(x, order, np.take_along_axis(v, order, axis=0), axis=0)
+    return x
+
+
+def block_shrink(v, t, groups):
+    """`block_soft_threshold` without checks."""
+    norms = group_norms(v, groups)
+    scale = np.ones_like(norms)
+    np.divide(t, norms, out=scale, where=norms > 0)
+    return v * np.maximum(1 - scale, 0).astype(v.dtype)[groups]
+
+
+def group_norms(v, groups):
+    """||v_g||_2 of each group, in float64."""
+    return np.sqrt(np.bincount(groups, weights=np.square(v, dtype=np.float64)))
+
+
+def _point(v):
+    v = real_array("v", v)
+    check_finite("v", v)
+    return v
+
+
+def _thresholds(name, t, v, dtype=None):
+    t = real_array(name, t)
+    if not np.all(t >= 0):
+        raise ArgumentError(f"{name} is {t.tolist()!r:.60}: expected numbers >= 0")
+    try:
+        np.broadcast_shapes(t.shape, v.shape)
+    except ValueError:
+        raise ArgumentError(
+            f"{name} has shape {t.shape}: expected a number or the shape {v.shape}"
+        ) from None
+    with np.errstate(over="ignore"):
+        return t.astype(dtype or v.dtype)

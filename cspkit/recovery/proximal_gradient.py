@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cspkit.recovery.duality import lasso_gap, relative_gap
+from cspkit.arguments import count, positive
+from cspkit.recovery.duality import allowed_gap, certificate, certificate_in_float64
 from cspkit.recovery.operators import Matrix, largest_singular_value
-from cspkit.recovery.proximal import block_soft_threshold, soft_threshold
+from cspkit.recovery.penalties import L1, GroupNorm
 from cspkit.recovery.result import RecoveryResult, make_result
-from cspkit.recovery.validation import (
-    check_count,
-    check_groups,
-    check_number,
-    check_system,
-    check_weights,
-)
+from cspkit.recovery.validation import check_groups, check_system, check_weights
 
 
 def ista(
@@ -33,7 +28,7 @@ def ista(
 
         x <- soft_threshold(x + A^T (y - A x) / L, lam / L),      L = ||A||_2^2.
 
-    The objective falls in every step, at the rate 1/t in general.
+    The objective falls in every step. In general its distance to the minimum falls like 1/t.
 
     Parameters
     ----------
@@ -44,7 +39,8 @@ def ista(
     lam : float
         Weight of the l1 term, above 0.
     tol : float
-        Stop when the relative duality gap is at most this.
+        Stop when the duality gap, relative to 1/2 ||y||_2^2, is at most this. The gap must also
+        be at most sqrt(tol) times the objective, which matters if lam is very small.
     max_iter : int
         Largest number of iterations.
     nonnegative : bool
@@ -53,36 +49,29 @@ def ista(
     Returns
     -------
     RecoveryResult
-        With the relative duality gap after each iteration as history.
+        The iterate of smallest gap. The history has the relative duality gap after each
+        iteration.
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If `max_iter` iterations do not reach `tol`.
+        If the gap is still too large after `max_iter` iterations.
 
     References
     ----------
     Daubechies, Defrise, De Mol, "An iterative thresholding algorithm for linear inverse
     problems with a sparsity constraint", CPAM 2004. doi:10.1002/cpa.20042
     """
-    A, y, lam = _check_arguments(A, y, lam, tol, max_iter)
-    L = largest_singular_value(A) ** 2 or 1.0
-    x = np.zeros((A.shape[1], *y.shape[1:]), dtype=y.dtype)
-    residual, best = y, _Best(x, tol)
-    correlation = A.T @ residual
-    best.offer(x, lasso_gap(y, residual, x, lam, residual, correlation, nonnegative=nonnegative))
-    while best.n_iter < max_iter and not best.reached:
-        x = soft_threshold(x + correlation / L, lam / L, nonnegative=nonnegative)
-        residual = y - A @ x
-        correlation = A.T @ residual
-        gap = lasso_gap(y, residual, x, lam, residual, correlation, nonnegative=nonnegative)
-        best.offer(x, gap)
-    return best.result("ista")
+    A, y, scale = check_system(A, y, columns=True)
+    penalty = L1(nonnegative=nonnegative)
+    fields = _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter, accelerated=False)
+    return make_result(*fields, scale, method="ista")
 
 
 def fista(
@@ -100,10 +89,10 @@ def fista(
 
         x_new <- soft_threshold(z + A^T (y - A z) / L, lam / L),
         t_new <- (1 + sqrt(1 + 4 t^2)) / 2,
-        z     <- x_new + (t - 1) / t_new (x_new - x),
+        z     <- x_new + (t - 1) / t_new (x_new - x).
 
-    at the rate 1/t^2. Where the step points against the momentum, <z - x_new, x_new - x> > 0,
-    the momentum starts anew.
+    The distance of the objective to its minimum falls like 1/t^2. If the step points against the
+    momentum, <z - x_new, x_new - x> > 0, the momentum starts again from zero.
 
     Parameters
     ----------
@@ -114,7 +103,8 @@ def fista(
     lam : float
         Weight of the l1 term, above 0.
     tol : float
-        Stop when the relative duality gap is at most this.
+        Stop when the duality gap, relative to 1/2 ||y||_2^2, is at most this. The gap must also
+        be at most sqrt(tol) times the objective, which matters if lam is very small.
     max_iter : int
         Largest number of iterations.
     nonnegative : bool
@@ -123,18 +113,19 @@ def fista(
     Returns
     -------
     RecoveryResult
-        The iterate of smallest gap, with the relative duality gap after each iteration as
-        history.
+        The iterate of smallest gap. The history has the relative duality gap after each
+        iteration.
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If `max_iter` iterations do not reach `tol`.
+        If the gap is still too large after `max_iter` iterations.
 
     References
     ----------
@@ -143,18 +134,10 @@ def fista(
     O'Donoghue, Candes, "Adaptive restart for accelerated gradient schemes", Found. Comput.
     Math. 2015. arXiv:1204.3982
     """
-    A, y, lam = _check_arguments(A, y, lam, tol, max_iter)
-
-    def prox(v, t):
-        return soft_threshold(v, t, nonnegative=nonnegative)
-
-    def norm(x):
-        return np.sum(np.abs(x), axis=0, dtype=np.float64)
-
-    def dual_norm(correlation):
-        return np.max(correlation if nonnegative else np.abs(correlation), axis=0)
-
-    return _accelerate(A, y, lam, prox, norm, dual_norm, tol, max_iter, "fista")
+    A, y, scale = check_system(A, y, columns=True)
+    penalty = L1(nonnegative=nonnegative)
+    fields = _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter)
+    return make_result(*fields, scale, method="fista")
 
 
 def group_lasso(
@@ -167,10 +150,10 @@ def group_lasso(
     max_iter: int = 10_000,
     weights: ArrayLike | None = None,
 ) -> RecoveryResult:
-    """Group lasso by FISTA: whole groups of entries are zero, or none of the group is.
+    """Group lasso by FISTA: in each group either all entries are zero or, in general, none.
 
     Minimises 1/2 ||y - A x||_2^2 + lam sum_g w_g ||x_g||_2. The iteration is that of `fista`
-    with `block_soft_threshold` as proximal step.
+    with `block_soft_threshold` as the proximal step.
 
     Parameters
     ----------
@@ -183,107 +166,106 @@ def group_lasso(
     groups : array_like of int, shape (n,)
         Number of the group of each entry; all of 0, 1, ..., G - 1 occur.
     tol : float
-        Stop when the relative duality gap is at most this.
+        Stop when the duality gap, relative to 1/2 ||y||_2^2, is at most this. The gap must also
+        be at most sqrt(tol) times the objective, which matters if lam is very small.
     max_iter : int
         Largest number of iterations.
     weights : array_like, shape (G,), optional
-        Positive weight w_g of each group; 1 if not given. Groups of unequal size are often
-        weighted by the square root of their size.
+        Positive weight w_g of each group. The default is 1 for each. Groups of different size
+        often get the square root of their size as weight.
 
     Returns
     -------
     RecoveryResult
-        The iterate of smallest gap, with the relative duality gap after each iteration as
-        history.
+        The iterate of smallest gap. The history has the relative duality gap after each
+        iteration.
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range, or holds nan or inf.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or holds nan or inf; if the range of
+        the float type cannot hold x.
 
     Warns
     -----
     ConvergenceWarning
-        If `max_iter` iterations do not reach `tol`.
+        If the gap is still too large after `max_iter` iterations.
 
     References
     ----------
     Yuan, Lin, "Model selection and estimation in regression with grouped variables", J. R.
     Stat. Soc. B 2006. doi:10.1111/j.1467-9868.2005.00532.x
     """
-    A, y, lam = _check_arguments(A, y, lam, tol, max_iter, columns=False)
+    A, y, scale = check_system(A, y)
     groups = check_groups(groups, A.shape[1])
     n_groups = int(np.max(groups)) + 1
-    w = np.ones(n_groups) if weights is None else check_weights(weights, n_groups)
-
-    def group_norms(x):
-        return np.sqrt(np.bincount(groups, weights=np.square(x, dtype=np.float64)))
-
-    def prox(v, t):
-        return block_soft_threshold(v, t * w, groups)
-
-    def norm(x):
-        return w @ group_norms(x)
-
-    def dual_norm(correlation):
-        return np.max(group_norms(correlation) / w)
-
-    return _accelerate(A, y, lam, prox, norm, dual_norm, tol, max_iter, "group_lasso")
+    weights = np.ones(n_groups) if weights is None else check_weights(weights, n_groups)
+    penalty = GroupNorm(groups, weights)
+    fields = _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter)
+    return make_result(*fields, scale, method="group_lasso")
 
 
-def _accelerate(A, y, lam, prox, norm, dual_norm, tol, max_iter, method):
-    """FISTA with restart for 1/2 ||y - A x||^2 + lam norm(x); every column restarts alone."""
+def _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter, accelerated=True):
+    """FISTA, or ISTA without momentum, for 1/2 ||y - A x||^2 + lam Omega(x).
+
+    The momentum of every column restarts on its own. Returns x, n_iter, converged, gap, history.
+    """
+    lam = scale.of_penalty(positive("lam", lam))
+    tol, max_iter = positive("tol", tol, zero=True), count("max_iter", max_iter)
     L = largest_singular_value(A) ** 2 or 1.0
+    step = (lam / L).astype(y.dtype)
     x = np.zeros((A.shape[1], *y.shape[1:]), dtype=y.dtype)
     z, t, best = x, np.ones(y.shape[1:], dtype=y.dtype), _Best(x, tol)
-    residual, correlation = y, A.T @ y
-    best.offer(x, relative_gap(y, y, 0.0, y, dual_norm(correlation) / lam))
-    while best.n_iter < max_iter and not best.reached:
-        x_new = prox(z + correlation / L, lam / L)
-        t = np.where(np.sum((z - x_new) * (x_new - x), axis=0) > 0, 1, t).astype(y.dtype)
-        t_new = (1 + np.sqrt(1 + 4 * t**2)) / 2
-        momentum = (t - 1) / t_new
-        z = x_new + momentum * (x_new - x)
+    residual, residual_z, correlation = y, y, A.T @ y
+    while True:
+        largest = penalty.dual_norm(correlation) / lam
+        gap, objective = certificate(y, residual, lam * penalty.norm(x), residual_z, largest)
+        if y.dtype == np.float32 and best.would_stop(gap, objective):
+            gap, objective = certificate_in_float64(A, y, x, lam, penalty)
+        best.offer(x, gap, objective)
+        if best.n_iter == max_iter or best.stopped.all():
+            break
+        x_new = penalty.prox(z + correlation / L, step)
         residual_new = y - A @ x_new
-        # A z costs no second product: it is the same combination of A x_new and A x.
-        residual_z = residual_new + momentum * (residual_new - residual)
+        if accelerated:
+            t = np.where(np.sum((z - x_new) * (x_new - x), axis=0) > 0, 1, t).astype(y.dtype)
+            t_new = (1 + np.sqrt(1 + 4 * t**2)) / 2
+            momentum = (t - 1) / t_new
+            z = x_new + momentum * (x_new - x)
+            # A z needs no second product: it is the same combination of A x_new and A x.
+            residual_z = residual_new + momentum * (residual_new - residual)
+            t = t_new
+        else:
+            z, residual_z = x_new, residual_new
         correlation = A.T @ residual_z
-        x, residual, t = x_new, residual_new, t_new
-        largest = dual_norm(correlation) / lam
-        best.offer(x, relative_gap(y, residual, lam * norm(x), residual_z, largest))
-    return best.result(method)
-
-
-def _check_arguments(A, y, lam, tol, max_iter, columns=True):
-    A, y = check_system(A, y, columns=columns)
-    check_number("tol", tol)
-    check_count("max_iter", max_iter)
-    return A, y, check_number("lam", lam, open_low=True)
+        x, residual = x_new, residual_new
+    gap = best.gap
+    if y.dtype == np.float32:
+        gap = np.where(best.stopped, gap, certificate_in_float64(A, y, best.x, lam, penalty)[0])
+    n_iter = np.where(best.stopped, best.n_stopped, best.n_iter)
+    return best.x, n_iter, best.stopped, gap, best.history[1:]
 
 
 class _Best:
-    """The iterate of smallest gap of each column, and the history of the gaps."""
+    """The iterate of smallest gap of each column, until its gap is small enough."""
 
     def __init__(self, x, tol):
         self.x, self.tol = x, tol
         self.gap = np.full(x.shape[1:], np.inf)
-        self.history, self.n_iter = [], -1
-        self.stopped = np.full(x.shape[1:], -1)
+        self.stopped = np.zeros(x.shape[1:], dtype=bool)
+        self.history, self.n_iter, self.n_stopped = [], -1, np.zeros(x.shape[1:], dtype=int)
 
-    def offer(self, x, gap):
+    def would_stop(self, gap, objective):
+        """Whether a column would stop that has not stopped yet."""
+        return (~self.stopped & (gap <= allowed_gap(objective, self.tol))).any()
+
+    def offer(self, x, gap, objective):
         self.n_iter += 1
-        self.history.append(np.where(self.stopped >= 0, np.nan, gap))
-        self.x = np.where(gap < self.gap, x, self.x)
-        self.gap = np.minimum(gap, self.gap)
-        first = (self.stopped < 0) & (self.gap <= self.tol)
-        self.stopped = np.where(first, self.n_iter, self.stopped)
-
-    @property
-    def reached(self):
-        return np.all(self.gap <= self.tol)
-
-    def result(self, method):
-        n_iter = np.where(self.stopped >= 0, self.stopped, self.n_iter)
-        return make_result(
-            self.x, n_iter, self.gap <= self.tol, self.gap, self.history[1:], method=method
-        )
+        self.history.append(np.where(self.stopped, np.nan, gap))
+        better = ~self.stopped & (gap < self.gap)
+        self.x = np.where(better, x, self.x)
+        self.gap = np.where(better, gap, self.gap)
+        stops = better & (gap <= allowed_gap(objective, self.tol))
+        if stops.any():
+            self.n_stopped = np.where(stops, self.n_iter, self.n_stopped)
+            self.stopped = self.stopped | stops

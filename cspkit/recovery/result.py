@@ -1,4 +1,4 @@
-"""What every solver hands back, and the warning when it did not finish."""
+"""The result of every solver, and the warning that a solver did not finish."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class ConvergenceWarning(UserWarning):
 class RecoveryResult:
     """A recovered signal and the evidence for it.
 
-    For one signal the fields are those below. For ``r`` signals at once, ``y`` of shape
-    (m, r), every field becomes an array over columns: ``x`` (n, r), ``support`` an object
-    array of r index arrays, ``n_iter``, ``converged`` and ``gap`` of shape (r,), and
-    ``history`` (iterations, r), nan after a signal has stopped.
+    The fields below describe one signal. For ``r`` signals at once, ``y`` of shape (m, r), every
+    field is an array over columns: ``x`` (n, r), ``support`` an object array of r index arrays,
+    ``n_iter``, ``converged`` and ``gap`` of shape (r,), and ``history`` (iterations, r), which is
+    nan after a signal has stopped.
 
     Parameters
     ----------
@@ -26,15 +26,17 @@ class RecoveryResult:
     support : ndarray of int, shape (number of nonzeros,)
         Positions of the nonzeros of ``x``, increasing.
     n_iter : int
-        Iterations that were run.
+        Number of iterations.
     converged : bool
         Whether the method met its own stopping criterion.
     gap : float
-        Relative duality gap: the objective of ``x`` is at most ``gap * 1/2 ||y||^2`` above
-        the smallest possible one. nan where the method has no such certificate.
+        Relative duality gap. The objective of ``x`` is at most ``gap * 1/2 ||y||^2`` above the
+        smallest objective, up to rounding in float64. It is computed from ``x`` in float64, also
+        if ``x`` is float32. `basis_pursuit` and `bpdn` state it relative to ``||x||_1``. It is
+        nan if the method has no such certificate.
     history : ndarray, shape (iterations,)
-        The relative duality gap after each iteration, or, where the method has none, the
-        relative residual ``||y - A x|| / ||y||``.
+        The relative duality gap after each iteration, or, if the method has none, the relative
+        residual ``||y - A x|| / ||y||``. For float32 it is computed in float32.
     """
 
     x: np.ndarray
@@ -56,17 +58,19 @@ class RecoveryResult:
         )
 
 
-def make_result(x, n_iter, converged, gap, history, *, method):
-    """Build a result, find the support, and warn when a signal did not converge.
+def make_result(x, n_iter, converged, gap, history, scale, *, method):
+    """Build a result in the caller's units, and warn if a signal did not converge.
 
     Parameters
     ----------
     x : ndarray, shape (n,) or (n, r)
-        Recovered signal or signals.
+        Recovered signal or signals, in the units of the scaled problem.
     n_iter, converged, gap : scalar, or ndarray of shape (r,)
         As in `RecoveryResult`.
     history : array_like, shape (iterations,) or (iterations, r)
         As in `RecoveryResult`.
+    scale : Scale
+        The powers of two that were taken out of the problem.
     method : str
         Name of the solver, for the warning.
 
@@ -74,7 +78,13 @@ def make_result(x, n_iter, converged, gap, history, *, method):
     -------
     RecoveryResult
         The fields, with scalars as plain Python numbers.
+
+    Raises
+    ------
+    ArgumentError
+        If the range of the float type cannot hold x.
     """
+    x = scale.restore_signal(x)
     if x.ndim == 1:
         support = np.flatnonzero(x)
         n_iter, converged, gap = int(n_iter), bool(converged), float(gap)
@@ -92,4 +102,5 @@ def make_result(x, n_iter, converged, gap, history, *, method):
             ConvergenceWarning,
             stacklevel=3,
         )
-    return RecoveryResult(x, support, n_iter, converged, gap, np.asarray(history, dtype=float))
+    history = np.asarray(history, dtype=float).reshape(-1, *x.shape[1:])
+    return RecoveryResult(x, support, n_iter, converged, gap, history)

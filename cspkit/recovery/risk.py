@@ -1,4 +1,4 @@
-"""The mean squared error of soft thresholding, and so of the lasso on large random matrices."""
+"""The mean squared error of soft thresholding, and of the lasso on large random matrices."""
 
 from __future__ import annotations
 
@@ -9,40 +9,102 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from cspkit.recovery.validation import check_number
+from cspkit.arguments import ArgumentError, positive
+from cspkit.recovery.validation import check_finite, exponents, real_array
 
 
-def soft_threshold_risk(mu: float | np.ndarray, t: float | np.ndarray) -> float | np.ndarray:
+def soft_threshold_risk(mu: float | ArrayLike, t: float) -> float | np.ndarray:
     """Mean squared error of soft thresholding one value in standard normal noise.
 
     E[(soft_threshold(mu + Z, t) - mu)^2]; for mu = 0 it is 2 M(t) of `phase_transition`.
 
     Parameters
     ----------
-    mu : float or ndarray
+    mu : float or array_like
         The value.
     t : float
-        The threshold, at least 0.
+        The threshold, at least 0; it may be infinite.
 
     Returns
     -------
-    float or ndarray
+    float or ndarray of the shape of mu
         The error, at most 1 + t^2.
+
+    Raises
+    ------
+    ArgumentError
+        If `mu` is not real and finite, or `t` is not a number >= 0.
     """
-    if np.isinf(t):
-        return np.square(mu)
-    below = norm.cdf(t - mu) - norm.cdf(-t - mu)
-    tails = (t - mu) * norm.pdf(t + mu) + (t + mu) * norm.pdf(t - mu)
-    return 1 + t**2 + (mu**2 - 1 - t**2) * below - tails
+    mu = real_array("mu", mu).astype(np.float64)
+    check_finite("mu", mu)
+    t = t if isinstance(t, float) and t == np.inf else positive("t", t, zero=True)
+    return _risk(mu, t)[()]
 
 
-def prior_risk(values, probabilities, tau, alpha) -> float:
-    """Mean squared error E[(soft_threshold(X + tau Z, alpha tau) - X)^2] over a distribution.
+def _risk(mu, t):
+    """`soft_threshold_risk` without checks; mu may be infinite."""
+    with np.errstate(over="ignore"):
+        far = np.abs(mu) - t
+        limits = np.where(far > 0, 1 + np.float64(t) ** 2, np.square(mu))
+        # If |mu| and t differ by more than 40, the other terms are zero in float64.
+        near = np.abs(far) <= 40
+        mu, t = np.where(near, mu, 0), np.where(near, t, 0)
+        above = norm.cdf(mu - t) + norm.cdf(-mu - t)  # P(|mu + Z| > t)
+        tails = (t - mu) * norm.pdf(t + mu) + (t + mu) * norm.pdf(t - mu)
+        return np.where(near, mu**2 * (1 - above) + (1 + t**2) * above - tails, limits)
+
+
+def check_prior(values, probabilities, noise):
+    """Check a distribution of entries, and scale it and the noise to a size near 1.
 
     Parameters
     ----------
     values, probabilities : array_like, shape (q,)
-        Distribution of X.
+        The distribution.
+    noise : float
+        Standard deviation of the noise, at least 0.
+
+    Returns
+    -------
+    values, probabilities : ndarray, shape (q,)
+        The distribution, with values divided by 2^e.
+    noise : float
+        The noise, divided by 2^e.
+    e : int
+        The exponent.
+
+    Raises
+    ------
+    ArgumentError
+        If `values` is not a list of finite numbers, or `probabilities` does not fit it or does
+        not sum to 1.
+    """
+    values = real_array("values", values).astype(np.float64)
+    probabilities = real_array("probabilities", probabilities).astype(np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise ArgumentError(f"values has shape {values.shape}: expected (q,) with q >= 1")
+    check_finite("values", values)
+    if values.shape != probabilities.shape:
+        raise ArgumentError(
+            f"probabilities has shape {probabilities.shape}: expected {values.shape} as values"
+        )
+    if not (np.all(probabilities >= 0) and abs(np.sum(probabilities) - 1) <= 1e-9):
+        raise ArgumentError(
+            f"probabilities is {probabilities.tolist()}: expected numbers >= 0 that sum to 1"
+        )
+    e = int(exponents(np.append(values, noise)))
+    return np.ldexp(values, -e), probabilities, float(np.ldexp(noise, -e)), e
+
+
+def prior_risk(values, probabilities, tau, alpha) -> float:
+    """Mean squared error of soft thresholding over a distribution of entries, divided by tau^2.
+
+    E[(soft_threshold(X + tau Z, alpha tau) - X)^2] / tau^2
+
+    Parameters
+    ----------
+    values, probabilities : ndarray, shape (q,)
+        Distribution of X, as `check_prior` returns it.
     tau : float
         Noise level, above 0.
     alpha : float
@@ -51,25 +113,14 @@ def prior_risk(values, probabilities, tau, alpha) -> float:
     Returns
     -------
     float
-        The error.
-
-    Raises
-    ------
-    ValueError
-        If `probabilities` does not fit `values` or does not sum to 1.
+        The ratio of the error to tau^2.
     """
-    values, probabilities = np.asarray(values, dtype=float), np.asarray(probabilities, dtype=float)
-    if values.shape != probabilities.shape or values.ndim != 1:
-        raise ValueError(
-            f"probabilities has shape {probabilities.shape}, expected {values.shape} as values"
-        )
-    if np.any(probabilities < 0) or abs(np.sum(probabilities) - 1) > 1e-9:
-        raise ValueError(f"probabilities is {probabilities}, expected parts of 1 that sum to 1")
-    return float(tau**2 * probabilities @ soft_threshold_risk(values / tau, alpha))
+    with np.errstate(over="ignore"):
+        return float(probabilities @ _risk(values / tau, alpha))
 
 
 class LassoRisk(NamedTuple):
-    """What a large lasso problem comes to, as `lasso_risk` computes it.
+    """The error of a large lasso problem, as `lasso_risk` computes it.
 
     Attributes
     ----------
@@ -91,8 +142,8 @@ def lasso_risk(
 ) -> LassoRisk:
     """Mean squared error per entry of the lasso, in the limit of large Gaussian matrices.
 
-    With tau the largest solution of tau^2 = noise^2 + E[(eta - X)^2] / delta, where
-    eta = soft_threshold(X + tau Z, alpha tau), the lasso with
+    Let tau be the largest solution of tau^2 = noise^2 + E[(eta - X)^2] / delta, where
+    eta = soft_threshold(X + tau Z, alpha tau). Then the lasso with
 
         lam = alpha tau (1 - P(eta != 0) / delta)
 
@@ -103,9 +154,9 @@ def lasso_risk(
     delta : float
         Measurements per unknown, m/n.
     values, probabilities : array_like, shape (q,)
-        Distribution of the entries of x: values, zero among them, and their probabilities.
+        Distribution of the entries of x: values, including zero, and their probabilities.
     noise : float
-        Standard deviation of each measurement's noise, above 0.
+        Standard deviation of the noise of each measurement, above 0.
     alpha : float
         Threshold in units of tau.
 
@@ -116,7 +167,7 @@ def lasso_risk(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument is out of range, or alpha is too small for a finite tau.
 
     References
@@ -124,20 +175,26 @@ def lasso_risk(
     Bayati, Montanari, "The LASSO risk for Gaussian matrices", IEEE Trans. Inf. Theory 2012.
     arXiv:1008.2581
     """
-    delta = check_number("delta", delta, open_low=True)
-    noise = check_number("noise", noise, open_low=True)
-    alpha = check_number("alpha", alpha)
+    delta, noise = positive("delta", delta), positive("noise", noise)
+    alpha = positive("alpha", alpha, zero=True)
+    values, probabilities, noise, e = check_prior(values, probabilities, noise)
 
-    def excess(tau):
-        return tau**2 - noise**2 - prior_risk(values, probabilities, tau, alpha) / delta
+    def excess(log_ratio):
+        tau = noise * np.exp(log_ratio)
+        risk = prior_risk(values, probabilities, tau, alpha)
+        return 1 - np.exp(-2 * log_ratio) - risk / delta
 
-    high = 2 * noise + 1
+    high = np.log(2 + 1 / noise)
     while excess(high) < 0:
-        high *= 2
-        if high > 1e12:
-            raise ValueError(f"alpha is {alpha}, too small for a bounded error at delta {delta}")
-    tau = brentq(excess, noise, high, xtol=1e-15, rtol=1e-14)
-    mu = np.asarray(values, dtype=float) / tau
-    detection = np.asarray(probabilities) @ (norm.cdf(mu - alpha) + norm.cdf(-mu - alpha))
+        high += 1
+        if high > np.log(1e12 / noise):
+            raise ArgumentError(
+                f"alpha is {alpha}: expected a larger threshold, since at delta {delta} the error "
+                "has no bound"
+            )
+    tau = noise * np.exp(brentq(excess, 0, high, xtol=1e-15, rtol=1e-14))
+    mu = values / tau
+    detection = probabilities @ (norm.cdf(mu - alpha) + norm.cdf(-mu - alpha))
     lam = alpha * tau * (1 - float(detection) / delta)
-    return LassoRisk(float(tau), lam, float(delta * (tau**2 - noise**2)))
+    mse = tau**2 * prior_risk(values, probabilities, tau, alpha)
+    return LassoRisk(*(float(np.ldexp(v, f)) for v, f in ((tau, e), (lam, e), (mse, 2 * e))))

@@ -1,25 +1,27 @@
 """Sparse signals and the random matrices that measure them."""
 
+from __future__ import annotations
+
 import numpy as np
 from scipy.fft import dct
 from scipy.linalg import toeplitz as toeplitz_matrix
 
-from cspkit.recovery.validation import check_count
+from cspkit.arguments import ArgumentError, count, one_of
 
 
 def sparse_signal(
     n: int, k: int, rng: np.random.Generator, *, kind: str = "gaussian", nonnegative: bool = False
 ) -> np.ndarray:
-    """Draw a signal with k nonzeros at random places.
+    """Draw a signal with k nonzeros at random positions.
 
     Parameters
     ----------
     n, k : int
-        Length and number of nonzeros.
+        Length and number of nonzeros, 0 <= k <= n.
     rng : numpy.random.Generator
         Source of randomness.
     kind : {"gaussian", "sign"}
-        Nonzeros standard normal, or +1 and -1.
+        Whether the nonzeros are standard normal, or +1 and -1.
     nonnegative : bool
         Take absolute values.
 
@@ -30,25 +32,27 @@ def sparse_signal(
 
     Raises
     ------
-    ValueError
-        If `k` is not in 0..n or `kind` is unknown.
+    ArgumentError
+        If `n` is not a positive integer, `k` is not an integer from 0 to n, `kind` is unknown or
+        `rng` is not a Generator.
     """
-    n, k = check_count("n", n), check_count("k", k, low=0)
-    if k > n:
-        raise ValueError(f"k is {k}, expected at most n = {n}")
+    n = count("n", n)
+    k, kind, rng = (
+        count("k", k, 0, n),
+        one_of("kind", kind, ("gaussian", "sign")),
+        check_generator(rng),
+    )
     x = np.zeros(n)
     place = rng.choice(n, size=k, replace=False)
     if kind == "gaussian":
         x[place] = rng.standard_normal(k)
-    elif kind == "sign":
-        x[place] = rng.choice([-1.0, 1.0], size=k)
     else:
-        raise ValueError(f"kind is {kind!r}, expected 'gaussian' or 'sign'")
+        x[place] = rng.choice([-1.0, 1.0], size=k)
     return np.abs(x) if nonnegative else x
 
 
 def gaussian(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian measurement matrix, entries N(0, 1/m), so that columns have norm about 1.
+    """Gaussian measurement matrix: entries N(0, 1/m), columns of norm about 1.
 
     Parameters
     ----------
@@ -64,15 +68,15 @@ def gaussian(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If `m` or `n` is no positive integer.
+    ArgumentError
+        If `m` or `n` is not a positive integer, or `rng` is not a Generator.
     """
-    m, n = check_count("m", m), check_count("n", n)
+    m, n, rng = count("m", m), count("n", n), check_generator(rng)
     return rng.standard_normal((m, n)) / np.sqrt(m)
 
 
 def rademacher(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Random signs, +1/sqrt(m) or -1/sqrt(m) with equal chance; columns have norm 1.
+    """Random signs: entries +1/sqrt(m) or -1/sqrt(m) with equal probability, columns of norm 1.
 
     Parameters
     ----------
@@ -88,15 +92,15 @@ def rademacher(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If `m` or `n` is no positive integer.
+    ArgumentError
+        If `m` or `n` is not a positive integer, or `rng` is not a Generator.
     """
-    m, n = check_count("m", m), check_count("n", n)
+    m, n, rng = count("m", m), count("n", n), check_generator(rng)
     return rng.choice([-1.0, 1.0], size=(m, n)) / np.sqrt(m)
 
 
 def partial_dct(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Random m rows of the orthonormal n-point discrete cosine transform, times sqrt(n/m).
+    """Randomly chosen m rows of the orthonormal n-point cosine transform, times sqrt(n/m).
 
     Parameters
     ----------
@@ -112,18 +116,18 @@ def partial_dct(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If `m` or `n` is no positive integer, or m > n.
+    ArgumentError
+        If `n` is not a positive integer, `m` is not an integer from 1 to n, or `rng` is not a
+        Generator.
     """
-    m, n = check_count("m", m), check_count("n", n)
-    if m > n:
-        raise ValueError(f"m is {m}, expected at most n = {n}: the transform has n rows")
+    n = count("n", n)
+    m, rng = count("m", m, 1, n), check_generator(rng)
     rows = np.sort(rng.choice(n, size=m, replace=False))
     return dct(np.eye(n), norm="ortho", axis=0)[rows] * np.sqrt(n / m)
 
 
 def toeplitz(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Random convolution: A[i, j] = t[i - j] with t of n + m - 1 entries N(0, 1/m).
+    """Random convolution: A[i, j] = t[i - j], where t has n + m - 1 entries N(0, 1/m).
 
     Parameters
     ----------
@@ -139,14 +143,21 @@ def toeplitz(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If `m` or `n` is no positive integer.
+    ArgumentError
+        If `m` or `n` is not a positive integer, or `rng` is not a Generator.
 
     References
     ----------
     Haupt, Bajwa, Raz, Nowak, "Toeplitz compressed sensing matrices with applications to
     sparse channel estimation", IEEE Trans. Inf. Theory 2010. doi:10.1109/TIT.2010.2070191
     """
-    m, n = check_count("m", m), check_count("n", n)
+    m, n, rng = count("m", m), count("n", n), check_generator(rng)
     t = rng.standard_normal(m + n - 1) / np.sqrt(m)
     return toeplitz_matrix(t[n - 1 :], t[n - 1 :: -1])
+
+
+def check_generator(rng):
+    """Return `rng`, or refuse it if it is not a numpy.random.Generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise ArgumentError(f"rng is {rng!r}: expected a Generator, as numpy.random.default_rng(0)")
+    return rng

@@ -1,4 +1,4 @@
-"""When recovery works: properties of a matrix, and the threshold of large random ones."""
+"""When recovery works: properties of a matrix, and the threshold for large random matrices."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from cspkit.recovery.validation import check_count, check_matrix, check_sparsity
+from cspkit.arguments import ArgumentError, count, positive
+from cspkit.recovery.sensing import check_generator
+from cspkit.recovery.validation import check_matrix, exponents, real_array
 
 
 def coherence(A: ArrayLike) -> float:
     """Largest cosine between two columns, max_{i != j} |a_i^T a_j| / (||a_i|| ||a_j||).
 
-    Every k-sparse signal with k < (1 + 1/coherence) / 2 is recovered by OMP and by basis
-    pursuit.
+    OMP and basis pursuit recover every k-sparse signal with k < (1 + 1/coherence) / 2.
 
     Parameters
     ----------
@@ -24,22 +25,23 @@ def coherence(A: ArrayLike) -> float:
     Returns
     -------
     float
-        Between the Welch bound and 1; 0 for a single column.
+        A number between the Welch bound and 1, and 0 for a single column.
 
     Raises
     ------
-    ValueError
-        If `A` is no finite real matrix, or has a zero column.
+    ArgumentError
+        If `A` is not a finite real matrix, or has a zero column.
 
     References
     ----------
     Tropp, "Greed is good: algorithmic results for sparse approximation", IEEE Trans. Inf.
     Theory 2004. doi:10.1109/TIT.2004.834793
     """
-    A = check_matrix(A)
+    A, _ = check_matrix(A)
+    A = np.ldexp(A, -exponents(A))
     norms = np.linalg.norm(A, axis=0)
     if np.any(norms == 0):
-        raise ValueError(f"A has a zero column (number {np.argmin(norms)}), expected none")
+        raise ArgumentError(f"A has a zero column, number {np.argmin(norms)}: expected none")
     unit = A / norms
     cosines = np.abs(unit.T @ unit)
     np.fill_diagonal(cosines, 0)
@@ -57,80 +59,80 @@ def welch_bound(m: int, n: int) -> float:
     Returns
     -------
     float
-        The bound; 0 for n <= m.
+        The bound. It is 0 for n <= m.
 
     Raises
     ------
-    ValueError
-        If `m` or `n` is no positive integer.
+    ArgumentError
+        If `m` or `n` is not a positive integer.
 
     References
     ----------
     Welch, "Lower bounds on the maximum cross correlation of signals", IEEE Trans. Inf. Theory
     1974. doi:10.1109/TIT.1974.1055219
     """
-    m, n = check_count("m", m), check_count("n", n)
+    m, n = count("m", m), count("n", n)
     return float(np.sqrt((n - m) / (m * (n - 1)))) if n > m else 0.0
 
 
 def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
     """Exact recovery condition of a support S: max_{j not in S} ||A_S^+ a_j||_1.
 
-    Below 1, OMP and basis pursuit recover every signal on S.
+    If it is below 1, OMP and basis pursuit recover every signal with support S.
 
     Parameters
     ----------
     A : array_like, shape (m, n)
         Measurement matrix.
     support : array_like of int, shape (k,)
-        S, on which the columns must be independent.
+        S. The columns of A on S must be independent.
 
     Returns
     -------
     float
-        The coefficient; 0 if S has all columns.
+        The coefficient. It is 0 if S contains all columns.
 
     Raises
     ------
-    ValueError
-        If `A` is no finite real matrix, or `support` no set of independent columns.
+    ArgumentError
+        If `A` is not a finite real matrix, or `support` is not a set of independent columns.
 
     References
     ----------
     Tropp, "Greed is good: algorithmic results for sparse approximation", IEEE Trans. Inf.
     Theory 2004. doi:10.1109/TIT.2004.834793
     """
-    A = check_matrix(A)
-    S, others = _split(A, support)
-    coefficients = np.linalg.lstsq(A[:, S], A[:, others], rcond=None)[0]
+    A_S, A_N, e = _split(A, support)
+    coefficients = np.ldexp(np.linalg.lstsq(A_S, A_N, rcond=None)[0], -e[:, None])
     return float(np.max(np.sum(np.abs(coefficients), axis=0), initial=0))
 
 
 def irrepresentability(A: ArrayLike, support: ArrayLike, signs: ArrayLike) -> float:
-    """How nearly other columns imitate a sign pattern: ||A_N^T A_S (A_S^T A_S)^-1 s||_inf.
+    """How well other columns imitate a sign pattern: ||A_N^T A_S (A_S^T A_S)^-1 s||_inf.
 
-    N are the columns outside S. Below 1, the lasso finds the support S with signs s, for
-    noise and lam small enough; above 1 it does not, however small the noise.
+    N is the set of columns outside S. If the value is below 1, the lasso finds the support S with
+    the signs s if noise and lam are small enough. If it is above 1, the lasso does not find them,
+    even with very little noise.
 
     Parameters
     ----------
     A : array_like, shape (m, n)
         Measurement matrix.
     support : array_like of int, shape (k,)
-        S, on which the columns must be independent.
+        S. The columns of A on S must be independent.
     signs : array_like, shape (k,)
-        s, entries +1 or -1.
+        s, with entries +1 or -1.
 
     Returns
     -------
     float
-        The largest value over N; 0 if S has all columns.
+        The largest value over N. It is 0 if S contains all columns.
 
     Raises
     ------
-    ValueError
-        If `A` is no finite real matrix, `support` no set of independent columns, or `signs`
-        does not fit it.
+    ArgumentError
+        If `A` is not a finite real matrix, `support` is not a set of independent columns, or
+        `signs` does not fit it.
 
     References
     ----------
@@ -138,13 +140,16 @@ def irrepresentability(A: ArrayLike, support: ArrayLike, signs: ArrayLike) -> fl
     Fuchs, "On sparse representations in arbitrary redundant bases", IEEE Trans. Inf. Theory
     2004. doi:10.1109/TIT.2004.828141
     """
-    A = check_matrix(A)
-    S, others = _split(A, support)
-    signs = np.asarray(signs, dtype=float)
-    if signs.shape != S.shape or not np.all(np.abs(signs) == 1):
-        raise ValueError(f"signs is {signs}, expected {S.size} values +1 or -1 as in support")
-    theta = np.linalg.lstsq(A[:, S].T, signs, rcond=None)[0]  # A_S^T theta = s, of smallest norm
-    return float(np.max(np.abs(A[:, others].T @ theta), initial=0))
+    A_S, A_N, e = _split(A, support)
+    signs = real_array("signs", signs)
+    if signs.shape != e.shape or not np.all(np.abs(signs) == 1):
+        raise ArgumentError(
+            f"signs is {signs.tolist()}: expected {e.size} values +1 or -1, one for each column of "
+            "support"
+        )
+    # The theta of smallest norm with A_S^T theta = s.
+    theta = np.linalg.lstsq(A_S.T, np.ldexp(signs, -e), rcond=None)[0]
+    return float(np.max(np.abs(A_N.T @ theta), initial=0))
 
 
 def rip_lower_bound(
@@ -152,9 +157,9 @@ def rip_lower_bound(
 ) -> float:
     """Monte Carlo lower bound of the restricted isometry constant delta_k.
 
-    delta_k is the largest | ||A x||^2 / ||x||^2 - 1 | over all k-sparse x. Its exact value is
-    out of reach; random supports of size k bound it from below, and only from below: that no
-    bad support was drawn proves nothing.
+    delta_k is the largest | ||A x||^2 / ||x||^2 - 1 | over all k-sparse x. Its exact value takes
+    too long to compute. Random supports of size k give a lower bound only: a worse support may
+    exist that was not drawn.
 
     Parameters
     ----------
@@ -165,7 +170,7 @@ def rip_lower_bound(
     rng : numpy.random.Generator
         Source of randomness.
     trials : int
-        Number of supports drawn.
+        Number of random supports.
 
     Returns
     -------
@@ -174,20 +179,23 @@ def rip_lower_bound(
 
     Raises
     ------
-    ValueError
-        If an argument has the wrong shape, type or range.
+    ArgumentError
+        If an argument has the wrong shape, type or range, or if a float cannot hold the result.
 
     References
     ----------
     Candes, Tao, "Decoding by linear programming", IEEE Trans. Inf. Theory 2005.
     arXiv:math/0502327
     """
-    A = check_matrix(A)
-    k, worst = check_sparsity(k, A), 0.0
-    for _ in range(check_count("trials", trials)):
+    (A, a), rng = check_matrix(A), check_generator(rng)
+    k, worst = count("k", k, 1, min(A.shape)), 0.0
+    for _ in range(count("trials", trials)):
         A_S = A[:, rng.choice(A.shape[1], size=k, replace=False)]
-        eigenvalues = np.linalg.eigvalsh(A_S.T @ A_S)
+        with np.errstate(over="ignore"):
+            eigenvalues = np.ldexp(np.linalg.eigvalsh(A_S.T @ A_S), 2 * a)
         worst = max(worst, abs(eigenvalues[0] - 1), abs(eigenvalues[-1] - 1))
+    if not np.isfinite(worst):
+        raise ArgumentError("A is too large: delta_k would overflow; expected columns of norm 1")
     return float(worst)
 
 
@@ -207,7 +215,7 @@ def phase_transition(delta: float | ArrayLike, nonnegative: bool = False) -> flo
     delta : float or array_like
         Measurements per unknown, m/n, above 0 and below 1.
     nonnegative : bool
-        Whether signals and recovery are nonnegative.
+        Whether the signals are nonnegative and recovery uses the constraint x >= 0.
 
     Returns
     -------
@@ -216,7 +224,7 @@ def phase_transition(delta: float | ArrayLike, nonnegative: bool = False) -> flo
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a delta is not between 0 and 1.
 
     References
@@ -226,20 +234,23 @@ def phase_transition(delta: float | ArrayLike, nonnegative: bool = False) -> flo
     Donoho, Maleki, Montanari, "Message-passing algorithms for compressed sensing", PNAS 2009.
     arXiv:0907.3574
     """
-    deltas = np.asarray(delta, dtype=float)
-    rho = [_sparsity_at(d, minimax_threshold(d, nonnegative), nonnegative) for d in deltas.flat]
+    deltas = real_array("delta", delta).astype(np.float64)
+    rho = [
+        _sparsity_at(d, minimax_threshold(d, nonnegative), nonnegative)
+        for d in deltas.ravel().tolist()
+    ]
     return np.reshape(rho, deltas.shape)[()]
 
 
 def minimax_threshold(delta: float, nonnegative: bool = False) -> float:
-    """The z that attains the maximum of `phase_transition`: the best threshold of AMP.
+    """The z at the maximum in `phase_transition`, which is the best threshold for AMP.
 
     Parameters
     ----------
     delta : float
         Measurements per unknown, m/n, above 0 and below 1.
     nonnegative : bool
-        Whether signals and recovery are nonnegative.
+        Whether the signals are nonnegative and recovery uses the constraint x >= 0.
 
     Returns
     -------
@@ -248,11 +259,11 @@ def minimax_threshold(delta: float, nonnegative: bool = False) -> float:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If `delta` is not between 0 and 1.
     """
-    if not 0 < delta < 1:
-        raise ValueError(f"delta is {delta}, expected a number above 0 and below 1")
+    if not 0 < positive("delta", delta) < 1:
+        raise ArgumentError(f"delta is {delta!r}: expected a number above 0 and below 1")
     found = minimize_scalar(
         lambda z: -_sparsity_at(delta, z, nonnegative), bounds=(0, 12), method="bounded",
         options={"xatol": 1e-10},
@@ -267,12 +278,16 @@ def _sparsity_at(delta, z, nonnegative):
 
 
 def _split(A, support):
-    S = np.asarray(support)
-    n = A.shape[1]
-    if S.ndim != 1 or S.size == 0 or not np.issubdtype(S.dtype, np.integer):
-        raise ValueError(f"support is {support!r}, expected a list of column numbers")
+    """Columns inside S and outside, the ones inside scaled by 2^-e; the exponents e."""
+    A, _ = check_matrix(A)
+    real_array("support", support)
+    n, S = A.shape[1], np.asarray(support)
+    if S.ndim != 1 or S.size == 0 or S.dtype.kind not in "iu":
+        raise ArgumentError(f"support is {support!r}: expected a list of column numbers")
     if np.any((S < 0) | (S >= n)) or np.unique(S).size < S.size:
-        raise ValueError(f"support is {support!r}, expected different columns from 0 to {n - 1}")
-    if np.linalg.matrix_rank(A[:, S]) < S.size:
-        raise ValueError("support names columns of A that are not independent")
-    return S, np.setdiff1d(np.arange(n), S)
+        raise ArgumentError(f"support is {support!r}: expected different columns from 0 to {n - 1}")
+    e = exponents(A[:, S])
+    A_S = np.ldexp(A[:, S], -e)
+    if np.linalg.matrix_rank(A_S) < S.size:
+        raise ArgumentError("support names columns of A that are not independent")
+    return A_S, np.delete(A, S, axis=1), e

@@ -1,72 +1,150 @@
-"""Checks of arguments, made once at the public doors."""
+"""Checks of matrices and arrays at the public functions, and the scale of a system y = A x."""
 
-from numbers import Integral, Real
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from cspkit.arguments import ArgumentError, positive
 
-def check_system(A, y, *, kinds=("array", "sparse", "operator"), columns=False):
-    """Check a measurement matrix and its measurements, and bring them to one float type.
+KINDS = ("array", "sparse", "operator")
+# A matrix is scaled if log2 of its column norm lies outside plus or minus this number. Inside,
+# the solvers' largest powers of A, about ||A||^4, neither overflow nor underflow.
+ORDINARY = {np.dtype(np.float32): 10, np.dtype(np.float64): 60}
+
+
+class Scale(NamedTuple):
+    """Powers of two that `check_system` takes out of a system.
+
+    A = 2^a A', y = 2^b y' and x = 2^(b - a) x'. The solvers see A', y' and x', whose squares
+    neither overflow nor underflow. A power of two changes only the exponent of a number, so
+    nothing is rounded.
+
+    Attributes
+    ----------
+    a : int
+        Exponent of A.
+    b : int, or ndarray of int, shape (r,)
+        Exponent of y, one for each signal.
+    """
+
+    a: int
+    b: int | np.ndarray
+
+    def of_penalty(self, lam):
+        """Return lam in the units of the scaled problem, 2^-(a + b) lam."""
+        return np.maximum(self._scaled(lam, -(self.a + self.b)), 1e-300)
+
+    def of_signal(self, t):
+        """Return a number in the units of x in the units of the scaled problem, 2^(a - b) t."""
+        return self._scaled(t, self.a - self.b)
+
+    def of_residual(self, eps):
+        """Return a bound on ||y - A x|| in the units of the scaled problem, 2^-b eps."""
+        return self._scaled(eps, -self.b)
+
+    @staticmethod
+    def _scaled(value, exponent):
+        # In the scaled problem no number that matters exceeds 1e30, and a float32 can hold it.
+        with np.errstate(over="ignore"):
+            return np.minimum(np.ldexp(value, exponent), 1e30)
+
+    def restore_signal(self, x):
+        """Return x in the caller's units, or refuse if floats cannot hold it."""
+        return self._restore("x", x, self.b - self.a)
+
+    def restore_penalty(self, lam):
+        """Return lam in the caller's units, or refuse if floats cannot hold it."""
+        return self._restore("lam_max", np.float64(lam), self.a + self.b)
+
+    @staticmethod
+    def _restore(name, values, exponent):
+        largest, dtype = np.max(np.abs(values), axis=0), values.dtype
+        with np.errstate(over="ignore"):
+            restored = np.ldexp(largest, exponent)
+        lost = (restored < np.finfo(dtype).tiny) & (largest > 0)
+        if np.any(lost | ~np.isfinite(restored)):
+            if not np.all(np.isfinite(largest)):
+                raise ArgumentError(
+                    f"A makes {name} nan or inf: expected columns that differ less in size; divide "
+                    "each column of A by its norm"
+                )
+            raise ArgumentError(
+                f"y is too {'small' if np.any(lost) else 'large'} for A, or A for y: {name} would "
+                f"be outside the range of {dtype}; multiply y or A by a constant"
+            )
+        return np.ldexp(values, exponent)
+
+
+def check_system(A, y, *, columns=False, unit_columns=False):
+    """Check a measurement matrix and its measurements, and scale them to a size near 1.
 
     Parameters
     ----------
     A : array_like, sparse matrix or LinearOperator, shape (m, n)
         Measurement matrix.
-    y : array_like, shape (m,) or, where `columns` allows it, (m, r)
+    y : array_like, shape (m,) or, if `columns` allows it, (m, r)
         Measurements.
-    kinds : tuple of {"array", "sparse", "operator"}
-        What the method can take as `A`.
     columns : bool
         Whether the method takes several signals at once.
+    unit_columns : bool
+        Whether the method needs columns of norm about 1. Otherwise A is scaled only if its
+        squares could overflow or underflow.
 
     Returns
     -------
     A : ndarray, CSC matrix or LinearOperator, shape (m, n)
-        float32 if both arguments are, float64 otherwise.
+        The scaled matrix: float32 if both arguments are float32, otherwise float64.
     y : ndarray, shape (m,) or (m, r)
-        Of the same type.
+        The scaled measurements, of the same type. The largest magnitude of each signal is
+        between 1/2 and 1.
+    scale : Scale
+        The powers of two that were taken out.
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument has the wrong kind, shape or type, or holds nan or inf.
     """
-    A, y = check_matrix(A, kinds=kinds), _real_array("y", y)
+    y = real_array("y", y)
+    A, a = check_matrix(A, kinds=KINDS, dtype=y.dtype, unit_columns=unit_columns)
     if y.ndim not in ((1, 2) if columns else (1,)):
         expected = "(m,) or (m, r)" if columns else "(m,)"
-        raise ValueError(f"y has shape {y.shape}, expected {expected}")
+        raise ArgumentError(f"y has shape {y.shape}: expected {expected}")
     if y.shape[0] != A.shape[0] or 0 in y.shape:
-        raise ValueError(f"y has shape {y.shape}, expected {A.shape[0]} rows as in A {A.shape}")
-    dtype = np.float32 if A.dtype == y.dtype == np.float32 else np.float64
-    _check_finite("y", y)
-    y = y.astype(dtype, copy=False)
-    if isinstance(A, LinearOperator):
-        _check_finite("A", A.T @ y)
-    else:
-        A = A.astype(dtype, copy=False)
-    return A, y
+        raise ArgumentError(f"y has shape {y.shape}: expected {A.shape[0]} rows as in A {A.shape}")
+    check_finite("y", y)
+    b = exponents(y)
+    return A, np.ldexp(y.astype(A.dtype, copy=False), -b), Scale(a, b)
 
 
-def check_matrix(A, *, kinds=("array",)):
-    """Check a measurement matrix alone; arguments and errors as in `check_system`.
+def check_matrix(A, *, kinds=("array",), dtype=None, unit_columns=False):
+    """Check a measurement matrix, and scale it if its squares could overflow or underflow.
 
     Parameters
     ----------
     A : array_like, sparse matrix or LinearOperator, shape (m, n)
         Measurement matrix.
     kinds : tuple of {"array", "sparse", "operator"}
-        What the caller can take.
+        Kinds of matrix that the caller accepts.
+    dtype : numpy.dtype, optional
+        Float type of the measurements. The matrix gets the wider one of the two types.
+    unit_columns : bool
+        As in `check_system`.
 
     Returns
     -------
-    ndarray, CSC matrix or LinearOperator, shape (m, n)
-        The matrix, in floating point.
+    A : ndarray, CSC matrix or LinearOperator, shape (m, n)
+        The scaled matrix, float32 or float64.
+    a : int
+        Exponent of the power of two that was taken out; 0 for a matrix of ordinary size.
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If `A` has the wrong kind, shape or type, or holds nan or inf.
     """
     kind = "array"
@@ -75,81 +153,111 @@ def check_matrix(A, *, kinds=("array",)):
     elif isinstance(A, LinearOperator):
         kind = "operator"
     if kind not in kinds:
-        raise ValueError(f"A is a {type(A).__name__}, expected one of: {', '.join(kinds)}")
+        raise ArgumentError(f"A is a {type(A).__name__}: expected one of: {', '.join(kinds)}")
+    A = real_array("A", A) if kind == "array" else A
+    if len(A.shape) != 2 or 0 in A.shape:
+        raise ArgumentError(f"A has shape {A.shape}: expected (m, n) with m, n >= 1")
     if kind == "operator":
-        _check_real("A", A.dtype)
-        return A
+        return _check_operator(A, dtype, unit_columns)
     A = A.tocsc() if kind == "sparse" else A
-    values = _real_array("A", A.data if kind == "sparse" else A)
-    if kind == "sparse":
-        A = A.astype(values.dtype, copy=False)
-    else:
-        A = values
-    if A.ndim != 2 or 0 in A.shape:
-        raise ValueError(f"A has shape {A.shape}, expected (m, n) with m, n >= 1")
-    _check_finite("A", values)
-    return A
+    values = real_array("A", A.data) if kind == "sparse" else A
+    dtype = np.result_type(values, dtype or values.dtype)
+    energy, a = _energy(values), 0
+    if not 1e-30 < energy < 1e30:  # too small or too large for a float32, or not finite
+        check_finite("A", values)
+        a = int(exponents(values.ravel()))
+        energy = _energy(np.ldexp(values, -a))
+    a = _exponent(a, energy / A.shape[1], dtype, unit_columns)
+    values = values.astype(dtype, copy=False)
+    values = np.ldexp(values, -a) if a else values
+    if kind == "array":
+        return values, a
+    return type(A)((values, A.indices, A.indptr), shape=A.shape), a
 
 
-def check_sparsity(k, A):
-    """Check a number of nonzeros against the shape of the measurement matrix.
+class _Operator(LinearOperator):
+    """A caller's operator, divided by 2^a. It gets floats and returns floats of the same type."""
 
-    Parameters
-    ----------
-    k : int
-        Number of nonzeros.
-    A : matrix, shape (m, n)
-        Measurement matrix.
+    def __init__(self, operator, dtype, a):
+        self.operator, self.a = operator, a
+        super().__init__(dtype, operator.shape)
 
-    Returns
-    -------
-    int
-        `k`.
+    def _matvec(self, x):
+        return self._apply(self.operator.matvec, x)
 
-    Raises
-    ------
-    ValueError
-        If `k` is no integer from 1 to min(m, n).
-    """
-    most = min(A.shape)
-    if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= most:
-        raise ValueError(f"k is {k!r}, expected an integer from 1 to min(m, n) = {most}")
-    return int(k)
+    def _rmatvec(self, x):
+        return self._apply(self.operator.rmatvec, x)
+
+    def _matmat(self, X):
+        return self._apply(self.operator.matmat, X)
+
+    def _rmatmat(self, X):
+        return self._apply(self.operator.rmatmat, X)
+
+    def _apply(self, product, x):
+        values = np.asarray(product(x))
+        _check_real("A", values.dtype)
+        values = values.astype(x.dtype, copy=False)
+        return np.ldexp(values, -self.a) if self.a else values
 
 
-def check_number(name, value, *, low=0.0, open_low=False):
-    """Check that an argument is a finite real number, not too small.
+def _check_operator(A, dtype, unit_columns):
+    """Check an operator by one product with A^T and one with A."""
+    _check_real("A", A.dtype)
+    single = A.dtype == np.float32 and dtype in (None, np.float32)
+    operator = _Operator(A, np.float32 if single else np.float64, 0)
+    (m, n), rng = A.shape, np.random.default_rng(0)
+    v = rng.standard_normal(m).astype(operator.dtype)
+    u = _product("A.T @ v", operator.rmatvec, v)
+    e = int(exponents(u))
+    u = np.ldexp(u, -e)
+    Au = np.ldexp(_product("A @ u", operator.matvec, u), -e)
+    energy = float(np.dot(u, u))
+    if abs(float(np.dot(Au, v)) - energy) > 1e-3 * energy:
+        raise ArgumentError(
+            "A has an rmatvec that does not belong to its matvec: expected "
+            "v @ A.matvec(u) == u @ A.rmatvec(v) for all u and v"
+        )
+    # For random v, the mean of ||A^T v||^2 / ||v||^2 is ||A||_F^2 / m.
+    a = _exponent(e, energy / float(np.dot(v, v)) * m / n, operator.dtype, unit_columns)
+    return _Operator(A, operator.dtype, a), a
 
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the message.
-    value : float
-        What came.
-    low : float
-        Smallest allowed value.
-    open_low : bool
-        Whether `low` itself is excluded.
 
-    Returns
-    -------
-    float
-        `value`.
+def _product(what, product, v):
+    try:
+        values = product(v)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"A cannot compute {what} for a float vector ({type(error).__name__}: {error}): "
+            "expected a LinearOperator with a matvec and an rmatvec"
+        ) from error
+    check_finite("A", values)
+    return values
 
-    Raises
-    ------
-    ValueError
-        If it is no number, not finite or out of range.
-    """
-    number = isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value)
-    if not number or (value <= low if open_low else value < low):
-        bound = f"{'>' if open_low else '>='} {low:g}"
-        raise ValueError(f"{name} is {value!r}, expected a finite number {bound}")
-    return float(value)
+
+def _exponent(e, energy, dtype, unit_columns):
+    """Exponent of the mean column norm, 2^e sqrt(energy); 0 if A need not be scaled."""
+    # Norms from 0.518 to 1.035 count as about 1. AMP diverges for larger ones.
+    e += int(np.ceil(np.log2(energy) / 2 - 0.05)) if energy > 0 else 0
+    return e if unit_columns or abs(e) > ORDINARY[np.dtype(dtype)] else 0
+
+
+def _energy(values):
+    """Sum of squares; nan or inf if a value is not finite."""
+    values = values.ravel(order="K")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.dot(values, values))
+
+
+def exponents(values):
+    """Exponents e with max|values| between 1/2 and 1 times 2^e, one for each column."""
+    return np.frexp(np.max(np.abs(values), axis=0, initial=0))[1]
 
 
 def check_tolerance(tol, dtype):
-    """Check a tolerance on the relative change or misfit, and raise it to what rounding allows.
+    """Check a tolerance, and raise it to the level of rounding errors.
 
     Parameters
     ----------
@@ -165,46 +273,19 @@ def check_tolerance(tol, dtype):
 
     Raises
     ------
-    ValueError
-        If it is no number, not finite or negative.
+    ArgumentError
+        If `tol` is not a finite number >= 0.
     """
-    return max(check_number("tol", tol), 10 * float(np.finfo(dtype).eps))
-
-
-def check_count(name, value, *, low=1):
-    """Check that an argument is an integer of at least `low`.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the message.
-    value : int
-        What came.
-    low : int
-        Smallest allowed value.
-
-    Returns
-    -------
-    int
-        `value`.
-
-    Raises
-    ------
-    ValueError
-        If it is no integer or too small.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise ValueError(f"{name} is {value!r}, expected an integer >= {low}")
-    return int(value)
+    return max(positive("tol", tol, zero=True), 10 * float(np.finfo(dtype).eps))
 
 
 def check_weights(weights, n):
-    """Check the positive weights of a weighted l1 norm.
+    """Check the positive weights of a weighted norm.
 
     Parameters
     ----------
     weights : array_like, shape (n,)
-        One weight per unknown.
+        One weight for each unknown or group.
     n : int
         Number of unknowns, or of groups.
 
@@ -215,14 +296,14 @@ def check_weights(weights, n):
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the shape is wrong or a weight is not positive and finite.
     """
-    weights = _real_array("weights", weights).astype(np.float64)
+    weights = real_array("weights", weights).astype(np.float64)
     if weights.shape != (n,):
-        raise ValueError(f"weights has shape {weights.shape}, expected ({n},)")
-    if not (np.all(weights > 0) and np.all(np.isfinite(weights))):
-        raise ValueError("weights holds a value that is not positive and finite")
+        raise ArgumentError(f"weights has shape {weights.shape}: expected ({n},)")
+    if not np.all((weights > 0) & np.isfinite(weights)):
+        raise ArgumentError("weights holds a value that is not positive and finite")
     return weights
 
 
@@ -243,35 +324,46 @@ def check_groups(groups, n):
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the shape is wrong, or the numbers are not 0, 1, ..., G - 1.
     """
-    groups = np.asarray(groups)
+    groups = real_array("groups", groups)
     if groups.shape != (n,):
-        raise ValueError(f"groups has shape {groups.shape}, expected ({n},) as x")
+        raise ArgumentError(f"groups has shape {groups.shape}: expected ({n},)")
     found = np.unique(groups)
     if not np.array_equal(found, np.arange(len(found))):
-        raise ValueError(f"groups holds the numbers {found}, expected 0, 1, ..., G - 1, all used")
+        raise ArgumentError(
+            f"groups holds the numbers {found}: expected all of 0, 1, ..., G - 1 and no other"
+        )
     return groups.astype(np.intp)
 
 
-def _real_array(name, values):
-    values = np.asarray(values)
+def real_array(name, values):
+    """Return values as an array of float32 (from float16 or float32) or float64."""
+    try:
+        values = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{name} is not an array ({error}): expected real numbers in rows of equal length"
+        ) from error
     _check_real(name, values.dtype)
     small = values.dtype in (np.float16, np.float32)
-    return values.astype(np.float32 if small else np.float64, copy=False)
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32 if small else np.float64, copy=False)
 
 
-def _check_real(name, dtype):
-    if np.issubdtype(dtype, np.complexfloating):
-        raise ValueError(f"{name} is complex ({dtype}), expected real numbers")
-    if not (np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.bool_)):
-        raise ValueError(f"{name} has dtype {dtype}, expected real numbers")
-
-
-def _check_finite(name, values):
-    # One sum is many times cheaper than a test of every entry; it can overflow, hence the second.
+def check_finite(name, values):
+    """Refuse nan and inf."""
+    # One sum is many times cheaper than a test of every entry. It can overflow, so that the
+    # entries are tested if the sum is not finite.
     with np.errstate(invalid="ignore", over="ignore"):
         total = np.sum(values, dtype=np.float64)
     if not (np.isfinite(total) or np.all(np.isfinite(values))):
-        raise ValueError(f"{name} holds nan or inf, expected finite numbers")
+        raise ArgumentError(f"{name} holds nan or inf: expected finite numbers")
+
+
+def _check_real(name, dtype):
+    if dtype is not None and dtype.kind == "c":
+        raise ArgumentError(f"{name} is complex ({dtype}): expected real numbers")
+    if dtype is None or dtype.kind not in "biuf":
+        raise ArgumentError(f"{name} has dtype {dtype}: expected real numbers")

@@ -3,16 +3,17 @@
 import numpy as np
 
 from cspkit.recovery.active_set import minimise_on_columns
-from cspkit.recovery.duality import lasso_gap
+from cspkit.recovery.duality import allowed_gap, certificate
 from cspkit.recovery.operators import columns
+from cspkit.recovery.validation import exponents
 
 
 class WorkingSet:
-    """For one signal: the columns that matter so far, and the answer on them.
+    """The columns that matter so far for one signal, and the answer on them.
 
-    Columns are scaled to norm 1 and kept in float64, whatever the type of A: that makes the
-    Gram matrix as well conditioned as scaling can, at a cost that only the few columns of the
-    working set bear. The unknowns u_j = ||a_j|| x_j then have penalties lam w_j / ||a_j||.
+    Columns are scaled to norm 1 and kept in float64, whatever the type of A. The Gram matrix is
+    then as well conditioned as scaling can make it, and only the few columns of the working set
+    pay for it. The unknowns u_j = ||a_j|| x_j have the penalties lam w_j / ||a_j||.
 
     Parameters
     ----------
@@ -20,14 +21,12 @@ class WorkingSet:
         Measurement matrix.
     y : ndarray, shape (m,)
         Measurements.
-    weights : ndarray, shape (n,), or None
-        Weights of the l1 norm; None for equal ones.
-    nonnegative : bool
-        Whether x >= 0 is a constraint.
+    penalty : L1
+        The weighted l1 norm, with or without the constraint x >= 0.
     """
 
-    def __init__(self, A, y, weights, nonnegative):
-        self.A, self.y, self.weights, self.nonnegative = A, y, weights, nonnegative
+    def __init__(self, A, y, penalty):
+        self.A, self.y, self.penalty = A, y, penalty
         self.members = np.empty(0, dtype=np.intp)
         self.unit_columns = np.empty((0, A.shape[0]))  # one per row, so that growing is cheap
         self.norms, self.u = np.empty(0), np.empty(0)
@@ -42,23 +41,23 @@ class WorkingSet:
         x[self.members] = self.u / self.norms
         return x
 
-    def gap(self, correlation, lam):
-        """Relative duality gap of the answer, given A^T (y - A x)."""
-        w = self.weights
-        weighted = self.u / self.norms if w is None else self.u / self.norms * w[self.members]
-        correlation = correlation if w is None else correlation / w
-        return lasso_gap(
-            self.y, self.residual, weighted, lam, self.residual, correlation,
-            nonnegative=self.nonnegative,
-        )  # fmt: skip
+    @property
+    def weights(self):
+        """Weights of the members, shape (p,), or 1."""
+        return 1 if self.penalty.weights is None else self.penalty.weights[self.members]
+
+    def certificate(self, correlation, lam):
+        """Gap and objective of the answer, relative to 1/2 ||y||^2, given A^T (y - A x)."""
+        norm = np.sum(np.abs(self.u / self.norms * self.weights))
+        largest = self.penalty.dual_norm(correlation) / lam
+        return certificate(self.y, self.residual, lam * norm, self.residual, largest)
 
     def grow(self, correlation, lam):
-        """Take in the columns that violate the optimality conditions most, but not too many."""
-        strength = correlation.copy() if self.nonnegative else np.abs(correlation)
-        if self.weights is not None:
-            strength /= self.weights
-        strength[self.members] = 0
-        new = np.flatnonzero(strength > lam)
+        """Add the columns that violate the optimality conditions most, but not too many."""
+        strength = self.penalty.excess(correlation)
+        candidate = strength > lam
+        candidate[self.members] = False
+        new = np.flatnonzero(candidate)
         most = max(32, self.A.shape[0] // 8)
         self.incomplete = len(new) > most
         if self.incomplete:
@@ -66,7 +65,11 @@ class WorkingSet:
         if len(new) == 0:
             return
         added = columns(self.A, new).T.astype(np.float64, copy=False)
-        norms = np.sqrt(np.einsum("ji,ji->j", added, added))
+        norms, e = np.sqrt(np.einsum("ji,ji->j", added, added)), 0
+        if np.min(norms) < 1e-100:  # squares of small columns could underflow
+            e = exponents(added.T)
+            added = np.ldexp(added, -e[:, None])
+            norms = np.sqrt(np.einsum("ji,ji->j", added, added))
         added /= norms[:, None]
         old = len(self.members)
         gram = np.empty((old + len(new), old + len(new)))
@@ -75,23 +78,21 @@ class WorkingSet:
         gram[old:, :old] = gram[:old, old:].T
         self.gram, self.unit_columns = gram, np.concatenate([self.unit_columns, added])
         self.members = np.concatenate([self.members, new])
-        self.norms = np.concatenate([self.norms, norms])
+        self.norms = np.concatenate([self.norms, np.ldexp(norms, e)])
         self.u = np.concatenate([self.u, np.zeros(len(new))])
 
     def solve(self, correlation, lam):
         """Minimise over the working set, from the present answer and its correlations.
 
-        The answer on an incomplete set is provisional and need not be exact: violations up to
-        the penalty itself are let pass.
+        The answer on an incomplete set is provisional and need not be exact: correlations may
+        then exceed their penalty by the smallest penalty.
         """
-        penalty = lam / self.norms
-        if self.weights is not None:
-            penalty *= self.weights[self.members]
+        penalty = lam / self.norms * self.weights
         # Correlations below 1e-13 ||y|| are rounding errors of those of y.
         noise = np.min(penalty) if self.incomplete else 1e-13 * np.linalg.norm(self.y)
         self.u = minimise_on_columns(
             self.gram, correlation[self.members] / self.norms, penalty, self.u, noise,
-            nonnegative=self.nonnegative,
+            nonnegative=self.penalty.nonnegative,
         )  # fmt: skip
         support = np.flatnonzero(self.u)
         fit = self.u[support] @ self.unit_columns[support]
@@ -99,57 +100,57 @@ class WorkingSet:
 
 
 def solve_in_rounds(A, sets, lam, tol, max_iter):
-    """Solve the lasso of several signals, whose products with A are shared.
+    """Solve the lasso for several signals that share the products with A.
 
     Parameters
     ----------
     A : ndarray, sparse matrix or LinearOperator, shape (m, n)
         Measurement matrix.
     sets : list of WorkingSet
-        One for each of r signals; each holds its answer at the end.
-    lam : float
+        One for each of r signals. Each holds its answer at the end.
+    lam : float, or ndarray of shape (r,)
         Weight of the l1 term.
     tol : float
-        Largest relative duality gap.
+        Largest relative duality gap; see `allowed_gap`.
     max_iter : int
         Largest number of rounds.
 
     Returns
     -------
-    x : ndarray, shape (n, r)
-        The answers.
-    n_iter, gap : ndarray, shape (r,)
-        Rounds and relative duality gaps.
+    n_iter : ndarray of int, shape (r,)
+        Number of rounds.
+    converged : ndarray of bool, shape (r,)
+        Whether the gap is small enough.
+    gap : ndarray, shape (r,)
+        Relative duality gaps.
     history : ndarray, shape (rounds, r)
         Gap after each round, nan after a signal has ended.
     """
     r = len(sets)
+    lam = np.full(r, lam)
     gap, n_iter, history = np.full(r, np.inf), np.zeros(r, dtype=int), []
-    open_signals = np.arange(r)
-    while True:
+    converged, open_signals = np.zeros(r, dtype=bool), np.arange(r)
+    while len(open_signals) > 0:
         correlations = _correlate(A, [sets[i].residual for i in open_signals])
-        old = gap[open_signals]
-        gap[open_signals] = [
-            sets[i].gap(c, lam) for i, c in zip(open_signals, correlations, strict=True)
-        ]
         history.append(np.full(r, np.nan))
-        history[-1][open_signals] = gap[open_signals]
-        n_iter[open_signals] = len(history) - 1
-        # A round adds columns, or else refines; one that does neither will not do so later.
-        more = (gap[open_signals] > tol) & (n_iter[open_signals] < max_iter)
-        for position in np.flatnonzero(more):
-            part, correlation = sets[open_signals[position]], correlations[position]
+        more = np.zeros(len(open_signals), dtype=bool)
+        for position, (i, correlation) in enumerate(zip(open_signals, correlations, strict=True)):
+            part, old = sets[i], gap[i]
+            gap[i], objective = part.certificate(correlation, lam[i])
+            history[-1][i], n_iter[i] = gap[i], len(history) - 1
+            converged[i] = gap[i] <= allowed_gap(objective, tol)
+            if converged[i] or n_iter[i] == max_iter:
+                continue
+            # A round adds columns or refines the answer. If it does neither, the next one does
+            # neither.
             before, exact = len(part.members), not part.incomplete
-            part.grow(correlation, lam)
-            stalled = gap[open_signals[position]] > 0.5 * old[position]
-            if len(part.members) == before and exact and (stalled or before == 0):
-                more[position] = False
-            else:
-                part.solve(correlation, lam)
+            part.grow(correlation, lam[i])
+            stalled = gap[i] > 0.5 * old
+            if len(part.members) > before or not exact or not (stalled or before == 0):
+                part.solve(correlation, lam[i])
+                more[position] = True
         open_signals = open_signals[more]
-        if len(open_signals) == 0:
-            x = np.stack([part.x for part in sets], axis=1)
-            return x, n_iter, gap, np.array(history[1:]).reshape(-1, r)
+    return n_iter, converged, gap, np.array(history[1:]).reshape(-1, r)
 
 
 def _correlate(A, residuals):

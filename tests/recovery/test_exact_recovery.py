@@ -280,3 +280,5 @@ def test_lam_max_of_weights():
     A, _, y = noisy_problem()
     w = np.linspace(1, 3, 120)
     assert lam_max_of(A, y, w) == pytest.approx(np.max(np.abs(A.T @ y) / w))
+    assert lam_max_of(A.tolist(), y.tolist(), w.tolist()) == lam_max_of(A, y, w)
+    assert lam_max_of([[1, 2], [3, 4]], [1, 1]) == 6

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from cspkit.arguments import ArgumentError
 from cspkit.recovery import (
     block_soft_threshold,
     hard_threshold,
@@ -125,3 +126,82 @@ def test_moreau_decomposition(v, t):
 )
 def test_float32_stays_float32(prox):
     assert prox(np.array([1, -2, 3], dtype=np.float32)).dtype == np.float32
+
+
+def test_integers_and_lists_are_floats_inside():
+    assert hard_threshold(np.uint8([0, 5, 3]), 1).tolist() == [0, 5, 0]
+    assert hard_threshold(np.int8([-128, 5, 3]), 1).tolist() == [-128, 0, 0]
+    assert hard_threshold([[1, -3], [2, 2]], 1).tolist() == [[0, -3], [2, 0]]
+    assert l0_threshold(np.uint8([16, 1]), 2).tolist() == [16, 0]
+    assert l0_threshold([16, 2, -3], 2).tolist() == [16, 0, -3]
+    assert soft_threshold(np.uint8([1, 5]), 2).tolist() == [0, 3]
+    assert soft_threshold(np.uint8([1, 5]), 2, nonnegative=True).tolist() == [0, 3]
+    assert soft_threshold([3, -1], [1, 2]).tolist() == [2, 0]
+    assert block_soft_threshold([3, 4], 1, [0, 0]) == pytest.approx([2.4, 3.2])
+    assert block_soft_threshold(np.int8([100, 100]), 10, [0, 0])[0] == pytest.approx(
+        92.93, abs=0.01
+    )
+    assert project_l2_ball(np.uint8([200, 200]), 1) == pytest.approx([0.5**0.5] * 2)
+    assert project_linf_ball(np.uint8([200, 0]), 1).tolist() == [1, 0]
+    assert project_linf_ball([-3, 2], [1, 5]).tolist() == [-1, 2]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda v, t: soft_threshold(v, t),
+        lambda v, t: l0_threshold(v, t),
+        lambda v, t: block_soft_threshold(v, t, [0, 0, 1]),
+        lambda v, radius: project_l2_ball(v, radius),
+        lambda v, radius: project_linf_ball(v, radius),
+    ],
+)
+def test_arguments_without_a_right_answer_are_refused(call):
+    name = call.__code__.co_varnames[1]
+    for v in ([3 + 4j, 1, 0], [np.nan, 1, 2], [np.inf, 1, 2], ["a", "b", "c"], [1, None, 2]):
+        with pytest.raises(ArgumentError, match="^v "):
+            call(v, 1)
+    for t in (-1, np.nan, 1j, "1", [1, 2, 3, 4, 5], [-1, 2], None):
+        with pytest.raises(ArgumentError, match=f"^{name} "):
+            call([1.0, 2, 3], t)
+
+
+def test_bad_k_and_groups_are_named():
+    for k in (-1, 2.0, True, None):
+        with pytest.raises(ArgumentError, match="^k is"):
+            hard_threshold([1, 2, 3], k)
+    with pytest.raises(ArgumentError, match="^v is a single number"):
+        hard_threshold(3.0, 1)
+    for groups in ([0], [0, -1, 0], [0, 2, 2], [0, 0.5, 1], [[0], [0, 1]]):
+        with pytest.raises(ArgumentError, match="^groups "):
+            block_soft_threshold([1, 2, 3], 1, groups)
+    with pytest.raises(ArgumentError, match="^v has shape"):
+        block_soft_threshold([[1, 2]], 1, [0, 0])
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e-30, 1.0, 1e30, 1e170, 1e300])
+def test_operators_of_any_size(size):
+    groups, v = np.array([0, 0, 1]), np.array([3.0, 4.0, 1e-3])
+    assert block_soft_threshold(size * v, 0.5 * size, groups) / size == pytest.approx([2.7, 3.6, 0])
+    assert project_l2_ball(size * v, 0.5 * size) / size == pytest.approx(0.1 * v, rel=1e-6)
+    assert np.array_equal(project_l2_ball(size * v, 6 * size), size * v)
+    assert l0_threshold([size, -size, 0.0], 0.0).tolist() == [size, -size, 0]
+    # Each group has its own size.
+    mixed = block_soft_threshold([3 * size, 4 * size, 2.0], [0.5 * size, 0.5], groups)
+    assert mixed == pytest.approx([2.7 * size, 3.6 * size, 1.5])
+
+
+def test_infinite_thresholds():
+    assert soft_threshold([3.0, -1.0], np.inf).tolist() == [0, 0]
+    assert l0_threshold([3.0, -1.0], np.inf).tolist() == [0, 0]
+    assert block_soft_threshold([3.0, -1.0], np.inf, [0, 1]).tolist() == [0, 0]
+    assert project_linf_ball([3.0, -1.0], np.inf).tolist() == [3, -1]
+    assert l0_threshold([1e200, 1e100], 1e308).tolist() == [1e200, 0]
+
+
+def test_float32_stays_float32_whatever_the_threshold():
+    v = np.array([1, -2, 3], dtype=np.float32)
+    for t in (np.float64(0.1), np.full(3, 0.1), 1e300):
+        assert soft_threshold(v, t).dtype == np.float32
+        assert project_linf_ball(v, t).dtype == np.float32
+        assert l0_threshold(v, t).dtype == np.float32
