@@ -25,7 +25,7 @@ from cspkit.options import check, parse, with_option
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a character that cannot be encoded loses no line
+        if hasattr(stream, "reconfigure"):  # print an escape if encoding fails
             stream.reconfigure(errors="backslashreplace")
     call = parse(arguments)
     try:
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         code, message = 130, str(error) or "interrupted"
     except ModuleNotFoundError as error:
         code, message = 1, f"{error}; pip install 'cspkit[teach]' installs what every command needs"
-    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+    except BrokenPipeError:  # the program that reads the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (FloatingPointError, OSError) as error:
@@ -125,7 +125,8 @@ def compare_command(call: argparse.Namespace) -> int:
     from cspkit.teach.digit_bench import compare_digits
 
     _of_project(load_spoken_digits)
-    with _interrupt_says(f"interrupted; finished runs are in {call.out}: call again to go on"):
+    finished = f"interrupted; finished runs are in {call.out}: repeat the call to continue"
+    with _interrupt_says(finished):
         rows = compare_digits(
             call.methods or (["dense", "gmp", "csp"] if call.quick else None),
             call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),
@@ -163,7 +164,7 @@ def transcribe_command(call: argparse.Namespace) -> int:
                 print(f"{call.prog}: {message}", file=sys.stderr)
                 continue
             rows.append({"file": file, "text": text})
-            if not call.json:  # at once, so that no later file can lose it
+            if not call.json:  # print it now, in case a later file stops the program
                 several = len(call.files) > 1
                 print(f"{_printable(file)}: {text}" if several else text, flush=True)
     finally:
@@ -173,7 +174,7 @@ def transcribe_command(call: argparse.Namespace) -> int:
 
 
 class _Stopwatch:
-    """A watcher of a training run that counts its seconds over all interruptions."""
+    """A watcher that counts the seconds of a training run, also over interruptions."""
 
     def __init__(self, call: argparse.Namespace) -> None:
         self.settings: dict[str, object] = {}
@@ -185,7 +186,7 @@ class _Stopwatch:
         return self._before + time.perf_counter() - self._start
 
     def __call__(self, row: dict[str, float]) -> None:
-        """Let the run go on."""
+        """Return None, so that the run continues."""
 
     def state(self) -> dict:
         import torch
@@ -202,7 +203,7 @@ class _Stopwatch:
 
 @contextmanager
 def _resumable(call: argparse.Namespace, target: Path) -> Iterator[dict]:
-    """Hold --out for this process; yield the arguments of a training that can be resumed."""
+    """Lock --out for this process; yield the arguments of a training that can be resumed."""
     from cspkit.files import locked
 
     state_file = _state_file(target)
@@ -219,19 +220,19 @@ def _resumable(call: argparse.Namespace, target: Path) -> Iterator[dict]:
             if str(error) or not state_file.is_file():
                 raise
             raise KeyboardInterrupt(
-                f"interrupted; the last saved state is in {state_file}: run the same again to go on"
+                f"interrupted; the last saved state is in {state_file}: repeat the call to continue"
             ) from None
         except ArgumentError as error:
             fact, _, _ = str(error).partition("; delete")
             if str(state_file) not in fact:
                 raise
             raise ArgumentError(
-                f"{fact}; delete {state_file}, choose another --out, or start anew with --fresh"
+                f"{fact}; delete {state_file}, choose another --out, or start again with --fresh"
             ) from None
 
 
 def _target(call: argparse.Namespace) -> Path:
-    """Check --out and the state file beside it; return the file that is written."""
+    """Check --out and the state file next to it; return the file that is written."""
     from cspkit.files import check_output
 
     target = check_output(call.out, "--out")
@@ -280,7 +281,7 @@ def _model(call: argparse.Namespace):
 
 
 def _of_project(load, *arguments):
-    """Load data of the project; if they are damaged, raise OSError: the call is not wrong."""
+    """Load data of the project. Damaged data raise OSError, because the call is not wrong."""
     try:
         return load(*arguments)
     except ArgumentError as error:
@@ -307,7 +308,7 @@ def _usable(device: str) -> str:
 
 
 def _printable(name: str) -> str:
-    """A file name on one line, with escapes for bytes and controls that a terminal cannot show."""
+    """A file name on one line, with escapes for characters that a terminal cannot show."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 

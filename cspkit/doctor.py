@@ -38,7 +38,7 @@ def _packages() -> list[Finding]:
         from packaging.requirements import Requirement
 
         requirements = [*map(Requirement, importlib.metadata.requires("cspkit") or [])]
-    except ImportError as error:  # of packaging, or of the metadata of cspkit
+    except ImportError as error:  # packaging or the metadata of cspkit is missing
         return [Finding("packages", False, f"{error}; install cspkit with pip or `make install`")]
     core: list[Finding] = []
     extras: dict[str, list[Finding]] = {extra: [] for extra in EXTRAS}
@@ -63,7 +63,7 @@ def _package(name, specifier) -> Finding:
 
 
 def _extra(name: str, members: list[Finding]) -> Finding:
-    """An extra may be missing, but a package of it must not have a wrong version."""
+    """Packages of an extra may be missing, but must not have a wrong version."""
     label = f"cspkit[{name}], optional, for {EXTRAS[name]}"
     lacking = [f"{member.requirement}: {member.found}" for member in members if not member.ok]
     ok = all(member.ok or member.found == MISSING for member in members)

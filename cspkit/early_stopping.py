@@ -1,4 +1,4 @@
-"""Early stopping: end a run when a figure of the dev part falls no more, keep the best weights."""
+"""Early stopping: end a run when a dev metric no longer falls, and keep the best weights."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from cspkit.training import Task, evaluating
 
 
 class EarlyStopping:
-    """End a run when a figure of the dev part falls no more, and go back to the best weights.
+    """End a run when a metric of the dev part no longer falls, and go back to the best weights.
 
     Give it to `cspkit.training.train` as `on_step`. The model is evaluated every `every` steps. The
     run ends after `patience` evaluations in a row without a new lowest value. While a pruner still
     chooses its support, nothing is evaluated: the weights between two such steps are not those of
-    the result.
+    the final model.
 
-    However the run ends, the loop then calls `finish`. It evaluates the last weights, if that was
-    not done yet, and puts the best weights back. This comes before `finish` of the pruner, so that
-    a pruned model has its final sparsity in any case.
+    At the end of every run the loop calls `finish`. It evaluates the last weights, if they were not
+    evaluated yet, and puts the best weights back into the model. The loop calls `finish` of the
+    pruner after that, so a pruned model always has its final sparsity.
 
-    The schedules of `train` lower the rate until the last step, and most models improve until then.
-    A run that is stopped early ends at a rate that is still high.
+    The schedules of `train` lower the learning rate until the last step, and most models improve
+    until then. A run that is stopped early ends at a learning rate that is still high.
 
     Parameters
     ----------
     task : Task
-        Its `evaluate` gives the figures.
+        Its `evaluate` gives the metrics.
     model : nn.Module
         The model that is trained.
     every : int
         Steps between two evaluations.
     patience : int
-        Number of evaluations without a new lowest value that ends the run.
+        The run ends after this many evaluations in a row without a new lowest value.
     metric : str
-        Name of the figure; smaller is better. A value that is not finite is never the best.
+        Name of the metric; smaller is better. A value that is not finite is never the best.
     split : str
         Part of the data, usually "dev".
     first : int
@@ -47,17 +47,17 @@ class EarlyStopping:
     Attributes
     ----------
     rows : list of dict
-        A row per evaluation: step, as in the log, and all figures of the task.
+        A row per evaluation: step, as in the log, and all metrics of the task.
 
     Raises
     ------
     ArgumentError
-        If an argument is out of range; during the run, if the task has no such figure.
+        If an argument is out of range; during the run, if the task has no such metric.
 
     Notes
     -----
-    It has a `state`: with `state_file`, a run that was stopped goes on as if it had not been
-    stopped, to the bit.
+    This class has a `state`. So with `state_file`, a stopped run continues with exactly the same
+    result as if it had not been stopped, to the last bit.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class EarlyStopping:
 
     @property
     def best(self) -> dict[str, float] | None:
-        """The first row with the lowest figure, or None if there is no row yet."""
+        """The first row with the lowest value, or None if no row has a finite value."""
         finite = [row for row in self.rows if math.isfinite(row[self.metric])]
         return min(finite, key=lambda row: row[self.metric], default=None)
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells this run from one with other settings."""
+        """The settings that identify this run. A resumed run must have the same ones."""
         names = ("every", "patience", "metric", "split", "first")
         return {name: getattr(self, name) for name in names}
 
@@ -103,7 +103,7 @@ class EarlyStopping:
         return len(since) >= self.patience
 
     def finish(self) -> None:
-        """Evaluate the last weights, unless that is done; put the best weights back."""
+        """Evaluate the last weights, if that is not done yet; put the best weights back."""
         last = self._last
         if last and last["frozen"] and (not self.rows or self.rows[-1]["step"] < last["step"]):
             self._evaluate()
@@ -117,7 +117,7 @@ class EarlyStopping:
         return best | {"rows": torch.frombuffer(bytearray(seen), dtype=torch.uint8)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Restore what `state` returned."""
         self.rows, self._last = json.loads(state["rows"].numpy(force=True).tobytes())
         self._weights = {n.removeprefix("best."): t for n, t in state.items() if n != "rows"}
 

@@ -1,4 +1,4 @@
-"""Output files: check the path before the work, write the file whole, one process at a time."""
+"""Output files: check the path early, write the whole file or nothing, one process at a time."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def check_output(path: str | Path, name: str = "path") -> Path:
     Raises
     ------
     ArgumentError
-        If the path is a folder, a device or another special file, a link into a folder that does
-        not exist, a link to itself, too long, a file that is read-only, or in a folder that
-        cannot be written to.
+        If the path is a folder, a device or another special file, a read-only file, a link to
+        itself or a link into a folder that does not exist; if its name is too long; or if its
+        folder cannot be written to.
     """
     given = str(path) if isinstance(path, Path) else path
     shown = f"{name} is {given!r}"
-    own_longest = LONGEST - len(".lock") - 1  # `locked` adds a dot and a suffix
+    longest = LONGEST - len(".lock") - 1  # `locked` adds a dot and a suffix
     try:
         target = Path(path).resolve()
         lengths = [len(os.fsencode(part)) for part in target.parts]
-        if lengths[-1] > own_longest or max(lengths) > LONGEST:
-            raise ArgumentError(f"expected a shorter file name, {own_longest} bytes at most")
+        if lengths[-1] > longest or max(lengths) > LONGEST:
+            raise ArgumentError(f"expected a shorter file name, {longest} bytes at most")
         mode = _mode(target)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ArgumentError(f"{shown}: {getattr(error, 'strerror', None) or error}") from None
@@ -53,7 +53,7 @@ def check_output(path: str | Path, name: str = "path") -> Path:
         raise ArgumentError(f"{shown}, a folder: expected a file name")
     if mode is not None and not stat.S_ISREG(mode):
         raise ArgumentError(
-            f"{shown}, which is no regular file but a device, a pipe or a link to itself: "
+            f"{shown}, which is not a regular file but a device, a pipe or a link to itself: "
             "expected the name of a regular file"
         )
     if Path(path).is_symlink() and not target.parent.is_dir():
@@ -62,7 +62,7 @@ def check_output(path: str | Path, name: str = "path") -> Path:
         )
     folder = next(parent for parent in target.parents if parent.exists())
     if not folder.is_dir():
-        raise ArgumentError(f"{shown}, but {folder} is no folder")
+        raise ArgumentError(f"{shown}, but {folder} is not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ArgumentError(f"{shown}, but {folder} cannot be written to")
     if mode is not None and not os.access(target, os.W_OK):
@@ -75,8 +75,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file so that it appears whole or not at all.
 
     Yields the path of a new, empty file in the same folder. When the block ends, that file is
-    renamed to `path`. When the block raises, it is deleted and `path` is left as it was. The mode
-    of the file is the one that the umask gives to new files. A symbolic link is followed.
+    renamed to `path`. If the block raises, that file is deleted and `path` stays as it was. The
+    file gets the permissions that the umask gives to new files. A symbolic link is followed.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def locked(path: str | Path, *, wait: float = 0.0) -> Iterator[None]:
     """Keep other processes from writing a file while the block runs.
 
     Every process that writes the file must use this lock. The lock is a hidden file in the same
-    folder, deleted afterwards. If the process is killed, the system releases the lock.
+    folder, and is deleted afterwards. If the process is killed, the system releases the lock.
 
     Parameters
     ----------
@@ -122,9 +122,9 @@ def locked(path: str | Path, *, wait: float = 0.0) -> Iterator[None]:
     """
     target = check_output(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.lock")
+    lock_file = target.with_name(f".{target.name}.lock")
     try:
-        lock = FileLock(beside).acquire(timeout=wait)
+        lock = FileLock(lock_file).acquire(timeout=wait)
     except Timeout:
         raise ArgumentError(
             f"{path} is in use by another process: wait for it, or choose another file"
@@ -133,9 +133,9 @@ def locked(path: str | Path, *, wait: float = 0.0) -> Iterator[None]:
         try:
             yield
         finally:
-            # Deleted while it is held: a process that waits for it sees that it has no name, and
-            # makes a new one.
-            beside.unlink(missing_ok=True)
+            # The lock file is deleted while it is held. A process that waits for it sees that the
+            # file has no name any more, and makes a new one.
+            lock_file.unlink(missing_ok=True)
 
 
 def _mode(path: Path) -> int | None:

@@ -16,8 +16,8 @@ from cspkit.arguments import ArgumentError
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the model inside `DataParallel`, `DistributedDataParallel` and `torch.compile`.
 
-    The parameters of the inner model are those of the wrapper, but their names have no prefix, and
-    the inner model has its own methods. A wrapper inside a wrapper is removed too, and so is
+    The inner model has the same parameters as the wrapper, but their names have no prefix, and the
+    methods of its class can be called. A wrapper inside a wrapper is removed too, and so is
     `torch.optim.swa_utils.AveragedModel`.
 
     Parameters
@@ -59,12 +59,12 @@ def check_loaded(model: nn.Module) -> None:
     for name, tensor in _tensors(unwrapped(model)):
         if is_lazy(tensor):
             raise ArgumentError(
-                f"model has {name!r}, whose shape is not known yet (a lazy layer): call the model "
-                "once with a batch before"
+                f"model has {name!r}, whose shape is not known yet (a lazy layer): first call the "
+                "model once with a batch"
             )
         if tensor.is_meta:
             raise ArgumentError(
-                f"model has {name!r} on the meta device, without values: load its weights before"
+                f"model has {name!r} on the meta device, without values: first load its weights"
             )
 
 
@@ -80,9 +80,9 @@ def check_trainable(model: nn.Module) -> None:
     Raises
     ------
     ArgumentError
-        As for `check_loaded`; if a parameter that is trained is complex, is stored as a sparse
-        tensor, was made in `torch.inference_mode`, or belongs to an embedding with `sparse=True`;
-        or if no parameter is trained.
+        As for `check_loaded`; if a trainable parameter is complex, is stored as a sparse tensor,
+        was made in `torch.inference_mode`, or belongs to an embedding with `sparse=True`; or if no
+        parameter is trainable.
     """
     check_loaded(model)
     model = unwrapped(model)
@@ -102,7 +102,7 @@ def check_trainable(model: nn.Module) -> None:
         if tensor.is_inference():
             raise ArgumentError(
                 f"model has {name!r}, which was made in torch.inference_mode and cannot be "
-                "trained: make or load the model outside of it"
+                "trained: make or load the model outside this mode"
             )
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
@@ -110,7 +110,7 @@ def check_trainable(model: nn.Module) -> None:
             if weight.requires_grad:
                 raise ArgumentError(
                     f"model has {name!r}, an {type(module).__name__} with sparse=True: expected "
-                    "sparse=False, since the loop clips and masks dense gradients"
+                    "sparse=False, since the loop can clip and mask only dense gradients"
                 )
     if not any(p.requires_grad for p in model.parameters()):
         raise ArgumentError(
@@ -122,7 +122,7 @@ def check_trainable(model: nn.Module) -> None:
 def check_finite(model: nn.Module) -> None:
     """Refuse a model with parameters that are NaN or infinite, or with buffers that have NaN.
 
-    A buffer may be infinite, as the mask of an attention layer is.
+    A buffer may hold infinite values: the mask of an attention layer does.
 
     Parameters
     ----------
@@ -148,9 +148,9 @@ def check_finite(model: nn.Module) -> None:
 def copied(model: nn.Module) -> nn.Module:
     """Copy a model, as `copy.deepcopy` does, or say why it cannot be copied.
 
-    `copy.deepcopy` refuses tensors that were computed from others: the weights of the older
+    `copy.deepcopy` refuses tensors that were computed from other tensors: the weights of the older
     `weight_norm` and `spectral_norm` and of `torch.nn.utils.prune`, or outputs that a layer keeps
-    as attributes. Here the copy gets their values, without their history.
+    as attributes. Here the copy gets the values of these tensors, without their autograd history.
 
     Parameters
     ----------
@@ -172,11 +172,11 @@ def copied(model: nn.Module) -> nn.Module:
                 memo[id(tensor)] = tensor.detach().clone()
     try:
         return copy.deepcopy(model, memo)
-    except Exception as error:  # whatever an attribute of the caller's model raises
+    except Exception as error:  # an attribute of the model may raise any exception
         raise ArgumentError(
             f"model cannot be copied ({type(error).__name__}: {error}): expected a model that "
-            "copy.deepcopy takes; remove the attribute that cannot be copied, or give its class a "
-            "method __deepcopy__"
+            "copy.deepcopy can copy; remove the attribute that cannot be copied, or give its class "
+            "a method __deepcopy__"
         ) from error
 
 
@@ -186,7 +186,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _held(values: object, depth: int = 3) -> Iterator[Tensor]:
-    """Tensors in nested dicts, lists and tuples; not those of modules inside them."""
+    """Yield the tensors in nested dicts, lists and tuples, but not those of modules in them."""
     if isinstance(values, Tensor):
         yield values
     elif depth and isinstance(values, (dict, list, tuple)):

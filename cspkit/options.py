@@ -12,7 +12,7 @@ from cspkit.arguments import ArgumentError, count, fraction, positive
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read a call: its options, its command as `name`, and `prog` for messages."""
+    """Parse a command line: return its options, its command as `name`, and `prog` for messages."""
     parser = _parser()
     call = parser.parse_args(arguments)
     call.prog = f"{parser.prog} {call.name}"
@@ -21,7 +21,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _sparsity(name: str, value: float) -> None:
     if fraction(name, value) == 1:
-        raise ArgumentError(f"{name} is {value!r}: expected less than 1, or no weight is left")
+        raise ArgumentError(f"{name} is {value!r}: expected less than 1, so that weights are left")
 
 
 _seed = partial(count, least=0, most=2**63 - 1)
@@ -54,7 +54,7 @@ def check(call: argparse.Namespace) -> None:
 
 
 def with_option(call: argparse.Namespace, message: str) -> str:
-    """Name the option in a message that begins with the name of an argument: fold is --fold."""
+    """Replace the name of an argument at the start of a message by its option: fold by --fold."""
     argument, _, rest = message.partition(" ")
     is_option = argument in vars(call) and rest.startswith(("is ", "has "))
     return f"--{argument.replace('_', '-')} {rest}" if is_option else message
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add_run(option, steps: int, out: str) -> None:
         option("--steps", type=int, default=steps, help="training steps (%(default)s)")
-        option("--seed", type=int, default=0, help="of weights and batches (%(default)s)")
+        option("--seed", type=int, default=0, help="seed of weights and batches (%(default)s)")
         option("--out", type=Path, default=Path(out), help="file to write (%(default)s)")
         text = (
             "save the state of the run in OUT.state every N steps; after an interruption the same "
@@ -108,20 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     option("--method", default="csp", help="csp, gmp, dpf, ... (%(default)s)")
     option("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
     option("--rate", type=float, default=1e-2, help="peak learning rate (%(default)s)")
-    option("--mu", type=float, help="weight of the error term D (default of the method)")
-    option("--fold", type=_fold, help=f"{text} (that of the model)")
-    option("--model", type=Path, help="dense checkpoint (the one of the project)")
+    option("--mu", type=float, help="weight of the error term D (default: that of the method)")
+    option("--fold", type=_fold, help=f"{text} (default: that of the model)")
+    option("--model", type=Path, help="dense checkpoint (default: that of the project)")
 
     option = add("compare", "Compare pruning methods on the embedded corpus.")
     text = "dense, dense+, small-dense and methods, with +D or -D (all methods)"
     option("--methods", nargs="+", metavar="NAME", help=text)
     option("--sparsities", nargs="+", type=float, metavar="S", help="(.8 .9 .95 .98)")
     option("--seeds", nargs="+", type=int, metavar="I", help="seed i uses fold i (0 1 2 3 4)")
-    option("--steps", nargs="+", type=int, metavar="N", help="of each run (600)")
+    option("--steps", nargs="+", type=int, metavar="N", help="training steps of each run (600)")
     option("--jobs", type=int, default=2, help="runs at the same time (%(default)s)")
     text = "file of results; runs that are in it are not repeated (%(default)s)"
     option("--out", type=Path, default=Path("build/compare.csv"), help=text)
-    text = "first try ten settings of each method, instead of the recorded ones"
+    text = "first try ten settings of each method, instead of using the recorded ones"
     option("--tune", action="store_true", help=text)
     text = "train the dense models into this folder, instead of using those of the project"
     option("--train-dense", type=Path, metavar="FOLDER", help=text)
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("transcribe", "Print the digits spoken in audio files.")
     option("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
-    option("--model", type=Path, help="checkpoint to use (the one of the project)")
-    option("--beam", type=int, default=1, help="width; 1 is greedy (%(default)s)")
+    option("--model", type=Path, help="checkpoint to use (default: that of the project)")
+    option("--beam", type=int, default=1, help="beam width; 1 is greedy (%(default)s)")
     add_device(option)
     return parser

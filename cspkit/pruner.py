@@ -1,7 +1,8 @@
-"""The pruner that goes into any training loop, whoever wrote the loop."""
+"""The base class of all pruners. A pruner works in any training loop."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,11 @@ from cspkit.arguments import ArgumentError
 
 
 class OrderError(RuntimeError):
-    """The parts of a training step came in an order that has no meaning."""
+    """The parts of a training step were called in the wrong order."""
 
 
 def kl_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:
-    """Mean over cells of KL(p_reference || p), in float32 or better.
+    """Mean over cells of KL(p_reference || p), in float32 or a higher precision.
 
         KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k))
 
@@ -42,13 +43,13 @@ def kl_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:
             f"reference outputs have shape {tuple(reference_logits.shape)}, outputs "
             f"{tuple(logits.shape)}: expected the same shape"
         )
-    pair = (_at_least_float32(t).reshape(-1, t.shape[-1]) for t in (logits, reference_logits))
-    log_p, log_reference = (t.log_softmax(dim=-1) for t in pair)
-    return nn.functional.kl_div(log_p, log_reference, reduction="batchmean", log_target=True)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    log_p, log_reference = (
+        t.log_softmax(dim=-1, dtype=torch.promote_types(t.dtype, torch.float32))
+        for t in (logits, reference_logits)
+    )
+    terms = log_reference.exp() * (log_reference - log_p)
+    terms = terms.masked_fill(log_reference == -math.inf, 0.0)
+    return terms.sum() / max(1, logits[..., 0].numel())
 
 
 class Pruner:
@@ -66,18 +67,21 @@ class Pruner:
         pruner.finish()
 
     Everything that needs Z goes into the block: forward and backward passes, once or several
-    times (gradient accumulation), an evaluation, or the writing of a sparse checkpoint. Entering
-    the block again, also inside itself, changes nothing. V is back in the model after the block,
-    also if an exception leaves it.
+    times (gradient accumulation), an evaluation, or the writing of a sparse checkpoint. The block
+    may be entered several times in a step, also inside itself; the support of Z stays the same.
+    After the block the model holds V again, even if the block raised an exception.
 
-    The pruner sees the optimizer's steps by the optimizer's own step hooks, whoever calls it: the
-    loop, a gradient scaler, or a trainer that passes a closure. A step that a gradient scaler
-    skips leaves no trace in the pruner. If the gradients of a step are not finite, the pruner
-    removes all gradients of the optimizer, so that the step changes nothing, and does not count it.
-    `step` does the same by hand, for an optimizer without hooks.
+    The pruner follows the optimizer's steps through the step hooks of the optimizer. So it does not
+    matter who calls the step: the loop, a gradient scaler, or a trainer that passes a closure. If a
+    gradient scaler skips a step, the pruner does not change. If the gradients of a step are not
+    finite, the pruner removes all gradients of the optimizer, so that the step changes nothing, and
+    does not count the step. For a loop without hooks, call `step` of the pruner instead of `step`
+    of the optimizer. If a step calls its closure several times, as LBFGS does, the pruner uses the
+    gradients of the first call.
 
-    A method extends the hooks `choose`, `show`, `after_backward`, `before_update`,
-    `after_update` and `conclude`, and lists what it remembers between steps in `remembers`.
+    A pruning method overrides the hooks `choose`, `show`, `after_backward`, `before_update`,
+    `after_update` and `conclude`. It lists in `remembers` the attributes that it needs again in
+    later steps.
 
     Parameters
     ----------
@@ -90,17 +94,17 @@ class Pruner:
     masks : dict of Tensor
         bool, by name of the weight; True is kept.
     mu : float
-        Weight of the compression-error term D, see `error_term`; the default is that of the
-        method. It may be changed at any time.
+        Weight of the compression-error term D, see `error_term`. Each method has its own default.
+        The weight may be changed at any time.
     steps_done : int
-        Optimizer steps so far, without those that were skipped.
+        Optimizer steps so far, without the skipped steps.
 
     Raises
     ------
     OrderError
-        If the optimizer makes a step inside `sparse`, or a step without gradients from `sparse`;
-        if `sparse` is entered after `finish`; if `state` or `finish` is called inside `sparse`, or
-        `finish` although no step was seen.
+        If the optimizer makes a step inside `sparse`, or with gradients from outside of it;
+        if `sparse` is entered after `finish`; if `state` or `finish` is called inside `sparse`; or
+        if `finish` is called before the first step.
     """
 
     mu = 0.0
@@ -114,20 +118,24 @@ class Pruner:
         self._dense: dict[str, Tensor] = {}  # V, while the model holds Z
         self._depth = 0  # of nested `sparse` blocks
         self._swapped = False  # the model holds Z at present
-        self._chosen = False  # the support of this step is chosen
-        self._skipping = False  # the optimizer's present step is to change nothing
+        self._chosen = False  # the support of this step has been chosen
+        self._outside = False  # a gradient was computed outside of `sparse`
+        self._skipping = False  # the optimizer's current step must change nothing
         self._optimizer: torch.optim.Optimizer | None = None
-        self._handles: list[Any] = []
+        self._handles: list[Any] = []  # of the optimizer's step hooks
+        self._gradient_hooks: list[Any] = []
 
-    # What a loop uses
+    # Methods for a training loop
 
     @contextmanager
     def sparse(self) -> Iterator[None]:
         """Let the model compute with the sparse weights Z inside this block."""
-        if self._depth == 0:
-            self._enter()
+        if self.finished:
+            raise OrderError(f"{self._name}.sparse: entered after finish()")
         self._depth += 1
         try:
+            if self._depth == 1:
+                self._enter()
             yield
         finally:
             self._depth -= 1
@@ -135,12 +143,12 @@ class Pruner:
                 self._leave()
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """See every step of an optimizer from now on, until `finish` or `detach`.
+        """Follow every step of an optimizer from now on, until `finish` or `detach`.
 
         Parameters
         ----------
         optimizer : torch.optim.Optimizer
-            Has all weights of the pruner among its parameters.
+            Its parameters must include all weights of the pruner.
 
         Raises
         ------
@@ -151,6 +159,8 @@ class Pruner:
         """
         if self._optimizer is optimizer:
             return
+        if self.finished:
+            raise OrderError(f"{self._name}.attach: called after finish()")
         if self._optimizer is not None:
             raise OrderError(f"{self._name}.attach: attached already; call detach() first")
         self._check_optimizer(optimizer)
@@ -161,18 +171,18 @@ class Pruner:
         ]
 
     def detach(self) -> None:
-        """No longer see the steps of the optimizer."""
-        for handle in self._handles:
+        """Stop following the steps of the optimizer."""
+        for handle in self._handles + self._gradient_hooks:
             handle.remove()
-        self._handles, self._optimizer = [], None
+        self._handles, self._gradient_hooks, self._optimizer = [], [], None
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make a step of an optimizer; needs no `attach`.
+        """Make one step of an optimizer. A call of `attach` is not needed.
 
         Parameters
         ----------
         optimizer : torch.optim.Optimizer
-            Has all weights of the pruner among its parameters.
+            Its parameters must include all weights of the pruner.
         """
         if self._optimizer is None:
             self._check_optimizer(optimizer)
@@ -228,40 +238,41 @@ class Pruner:
 
     @property
     def sparsity(self) -> float:
-        """Zeros / prunable weights of the present masks, 0 to 1."""
+        """Zeros / prunable weights in the current masks, 0 to 1."""
         total = sum(m.numel() for m in self.masks.values())
         kept = sum(int(m.count_nonzero()) for m in self.masks.values())
         return 1.0 - kept / total if total else 0.0
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells this run from one with other settings."""
-        own = {
+        """The settings that identify this run. A resumed run must have the same ones."""
+        values = {
             name: value
             for name, value in vars(self).items()
             if isinstance(value, int | float | str)
             and not name.startswith("_")
-            and name not in ("steps_done", "finished")
+            and name not in ("mu", "steps_done", "finished")
         }
-        return own | {"weights": {n: list(w.shape) for n, w in self.weights.items()}}
+        return values | {"weights": {n: list(w.shape) for n, w in self.weights.items()}}
 
     def state(self) -> dict[str, Tensor]:
-        """What a run needs to go on, beside the dense weights in the model.
+        """What a stopped run needs to continue, in addition to the dense weights in the model.
 
         Returns
         -------
         dict of Tensor
-            By name; for `load_state`.
+            By name, for `load_state`.
         """
         self._refuse_inside("state()")
-        state = {"steps_done": torch.tensor(self.steps_done)}
-        for attribute in self.remembers:
-            for name, tensor in getattr(self, attribute).items():
-                state[f"{attribute}.{name}"] = tensor
-        return state
+        run = json.dumps([self._name, self.settings], sort_keys=True).encode()
+        state = {
+            "run": torch.frombuffer(bytearray(run), dtype=torch.uint8),
+            "steps_done": torch.tensor(self.steps_done),
+        }
+        return state | {name: tensor.clone() for name, tensor in self._remembered().items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` returned, into a pruner with the same weights and settings.
+        """Restore what `state` returned. This pruner must have the same weights and settings.
 
         Parameters
         ----------
@@ -270,41 +281,42 @@ class Pruner:
         Raises
         ------
         ArgumentError
-            If the state belongs to another method or to other weights.
+            If the state belongs to another method, to other settings or to other weights.
         """
-        own = self.state()
-        for name, tensor in own.items():
-            if name not in state or state[name].shape != tensor.shape:
-                found = f"shape {tuple(state[name].shape)}" if name in state else "nothing"
-                raise ArgumentError(
-                    f"state has {found} for {name!r}: expected shape {tuple(tensor.shape)}, from "
-                    f"a {self._name} for the same weights"
-                )
+        self._refuse_inside("load_state()")
+        current, run = self._remembered(), [self._name, self.settings]
+        stored = "nothing"
+        if "run" in state:
+            stored = json.loads(state["run"].numpy(force=True).tobytes())
+        if stored != json.loads(json.dumps(run)):
+            raise ArgumentError(f"state is of {stored}: expected that of {run}")
+        for name in current.keys() ^ (state.keys() - {"run", "steps_done"}):
+            raise ArgumentError(f"state is damaged: {name!r} is missing, or is not expected")
         self.steps_done = int(state["steps_done"])
         self._chosen = False
-        for name in own.keys() - {"steps_done"}:
-            own[name].copy_(state[name])
+        for name, tensor in current.items():
+            tensor.copy_(state[name])
 
-    # What a method extends
+    # Hooks that a pruning method overrides
 
     def watch(self, model: nn.Module) -> None:
-        """Collect from now on what enters the layers of a model, if the method measures it."""
+        """Start to collect the inputs of the model's layers, if the method measures them."""
 
     def choose(self, step: int) -> None:
         """Choose the support of Z, before the first forward pass of a step."""
 
     def dense_now(self, step: int) -> bool:
-        """Whether V and Z differ at this step, so that `show` is called."""
+        """Whether V and Z differ at this step. If so, `show` is called."""
         return False
 
     def show(self) -> None:
-        """Put Z into the model; V is in `self._dense` too."""
+        """Put Z into the model, which holds V before this call; a copy of V is in `self._dense`."""
 
     def after_backward(self, step: int) -> None:
         """Change gradients after a backward pass, before the loop clips them."""
 
     def before_update(self, step: int) -> None:
-        """Use the gradients that the optimizer gets, and change V before its step."""
+        """Use the gradients that the optimizer gets, or change V, before the optimizer's step."""
 
     def after_update(self, step: int) -> None:
         """Undo what the optimizer did to weights that are cut."""
@@ -316,13 +328,13 @@ class Pruner:
         """Whether the support is frozen at this step."""
         return False
 
-    # What a method uses
+    # Helpers for a pruning method
 
     @torch.no_grad()
     def apply_masks(self) -> None:
         """Set weights that are cut to zero."""
         for name, weight in self.weights.items():
-            weight.mul_(self.masks[name])
+            weight.masked_fill_(~self.masks[name], 0)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -331,16 +343,29 @@ class Pruner:
             if weight.grad is not None:
                 weight.grad.mul_(self.masks[name])
 
-    # How it works
+    # Internals
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles are not attached to an optimizer."""
+        return vars(self) | {"_optimizer": None, "_handles": [], "_gradient_hooks": []}
+
+    def _remembered(self) -> dict[str, Tensor]:
+        """The tensors of `remembers`, by name."""
+        return {
+            f"{attribute}.{name}": tensor
+            for attribute in self.remembers
+            for name, tensor in getattr(self, attribute).items()
+        }
 
     @property
     def _name(self) -> str:
         return type(self).__name__
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def _enter(self) -> None:
-        if self.finished:
-            raise OrderError(f"{self._name}.sparse: entered after finish()")
+        self._restore()  # an interrupt may have come between two lines of `_leave`
+        self._watch_gradients()
         if not self._chosen:
             self.choose(self.steps_done)
             self._chosen = True
@@ -350,21 +375,33 @@ class Pruner:
                     self._dense[name] = torch.empty_like(weight)
                 self._dense[name].copy_(weight)
             self._swapped = True
-            try:
-                self.show()
-            except BaseException:
-                self._restore()
-                raise
-        torch.clear_autocast_cache()  # it may hold other weights, in half precision
+            self.show()
+        torch.clear_autocast_cache()  # it may hold half-precision copies of the weights before
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def _leave(self) -> None:
         self._restore()
         self.after_backward(self.steps_done)
 
+    def _watch_gradients(self) -> None:
+        """Note gradients that are computed outside of `sparse`, where the model holds V."""
+        if not self._gradient_hooks:
+            self._gradient_hooks = [
+                weight.register_post_accumulate_grad_hook(self._on_gradient)
+                for weight in self.weights.values()
+                if weight.requires_grad
+            ]
+        if self._outside:
+            gradients = (weight.grad for weight in self.weights.values())
+            self._outside = any(g is not None and bool(g.any()) for g in gradients)
+
+    def _on_gradient(self, weight: Tensor) -> None:
+        self._outside = self._outside or self._depth == 0
+
     def _restore(self) -> None:
         if self._swapped:
-            # A change in place that autograd sees: a backward pass after the block is an error.
+            # Autograd notices this change in place: a backward pass after the block is an error.
             for name, weight in self.weights.items():
                 weight.copy_(self._dense[name])
             self._swapped = False
@@ -385,7 +422,7 @@ class Pruner:
         def sparse_closure() -> Any:
             with self.sparse():
                 loss = closure()
-            if not calls:  # a line search calls it several times in one step
+            if not calls:  # a line search calls the closure several times
                 self._before_step(optimizer)
             calls.append(loss)
             return loss
@@ -394,8 +431,9 @@ class Pruner:
 
     @torch.no_grad()
     def _before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self._skipping = False
         self._refuse_inside("step of the optimizer")
-        if self.weights and not self._chosen:
+        if self.weights and (self._outside or not self._chosen):
             raise OrderError(
                 f"{self._name}: step of the optimizer without sparse(); compute loss and gradients "
                 "of each step inside `with pruner.sparse():`"
@@ -405,9 +443,10 @@ class Pruner:
         if self.weights and not _finite(gradients):
             for parameter in parameters:
                 parameter.grad = None
-            self._skipping = True
+            self._skipping, self._outside = True, False
             return
-        scale = getattr(optimizer, "grad_scale", None)  # a gradient scaler left it to the optimizer
+        # Some gradient scalers leave it to the optimizer to divide the gradients by the scale.
+        scale = getattr(optimizer, "grad_scale", None)
         if scale is not None:
             for gradient in gradients:
                 gradient.div_(scale)
@@ -421,7 +460,7 @@ class Pruner:
             return
         self.after_update(self.steps_done)
         self.steps_done += 1
-        self._chosen = False
+        self._chosen = self._outside = False
 
     def _refuse_inside(self, what: str) -> None:
         if self._depth:

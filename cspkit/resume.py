@@ -1,8 +1,9 @@
-"""The state of a training run on disk, so that a run that was stopped goes on, to the bit.
+"""Keep the state of a training run on disk.
 
-One safetensors file holds the model, the state of the optimizer, what the pruner and the watchers
-of the steps remember, and the log. The batches are not stored: a resumed run draws them again
-from the same generator, and skips those that it has seen.
+A stopped run continues from this state, with exactly the same result, to the last bit. One
+safetensors file holds the model, the states of the optimizer, of the pruner and of the watchers,
+and the log. The batches are not stored: a resumed run draws them again from the same generator, and
+skips the batches of the steps that are done.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class OtherRun(ArgumentError):  # noqa: N818
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C; the message says what was saved and how to go on."""
+    """A run was stopped by Ctrl-C; the message says what was saved and how to continue."""
 
 
 class RunState:
-    """The state file of one run; without a path it does nothing.
+    """The state file of one run. If there is no path, no file is written.
 
     Parameters
     ----------
@@ -47,15 +48,15 @@ class RunState:
     model : nn.Module
     optimizer : torch.optim.Optimizer
     parts : dict
-        Everything else that remembers something between steps, by name: the pruner, watchers of
-        the steps. Each has `state`, `load_state` and `settings`.
+        Everything else that remembers something between steps, by name: the pruner and watchers.
+        Each has `state`, `load_state` and `settings`.
     run : dict
-        The settings of the run; a file with other settings is refused.
+        The settings of the run. A file with other settings is refused.
 
     Raises
     ------
     ArgumentError
-        If the file cannot be written, or a part cannot say what it remembers.
+        If the file cannot be written, or if a part lacks `state` or `settings`.
     """
 
     def __init__(
@@ -79,14 +80,23 @@ class RunState:
                     f"{name} is a {type(part).__name__} without `state` and `settings`: "
                     "expected both, since state_file is given"
                 )
-        defaults = {n: v for n, v in optimizer.defaults.items() if not isinstance(v, Tensor)}
+        for name, tensor in model.state_dict().items():
+            if not isinstance(tensor, Tensor):
+                raise ArgumentError(
+                    f"state_file cannot keep {name!r} of the model, a {type(tensor).__name__}: "
+                    "expected tensors; leave state_file out"
+                )
+        groups = [
+            {n: v for n, v in group.items() if n not in ("params", "lr", "initial_lr")}
+            for group in optimizer.param_groups
+        ]
         method = {name: [type(part).__name__, part.settings] for name, part in parts.items()}
-        own = {"weights": weights_hash(model), "optimizer": [type(optimizer).__name__, defaults]}
-        self.run = json.loads(json.dumps(run | own | {"method": method}))
+        start = {"weights": weights_hash(model), "optimizer": [type(optimizer).__name__, groups]}
+        self.run = json.loads(json.dumps(run | start | {"method": method}, default=repr))
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from the file, and let a step end before Ctrl-C stops the run."""
+        """Lock the file for this process, and let a step end before Ctrl-C stops the run."""
         if self.path is None:
             yield
             return
@@ -109,10 +119,10 @@ class RunState:
         for name, value in self.run.items():
             if facts["run"].get(name) != value:
                 pair = _differing(facts["run"].get(name), value)
-                stored, own = (_shortened(v) for v in pair)
+                stored, current = (_shortened(v) for v in pair)
                 raise OtherRun(
                     f"{self.path} belongs to another run: its {name} is {stored}, that of "
-                    f"this run is {own}; delete the file, or choose another state_file"
+                    f"this run is {current}; delete the file, or choose another state_file"
                 )
         device = next(self.model.parameters()).device
         self.model.load_state_dict(_part(tensors, "model."))
@@ -121,10 +131,10 @@ class RunState:
             i, _, key = name.partition(".")
             state["state"].setdefault(int(i), {})[key] = value
         self.optimizer.load_state_dict(state)
-        for weight, own in self.optimizer.state.items():
-            for name, value in own.items():  # fused optimizers need the memory layout of the weight
+        for weight, kept in self.optimizer.state.items():
+            for name, value in kept.items():  # fused optimizers need the memory layout of weight
                 if isinstance(value, Tensor) and value.shape == weight.shape:
-                    own[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+                    kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
         torch.set_rng_state(tensors["torch_generator"])
         for name, part in self.parts.items():
             state = _part(tensors, f"{name}.")
@@ -144,11 +154,11 @@ class RunState:
         if stop:
             raise Interrupted(
                 f"stopped after {done} of {self.run['steps']} steps; the state of the run is in "
-                f"{self.path}: run the same again to go on"
+                f"{self.path}: repeat the call to continue"
             )
 
     def last_good(self) -> str:
-        """Say where the last good state is."""
+        """Say where the last good state of the run is."""
         if self.path is None:
             return "no state of the run was kept"
         if self.path.is_file():
@@ -172,15 +182,17 @@ class RunState:
         tensors["torch_generator"] = torch.get_rng_state()  # dropout draws from it
         facts = {"log": log, "run": self.run, "numbers": numbers}
         metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in facts.items()}
-        own = {n: t.detach().clone().contiguous() for n, t in tensors.items()}  # tied weights too
-        with replacing(self.path) as beside:
-            save_file(own, beside, metadata=metadata)
+        # A copy of each tensor: the file format does not allow tied weights to share memory.
+        copies = {n: t.detach().clone().contiguous() for n, t in tensors.items()}
+        with replacing(self.path) as temporary:
+            save_file(copies, temporary, metadata=metadata)
 
 
 def stored_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights of the last good step that a run wrote, as `state_dict` has them.
+    """Read the last good weights that a run wrote, in the form of `state_dict`.
 
-    They are the weights between two steps: the dense ones, if a pruner still chooses its support.
+    These are the weights that the model holds between two steps. If a pruner still chose its
+    support, they are the dense weights.
 
     Parameters
     ----------
@@ -214,6 +226,9 @@ def weights_hash(model: nn.Module) -> str:
     """SHA-256 of the weights and buffers of a model, with their names, as hex digits."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor):  # extra state of a module
+            digest.update(repr((name, tensor)).encode())
+            continue
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(name.encode())
         digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
@@ -224,8 +239,8 @@ def weights_hash(model: nn.Module) -> str:
 def _interrupts_noted() -> Iterator[Callable[[], bool]]:
     """Let a step end before Ctrl-C stops the run; a second Ctrl-C stops it at once.
 
-    Yields a function that says whether Ctrl-C was pressed. Outside the main thread, where Python
-    allows no signal handler, Ctrl-C works as always.
+    Yields a function that says whether Ctrl-C was pressed. Outside the main thread Python allows
+    no signal handler, and Ctrl-C works as usual.
     """
     pressed = []
     if threading.current_thread() is not threading.main_thread():
@@ -237,15 +252,15 @@ def _interrupts_noted() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         pressed.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    previous = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: bool(pressed)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 def _differing(stored: object, own: object) -> tuple[object, object]:
-    """Of two dicts or lists, the parts that differ."""
+    """Return the parts in which two dicts or lists differ."""
     if isinstance(stored, dict) and isinstance(own, dict):
         for key in {**stored, **own}:
             if stored.get(key) != own.get(key):

@@ -1,4 +1,4 @@
-"""Reading of safetensors files: tensors with metadata."""
+"""Read safetensors files: tensors with metadata."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     ArgumentError
         If the file is truncated, or is not a safetensors file.
     """
-    content = Path(path).read_bytes()  # safetensors opens no file whose name is not UTF-8
+    content = Path(path).read_bytes()  # safetensors cannot open a name that is not UTF-8
     try:
         tensors = load(content)
     except SafetensorError as error:
-        raise ArgumentError(f"{path} is truncated or no safetensors file: {error}") from None
+        raise ArgumentError(f"{path} is truncated or is no safetensors file: {error}") from None
     header_size = int.from_bytes(content[:8], "little")
     return tensors, json.loads(content[8 : 8 + header_size]).get("__metadata__", {})

@@ -21,12 +21,10 @@ def threads_asked() -> int:
     ArgumentError
         If the variable is not a whole number from 1 to 1024.
     """
-    asked = os.environ.get("CSPKIT_THREADS", "1")
-    if not asked.isdecimal() or not 1 <= int(asked) <= MOST:
-        raise ArgumentError(
-            f"CSPKIT_THREADS is {asked!r}: expected a whole number from 1 to {MOST}"
-        )
-    return int(asked)
+    text = os.environ.get("CSPKIT_THREADS", "1")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise ArgumentError(f"CSPKIT_THREADS is {text!r}: expected a whole number from 1 to {MOST}")
+    return int(text)
 
 
 def use_threads(count: int) -> None:

@@ -1,18 +1,19 @@
-"""The one training loop, and the base class of the tasks that it trains.
+"""The training loop, and the base class of all tasks.
 
-The loop knows no task and no pruning method by name. Dense training is the loop with a pruner that
-prunes nothing. The compression-error term mu * D(reference || model) is an argument, so it is open
-to every method.
+The loop works with any task and any pruning method. Dense training is the loop with a pruner that
+prunes nothing. The weight mu of the compression-error term mu * D(reference || model) is an
+argument of the loop, so every method can use this term.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,20 +33,21 @@ SCHEDULES = ("one-cycle", "cosine")
 
 
 class Task:
-    """Base of all learning tasks: batches, a loss, and figures of merit.
+    """Base of all learning tasks: batches, a loss, and metrics.
 
     A task must have `batches` and `loss`. The other members have defaults.
 
     Attributes
     ----------
     settings : dict
-        What tells this task from others of its class, so that a resumed run is the same run.
+        Values that identify this task among others of its class. A run can be resumed only if they
+        have not changed.
     divergence : callable or None
         `divergence(reference_outputs, outputs, batch)` returns the scalar D, the compression
-        error of the outputs. A task with None is trained and pruned with mu = 0 only.
+        error of the outputs. With None, the task can be trained and pruned only with mu = 0.
     errors : callable or None
-        `errors(model, split)` returns two integer arrays, the errors and the words of each
-        utterance of a part, for intervals in studies.
+        `errors(model, split)` returns two integer arrays: the numbers of errors and of words in
+        each utterance of a part. `cspkit.study` computes intervals from them.
     """
 
     settings: ClassVar[dict[str, object]] = {}
@@ -55,7 +57,8 @@ class Task:
     def batches(self, split: str, rng: np.random.Generator) -> Iterable[Any]:
         """Return the batches of a part: "train", "dev" or "test".
 
-        Those of "train" may end; the loop then calls again. Those of the other parts must end.
+        When the batches of "train" end, the loop calls this method again. The batches of the other
+        parts must end.
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method `batches(split, rng)`")
 
@@ -64,14 +67,15 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__} needs a method `loss(model, batch)`")
 
     def reference_outputs(self, model: nn.Module, batch: Any) -> Any:
-        """Return the outputs of the reference model for `divergence`; by default those of `loss`.
+        """Return the outputs of the reference model for `divergence`.
 
-        A task may compute less here: no loss, and only what D compares.
+        By default these are the outputs that `loss` returns. A task may override this method to
+        compute only what D compares, without a loss.
         """
         return self.loss(model, batch)[1]
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Return figures of merit of one part; smaller is better. Fractions, not per cent.
+        """Return the metrics of one part; smaller is better. Rates are fractions, not per cent.
 
         The default is "loss", the mean loss of the batches. `cspkit.study.tune` ranks by it.
         """
@@ -81,6 +85,8 @@ class Task:
                 float(self.loss(model, on_device(batch, device))[0])
                 for batch in self.batches(split, rng)
             ]
+        if not losses:
+            raise ArgumentError(f"batches of {type(self).__name__} gave nothing for {split!r}")
         return {"loss": float(np.mean(losses))}
 
 
@@ -101,15 +107,15 @@ def train(
     state_file: str | Path | None = None,
     state_every: int = 200,
 ) -> list[dict[str, float]]:
-    """Train a model in place, dense or while it is pruned.
+    """Train a model in place, with or without pruning.
 
     Each step takes the gradient of
 
         L(W) + mu D(reference || model)
 
-    clips its norm, and makes one step of the optimizer. It computes on the device of the model: to
-    train on a GPU, move model and reference there first, before a pruner is made for the model. Two
-    runs agree to the bit only on a CPU.
+    clips its norm, and makes one step of the optimizer. The training runs on the device of the
+    model. To train on a GPU, first move the model and the reference there, and then make the
+    pruner. Two runs give exactly the same result, to the last bit, only on a CPU.
 
     Parameters
     ----------
@@ -122,8 +128,8 @@ def train(
     pruner : Pruner, optional
         A pruning method, made for the weights of this model. The default trains densely.
     reference : nn.Module, optional
-        The model whose outputs D compares with, in evaluation mode; it is not changed. Needed
-        if mu > 0.
+        D compares the outputs with those of this model. It runs in evaluation mode and is not
+        changed. Needed if mu > 0.
     mu : float
         Weight of the compression-error term, >= 0.
     rng : np.random.Generator
@@ -131,44 +137,47 @@ def train(
     rate : float
         Peak learning rate.
     schedule : {"one-cycle", "cosine"}
-        For training from scratch, and for going on from a trained model, see `rate_factor`.
+        "one-cycle" is for training from scratch, "cosine" for training a trained model further,
+        see `rate_factor`.
     clip : float
-        Bound on the norm of the gradient, > 0; `math.inf` for none.
+        Bound on the norm of the gradient, > 0; `math.inf` means no bound.
     optimizer : callable, optional
         `optimizer(parameters, lr=rate)` returns the optimizer: a class of `torch.optim`, or a
         `functools.partial` of one. The default is Adam.
     on_step : callable or sequence of callables
-        Called after every step with its row of the log, for live plots and records. If one returns
-        True, the run ends there. Its method `finish`, if it has one, is called after the last
-        step, before `finish` of the pruner. A watcher that changes the run and remembers something
-        has `state`, `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has, and
-        is kept in `state_file`. A watcher that only looks may have `resume`: a resumed run calls it
-        with the rows of the steps before.
+        Watchers. Each is called after every step with the row of this step in the log, for live
+        plots and records. If a watcher returns True, the run ends after this step. If a watcher
+        has a method `finish`, the loop calls it after the last step, before `finish` of the
+        pruner. A watcher that changes the run and remembers something must have `state`,
+        `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has; its state is
+        kept in `state_file`. A watcher that only observes may have a method `resume`: a resumed
+        run calls it with the rows of the steps before.
     state_file : str or Path, optional
-        Keeps the state of the run, so that a run that was stopped goes on, to the bit; deleted
-        when the run ends. Call again with the same arguments and with a model and a generator in
-        the same state. Ctrl-C ends the step and writes the file.
+        File for the state of the run. A stopped run continues from it, and ends with exactly the
+        same result, to the last bit. To continue, call again with the same arguments, and with a
+        model and a generator in the same state as at the first call. Ctrl-C lets the current step
+        end and writes the file. The file is deleted when the run ends.
     state_every : int
         Steps between two writes of that file. `cspkit.resume.stored_weights` reads the weights
-        of the last write.
+        that were written last.
 
     Returns
     -------
     list of dict
-        A row per step: step, loss, divergence, rate, sparsity, and frozen: 0 while a pruner still
-        chooses its support, 1 after that and without a pruner.
+        A row per step: step, loss, divergence, rate, sparsity and frozen. The value of frozen is 0
+        while a pruner still chooses its support, and 1 after that. Without a pruner it is always 1.
 
     Raises
     ------
     ArgumentError
-        If the arguments do not fit one another, before anything is trained.
+        If an argument is wrong or does not fit the others, before anything is trained.
     cspkit.resume.OtherRun
         If `state_file` belongs to another run.
     cspkit.resume.Interrupted
         After Ctrl-C, if `state_file` is given.
     FloatingPointError
         If the loss, D or the gradient is not finite. The message names the step, and the file with
-        the state of the last good step, which stays.
+        the last good state. This file is kept.
     """
     steps, state_every = count("steps", steps), count("state_every", state_every)
     mu, rate = positive("mu", mu, zero=True), positive("rate", rate)
@@ -188,11 +197,7 @@ def train(
             f"optimizer is {optimizer!r}: expected a class such as torch.optim.SGD, or a function "
             "that returns an optimizer for `(parameters, lr=rate)`"
         )
-    update = (optimizer or adam)(parameters, lr=rate)
-    if not isinstance(update, torch.optim.Optimizer):
-        raise ArgumentError(
-            f"optimizer returned a {type(update).__name__}: expected a torch.optim.Optimizer"
-        )
+    update = _optimizer(optimizer or adam, parameters, rate)
     peaks = [group["lr"] for group in update.param_groups]
     device = next(model.parameters()).device
     dense, pruner = pruner is None, pruner or Pruner()
@@ -210,7 +215,9 @@ def train(
         with state.held():
             log = state.load()
             if log:
-                next(islice(batches, len(log) - 1, None))  # the batches that it has seen
+                next(
+                    itertools.islice(batches, len(log) - 1, None)
+                )  # skip the batches of the steps before
                 for watch in watchers:
                     if hasattr(watch, "resume"):
                         watch.resume(log)
@@ -228,10 +235,10 @@ def train(
                     (loss + mu * divergence).backward()
                 norm = nn.utils.clip_grad_norm_(parameters, clip)
                 measured = {"loss": loss, "divergence": divergence, "norm of the gradient": norm}
-                for what, value in measured.items():
+                for quantity, value in measured.items():
                     if not torch.isfinite(value):
                         raise FloatingPointError(
-                            f"the {what} of step {step} is {value.item()}; {state.last_good()}"
+                            f"the {quantity} of step {step} is {value.item()}; {state.last_good()}"
                         )
                 factor = rate_factor(schedule, step, steps)
                 for group, peak in zip(update.param_groups, peaks, strict=True):
@@ -247,8 +254,8 @@ def train(
                     "frozen": float(dense or pruner.debiasing(step)),
                 }
                 log.append(row)
-                wishes = [watch(row) for watch in watchers]  # all of them see the row
-                if any(wishes):
+                stops = [watch(row) for watch in watchers]  # every watcher must see the row
+                if any(stops):
                     break
                 state.after_step(log)
             state.delete()
@@ -275,14 +282,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def check_task(task: Task) -> None:
-    """Refuse an object that is no task.
+    """Refuse an object that is not a task.
 
     Raises
     ------
     ArgumentError
     """
     if isinstance(task, type):
-        raise ArgumentError(f"task is the class {task.__name__}: expected an object of it")
+        raise ArgumentError(f"task is the class {task.__name__}: expected an object of this class")
     if not isinstance(task, Task):
         raise ArgumentError(
             f"task is a {type(task).__name__}: expected an object of a subclass of "
@@ -291,7 +298,7 @@ def check_task(task: Task) -> None:
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
-    """Move a batch to a device: an object with a method `to`, or a tuple, list or dict of them."""
+    """Move a batch to a device: an object with a method `to`, or a tuple, list or dict of such."""
     if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, dict):
@@ -306,9 +313,9 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     """Learning rate of a step as a fraction of its peak.
 
     With t = step / steps, "one-cycle" rises along a cosine from 1/25 to 1 until t = 0.3 and falls
-    along a cosine to zero. "cosine" is (1 + cos(pi t)) / 2, with a linear warm-up until t = 0.2:
-    the first updates of Adam have the size of the rate, however small the gradient is, and would
-    throw a trained model far off.
+    along a cosine to zero. "cosine" is (1 + cos(pi t)) / 2, with a linear warm-up until t = 0.2.
+    The warm-up protects a trained model: the first updates of Adam are as large as the rate,
+    however small the gradient is, and would move the model far away.
 
     References
     ----------
@@ -339,18 +346,52 @@ def _check(model, task, reference, mu, rng, pruner) -> None:
         )
 
 
+def _optimizer(make: Callable, parameters: list[nn.Parameter], rate: float) -> Any:
+    try:
+        update = make(parameters, lr=rate)
+    except TypeError as error:
+        raise ArgumentError(
+            f"optimizer failed with (parameters, lr={rate}): {error}; expected a class such as "
+            "torch.optim.SGD, or functools.partial of one"
+        ) from None
+    if not isinstance(update, torch.optim.Optimizer) or isinstance(update, torch.optim.LBFGS):
+        raise ArgumentError(
+            f"optimizer returned a {type(update).__name__}: expected a torch.optim.Optimizer that "
+            "makes a step without a closure"
+        )
+    held = {id(p) for group in update.param_groups for p in group["params"]}
+    if held != {id(p) for p in parameters}:
+        raise ArgumentError(
+            "optimizer returned one of other parameters: expected one of all parameters given"
+        )
+    return update
+
+
 def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
-    """Batches of "train", again and again."""
-    while True:
-        found = False
-        for batch in task.batches("train", rng):
-            found = True
-            yield batch
-        if not found:
+    """Yield the batches of "train" again and again.
+
+    A loader that shuffles draws its order from torch's generator when a pass begins. The order is
+    made to depend on `rng` and the number of the pass, so that a resumed run sees the same batches.
+    """
+    digest = hashlib.sha256(_generator(rng).encode()).digest()
+    for number in itertools.count():
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int.from_bytes(digest[:7]) + number)
+            batches = task.batches("train", rng)
+            if not isinstance(batches, Iterable):
+                raise ArgumentError(
+                    f"batches of {type(task).__name__} returned a {type(batches).__name__}: "
+                    "expected an iterable of batches"
+                )
+            batches = iter(batches)
+            first = list(itertools.islice(batches, 1))
+        if not first:
             raise ArgumentError(
                 f"batches of {type(task).__name__} gave nothing for 'train': expected batches each "
                 "time it is called"
             )
+        yield from first
+        yield from batches
 
 
 def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
@@ -362,7 +403,9 @@ def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
         raise ArgumentError(f"loss of the task returned {found}: expected the loss and the outputs")
     loss = _scalar("loss", returned[0])
     if not loss.requires_grad:
-        raise ArgumentError("loss of the task returned a loss without a gradient: expected one")
+        raise ArgumentError(
+            "loss of the task returned a loss without a gradient: expected one with requires_grad"
+        )
     return loss, returned[1]
 
 
@@ -375,9 +418,13 @@ def _scalar(name: str, value: Any) -> Tensor:
 
 
 def _inputs(reference: nn.Module | None, task: Task, rng: np.random.Generator) -> dict:
-    """What a run gets from outside, for its state file."""
+    """The inputs that identify a run, for its state file."""
     return {
         "reference": None if reference is None else weights_hash(reference),
         "task": [type(task).__name__, task.settings],
-        "generator": json.dumps(rng.bit_generator.state, default=lambda array: array.tolist()),
+        "generator": _generator(rng),
     }
+
+
+def _generator(rng: np.random.Generator) -> str:
+    return json.dumps(rng.bit_generator.state, default=lambda array: array.tolist())

@@ -146,7 +146,7 @@ def code_of(call):
         (["compare", "--steps", "0"], "--steps is 0"),
         (["compare", "--jobs", "0"], "--jobs is 0"),
         (["compare", "--out", "."], "expected a file name"),
-        (["compare", "--train-dense", __file__], f"but {__file__} is no folder"),
+        (["compare", "--train-dense", __file__], f"but {__file__} is not a folder"),
         (["transcribe", "none.wav"], "none.wav: no such file"),
         (["transcribe", "none.wav", "--beam", "0"], "--beam is 0"),
         (["train", "--device", "cuda:99"], "--device is 'cuda:99', which torch cannot use: "),
@@ -515,7 +515,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_goes_on(interrupted, stop
     stderr, _ = interrupted
     state, out = stopped
     assert "Traceback" not in stderr and len(stderr.splitlines()) == 1
-    assert ".state: run the same again to go on" in stderr
+    assert ".state: repeat the call to continue" in stderr
     tensors, metadata = read_tensors(state)
     done = len(json.loads(metadata["log"]))
     assert 0 < done < 40 and f"stopped after {done} of 40 steps" in stderr
@@ -538,7 +538,7 @@ def test_the_state_of_another_run_says_what_to_do(stopped, capsys):
     assert main(other) == 2
     told = capsys.readouterr().err
     assert "its steps is 40, that of this run is 2" in told
-    assert f"delete {state}, choose another --out, or start anew with --fresh" in told
+    assert f"delete {state}, choose another --out, or start again with --fresh" in told
     assert main([*other, "--fresh"]) == 0
     assert "resumed" not in capsys.readouterr().err
     assert out.exists() and not Path(state).exists()
@@ -571,7 +571,7 @@ def test_a_pruning_can_be_resumed(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(RunState, "after_step", stop_after_two)
         assert main([*call, "--out", str(tmp_path / "x")]) == 130
-    assert f"the last saved state is in {tmp_path}/x.state: run the" in capsys.readouterr().err
+    assert f"the last saved state is in {tmp_path}/x.state: repeat" in capsys.readouterr().err
     assert main([*call, "--out", str(tmp_path / "x")]) == 0
     assert capsys.readouterr().err == "cspkit prune: resumed at step 2 of 4\n"
     assert main([*call, "--out", str(tmp_path / "y")]) == 0
@@ -598,4 +598,4 @@ def test_an_interrupted_comparison_says_where_its_rows_are(tmp_path, monkeypatch
     monkeypatch.setattr("cspkit.teach.digit_bench.compare_digits", stop)
     out = tmp_path / "rows.csv"
     assert main(["compare", "--out", str(out)]) == 130
-    assert f"finished runs are in {out}: call again to go on" in capsys.readouterr().err
+    assert f"finished runs are in {out}: repeat the call to continue" in capsys.readouterr().err

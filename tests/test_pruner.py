@@ -1,8 +1,10 @@
 """A pruner in loops that we did not write."""
 
+import contextlib
 import copy
 import math
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -477,12 +479,20 @@ def test_a_run_stopped_and_resumed_from_its_state_is_unbroken(task, dense, metho
 
 def test_a_state_of_other_weights_is_refused(dense):
     gmp, csp = (pruner_of(m, copy.deepcopy(dense)) for m in ("gmp", "csp"))
-    with pytest.raises(
-        ArgumentError, match="state has nothing for 'gram.0.weight': expected shape"
-    ):
+    with pytest.raises(ArgumentError, match=r"state is of \['GMP', .*expected that of \['CSP'"):
         csp.load_state(gmp.state())
+    with pytest.raises(ArgumentError, match="state is of .*CSP.*expected that of .*GMP"):
+        gmp.load_state(csp.state())
+    with pytest.raises(ArgumentError, match="'target': 0.9.*'target': 0.5"):
+        pruner_of("gmp", copy.deepcopy(dense), 0.5).load_state(gmp.state())
+    with pytest.raises(ArgumentError, match="state is of nothing"):
+        gmp.load_state({})
+    damaged = gmp.state()
+    del damaged["masks.2.weight"]
+    with pytest.raises(ArgumentError, match="damaged: 'masks.2.weight' is missing"):
+        gmp.load_state(damaged)
     wide = GMP({"0.weight": nn.Parameter(torch.ones(3, 3))}, 0.5, 10)
-    with pytest.raises(ArgumentError, match=r"state has shape \(40, 10\) for 'masks.0.weight'"):
+    with pytest.raises(ArgumentError, match="state is of .*expected that of"):
         wide.load_state(gmp.state())
 
 
@@ -627,3 +637,228 @@ def test_the_error_term_is_a_weighted_divergence_over_valid_cells():
     assert pruner.error_term(reference, outputs).item() == 0
     with pytest.raises(ArgumentError, match=r"have shape \(2, 3\), outputs \(3, 2\)"):
         kl_divergence(torch.ones(2, 3), torch.ones(3, 2))
+
+
+def test_an_evaluation_in_inference_mode_may_come_first(task, dense):
+    model = copy.deepcopy(dense)
+    pruner, optimizer = pruner_of("csp", model), adam(model)
+    with torch.inference_mode(), pruner.sparse():
+        model(task.x)
+    loop(model, task, pruner, optimizer)
+    pruner.finish()
+    assert sum(int((w != 0).sum()) for w in pruner.weights.values()) == 220
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_an_interrupt_at_the_edge_of_the_block_loses_no_weight(task, dense, monkeypatch, call):
+    model = copy.deepcopy(dense)
+    pruner, optimizer = pruner_of("csp", model), adam(model)
+    loop(model, task, pruner, optimizer, steps=15)
+    before, calls = flat(model.parameters()), []
+
+    def interrupt():
+        calls.append(0)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "clear_autocast_cache", interrupt)
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt), pruner.sparse():
+            pass
+    monkeypatch.undo()
+    with pruner.sparse():
+        assert not torch.equal(flat(model.parameters()), before)
+    assert torch.equal(flat(model.parameters()), before)
+
+
+def test_an_interrupt_while_v_comes_back_loses_no_weight(task, dense, monkeypatch):
+    model = copy.deepcopy(dense)
+    pruner = pruner_of("csp", model)
+    loop(model, task, pruner, adam(model), steps=15)
+    before = flat(model.parameters())
+    copy_ = torch.Tensor.copy_
+
+    def interrupt(self, *args):
+        raise KeyboardInterrupt
+
+    def leave_badly():
+        with pruner.sparse():
+            monkeypatch.setattr(torch.Tensor, "copy_", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        leave_badly()
+    monkeypatch.setattr(torch.Tensor, "copy_", copy_)
+    with pruner.sparse():
+        pass
+    assert torch.equal(flat(model.parameters()), before)
+
+
+def test_inputs_that_overflow_in_a_skipped_step_are_not_measured(task, dense):
+    model = copy.deepcopy(dense)
+    pruner = pruner_of("csp", model, measurement="activations")
+    pruner.watch(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    pruner.attach(optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=10_000)
+    batches = task.batches("train", np.random.default_rng(0))
+    for step in range(STEPS):
+        x, y = next(batches)
+        for attempt in (0, 1):
+            bad = attempt == 0 and step in (0, 10, 20)
+            with pruner.sparse():
+                loss = nn.functional.cross_entropy(model(x * math.inf if bad else x), y)
+                optimizer.zero_grad()  # between the passes, as some loops do
+                scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update(2.0**10)
+            if not bad:
+                break
+    pruner.finish()
+    assert pruner.steps_done == STEPS
+    assert all(g.isfinite().all() for g in pruner.gram.values())
+
+
+@pytest.mark.parametrize("block", ["1x8", "8x1", "4x4"])
+@pytest.mark.parametrize("seed", range(8))
+def test_finish_leaves_a_frozen_support_as_it_is(block, seed):
+    torch.manual_seed(seed)
+    shapes = [(6, 9), (7, 11), (5, 13), (3, 10)]
+    weights = {str(i): nn.Parameter(torch.randn(shape)) for i, shape in enumerate(shapes)}
+    own = dict.fromkeys(weights, 0.7)
+    pruner = CSP(weights, own, 30, block=block, measurement="identity", end=0.1)
+    optimizer = torch.optim.SGD(weights.values(), lr=0.3)
+    for _ in range(30):
+        with pruner.sparse():
+            for weight in weights.values():
+                weight.grad = torch.randn(weight.shape)
+        pruner.step(optimizer)
+    before = flat(weights.values())
+    pruner.finish()
+    assert torch.equal(flat(weights.values()), before)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_gradients_from_outside_are_refused(task, dense, reset):
+    model = copy.deepcopy(dense)
+    pruner, optimizer = pruner_of("csp", model), adam(model)
+    pruner.attach(optimizer)
+    batches = task.batches("train", np.random.default_rng(0))
+    with pruner.sparse(), torch.no_grad():
+        model(task.x)  # a validation
+    task.loss(model, next(batches))[0].backward()
+    with pytest.raises(OrderError, match="without sparse"):
+        optimizer.step()
+    if reset:
+        optimizer.zero_grad(set_to_none=False)  # for another purpose, and forgotten again
+    with pruner.sparse():
+        task.loss(model, next(batches))[0].backward()
+    if reset:
+        optimizer.step()
+        assert pruner.steps_done == 1
+    else:
+        with pytest.raises(OrderError, match="without sparse"):
+            optimizer.step()
+
+
+@ALL
+def test_a_pruner_made_from_the_loaded_weights_goes_on(task, dense, method):
+    model = copy.deepcopy(dense)
+    pruner = pruner_of(method, model)
+    loop(model, task, pruner, torch.optim.SGD(model.parameters(), lr=0.1), steps=10)
+    state, twin = pruner.state(), copy.deepcopy(model)
+    other = pruner_of(method, twin)
+    other.load_state(state)
+    kept = {name: tensor.clone() for name, tensor in state.items()}
+    for one, its in ((model, pruner), (twin, other)):
+        its.detach()
+        loop(one, task, its, torch.optim.SGD(one.parameters(), lr=0.1))
+        its.finish()
+    assert torch.equal(flat(model.parameters()), flat(twin.parameters()))
+    assert all(torch.equal(kept[name], state[name]) for name in kept)  # a snapshot
+
+
+def test_an_error_in_the_step_after_a_skipped_one_is_no_skip(task, dense):
+    model = copy.deepcopy(dense)
+    pruner, optimizer = pruner_of("gmp", model), adam(model)
+    pruner.attach(optimizer)
+    batches = task.batches("train", np.random.default_rng(0))
+
+    def fails(*_):
+        raise KeyError
+
+    for kind in ("skipped", "good"):
+        optimizer.zero_grad()
+        with pruner.sparse():
+            task.loss(model, next(batches))[0].backward()
+        if kind == "skipped":
+            model[0].weight.grad.fill_(math.nan)
+            handle = optimizer.register_step_pre_hook(fails)
+            with pytest.raises(KeyError):
+                optimizer.step()
+            handle.remove()
+        else:
+            optimizer.step()
+    assert pruner.steps_done == 1
+
+
+def test_copies_and_pickles_are_not_attached(task, dense):
+    model = copy.deepcopy(dense)
+    pruner, optimizer = pruner_of("csp", model), adam(model)
+    loop(model, task, pruner, optimizer, steps=20)
+    for twins in (
+        copy.deepcopy((model, optimizer, pruner)),
+        pickle.loads(pickle.dumps((model, optimizer, pruner))),
+    ):
+        twin, its_optimizer, its_pruner = twins
+        loop(twin, task, its_pruner, its_optimizer)
+        assert its_pruner.steps_done == STEPS
+        its_pruner.finish()
+        assert int(sum((w != 0).sum() for w in prunable_weights(twin).values())) == 220
+    assert pruner.steps_done == 20
+
+
+def test_the_gradient_of_l1_prox_is_taken_at_its_weights(task, dense):
+    model = copy.deepcopy(dense)
+    pruner = pruner_of("l1-prox", model, every=3)
+
+    def watch(step):
+        before = flat(model.parameters())
+        if step != 29:  # the next step begins with the cut
+            with pruner.sparse():
+                assert torch.equal(flat(model.parameters()), before)
+
+    loop(model, task, pruner, adam(model), watch=watch)
+
+
+def test_zeros_are_exact_even_where_a_weight_was_not_a_number(dense):
+    model = copy.deepcopy(dense)
+    pruner, optimizer = pruner_of("oneshot", model), torch.optim.SGD(model.parameters(), lr=0.1)
+    with pruner.sparse():
+        pass
+    pruner.step(optimizer)
+    cut = ~pruner.masks["2.weight"]
+    model[2].weight.data[cut] = math.nan
+    pruner.finish()
+    assert not model[2].weight[cut].any()
+
+
+def test_the_error_term_of_no_cell_or_of_a_class_that_is_ruled_out():
+    pruner = CSP({"w": nn.Parameter(torch.ones(2, 2))}, 0.5, 10)
+    logits = torch.randn(3, 4, requires_grad=True)
+    D = pruner.error_term(torch.randn(3, 4), logits, torch.zeros(3, dtype=torch.bool))
+    D.backward()
+    assert D.item() == 0
+    ruled_out = torch.tensor([0.0, 0.0, 0.0, -math.inf])
+    logits.grad = None
+    D = pruner.error_term(torch.randn(3, 4) + ruled_out, logits + ruled_out)
+    D.backward()
+    assert D.isfinite() and logits.grad.isfinite().all()
+
+
+def test_attaching_after_the_end_is_refused(task, dense):
+    model = copy.deepcopy(dense)
+    pruner, optimizer = pruner_of("gmp", model), adam(model)
+    loop(model, task, pruner, optimizer, steps=3)
+    pruner.finish()
+    with pytest.raises(OrderError, match="GMP.attach: called after finish"):
+        pruner.attach(optimizer)

@@ -170,6 +170,15 @@ def test_what_a_task_must_not_return_is_named(change, message):
         ({"rng": 0}, "rng is 0"),
         ({"optimizer": 3}, "optimizer is 3: expected a class such as torch.optim.SGD"),
         ({"optimizer": lambda weights, lr: lr}, "optimizer returned a float: expected a torch"),
+        ({"optimizer": lambda weights: 3}, r"optimizer failed with \(parameters, lr=0.003\)"),
+        (
+            {"optimizer": torch.optim.LBFGS},
+            "optimizer returned a LBFGS: expected .*without a closure",
+        ),
+        (
+            {"optimizer": lambda weights, lr: torch.optim.SGD(nn.Linear(2, 2).parameters())},
+            "optimizer returned one of other parameters",
+        ),
         ({"pruner": 3}, "pruner is 3: expected a cspkit.training.Pruner"),
     ],
 )
@@ -208,11 +217,49 @@ def test_a_data_loader_is_gone_through_again_and_again(task):
     assert len(log) == 40 and log[-1]["loss"] < 0.5 * log[0]["loss"]
 
 
+@pytest.mark.parametrize("stop", [0, 4, 9, 15])
+def test_a_loader_that_shuffles_is_resumed_to_the_bit(task, tmp_path, stop):
+    class Loaded(Blobs):
+        def batches(self, split, rng):
+            data = torch.utils.data.TensorDataset(self.x[:90], self.y[:90])
+            return torch.utils.data.DataLoader(data, batch_size=30, shuffle=True)
+
+    class KilledError(Exception): ...
+
+    def run(kill_at=None, seed=3, **state):
+        def watch(row):
+            if row["step"] == kill_at:
+                raise KilledError
+
+        model = nn.Sequential(nn.Dropout(0.2), task.new_model())
+        torch.manual_seed(seed)  # of the dropout
+        call = {"on_step": watch, "state_every": 2, "rate": 1e-2} | state
+        train(model, Loaded(), 20, rng=np.random.default_rng(1), **call)
+        return weights(model)
+
+    unbroken = run()
+    state = tmp_path / "state"
+    with pytest.raises(KilledError):
+        run(stop, state_file=state)
+    assert torch.equal(run(state_file=state, seed=9 if stop else 3), unbroken)
+
+
+def test_batches_that_are_none_are_named(task):
+    class Missing(Blobs):
+        def batches(self, split, rng):
+            return None
+
+    with pytest.raises(ArgumentError, match="batches of Missing returned a NoneType"):
+        train(task.new_model(), Missing(), 5, rng=np.random.default_rng(0))
+
+
 def test_batches_that_give_nothing_are_named(task):
     class Empty(Blobs):
         def batches(self, split, rng):
             return []
 
+    with pytest.raises(ArgumentError, match="batches of Empty gave nothing for 'dev'"):
+        Task.evaluate(Empty(), task.new_model(), "dev")
     with pytest.raises(ArgumentError, match="batches of Empty gave nothing for 'train'"):
         train(task.new_model(), Empty(), 5, rng=np.random.default_rng(0))
 
@@ -348,3 +395,16 @@ def test_a_state_file_has_one_writer(task, tmp_path):
         train(task.new_model(), task, 5, **call)
     with pytest.raises(ArgumentError, match="state_file is '/dev/null'"):
         train(task.new_model(), task, 5, rng=call["rng"], state_file="/dev/null")
+
+
+def test_extra_state_of_a_module_is_no_tensor(task, tmp_path):
+    class Counting(nn.Sequential):
+        def get_extra_state(self):
+            return {"calls": 3}
+
+        def set_extra_state(self, state): ...
+
+    model = Counting(task.new_model())
+    train(model, task, 2, rng=np.random.default_rng(0))
+    with pytest.raises(ArgumentError, match="state_file cannot keep '_extra_state' of the model"):
+        train(model, task, 2, rng=np.random.default_rng(0), state_file=tmp_path / "state")

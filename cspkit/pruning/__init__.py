@@ -1,4 +1,4 @@
-"""Pruning while training: when (schedules), which (budgets), and the methods, one file each."""
+"""Pruning during training: schedules (when to cut), budgets (which weights), one file a method."""
 
 from cspkit.pruning.acdc import ACDC
 from cspkit.pruning.admm import ADMM

@@ -15,9 +15,10 @@ class ACDC(MaskedPruner):
         dense phase     W <- W - eta grad L(W)
         sparse phase    W <- H_k(W)  at its start, then  W <- W - eta mask * grad L(W)
 
-    Every sparse phase keeps the k weights of the target. It is iterative hard thresholding with
-    many steps between two thresholds, and the dense ones among them may leave the support. The
-    first phase is dense. The last dense phase ends at `end`, and the run stays sparse after it.
+    Every sparse phase keeps as many weights, k, as the final sparsity allows. AC/DC is iterative
+    hard thresholding with many gradient steps between two thresholds; in the dense phases these
+    steps may leave the support. The first phase is dense. The last dense phase ends at `end`, and
+    the run stays sparse after it.
 
     Parameters
     ----------
@@ -25,14 +26,15 @@ class ACDC(MaskedPruner):
         See `MaskedPruner`.
     cycles : int
         Number of dense phases. With the sparse phases between them there are 2 cycles - 1 phases,
-        all of one length.
+        all of equal length.
 
     Notes
     -----
     A weight that was cut starts a dense phase from zero. The moments of Adam belong to the
-    optimizer and are not reset. Without a gradient the first moment has died out by then (0.9 to
-    the power of the length of a phase), so that no old gradient moves the weight. In the original,
-    the last dense phase is longer than the others, and the momentum of SGD is reset.
+    optimizer and are not reset. In a sparse phase a cut weight gets no gradient, and its first
+    moment is multiplied by 0.9 in each step. At the end of the phase it is almost zero, so that no
+    old gradient moves the weight. In the original, the last dense phase is longer than the others,
+    and the momentum of SGD is reset.
 
     References
     ----------

@@ -11,17 +11,18 @@ from cspkit.arguments import ArgumentError
 
 RECURRENT = {nn.LSTM: torch.lstm, nn.GRU: torch.gru}
 RECURRENT_TANH, RECURRENT_RELU = torch.rnn_tanh, torch.rnn_relu
-Rows = dict[str, Tensor]  # what enters a weight, (m, n), by the parameter's name in its module
+Rows = dict[str, Tensor]  # inputs of a weight, (m, n), by the parameter's name in its module
 
 
 class ActivationGram:
-    """Collects Gram matrices of what enters each weight while a model computes.
+    """Collect the Gram matrices of the inputs of each weight while a model computes.
 
         G <- decay G + (1 - decay) A^T A / tr(A^T A) n        for each forward pass with gradients
 
-    A (m, n) are the inputs of that pass, padding included. They are scaled to a mean diagonal of
-    one. The inputs of a recurrent weight are the hidden states. Those of the upper layers are
-    computed again, since a fused layer does not show them.
+    A (m, n) holds the inputs in that pass, padding included. The factor n / tr(A^T A) gives each
+    new Gram matrix a mean diagonal of one. The inputs of a recurrent weight are the hidden states.
+    They are computed again, layer by layer, since a fused module does not return those of all its
+    layers.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class ActivationGram:
     gram : dict of Tensor
         (n, n) by name; changed in place by `commit`.
     decay : float
-        Of the running average, per forward pass.
+        Decay of the running average in each forward pass.
 
     Attributes
     ----------
@@ -76,9 +77,10 @@ class ActivationGram:
             )
 
     def commit(self) -> None:
-        """Take the collected forward passes into the Gram matrices."""
+        """Add the collected forward passes to the running averages of the Gram matrices."""
         for name, new in self._pending:
-            self.gram[name].lerp_(new, 1 - self.decay)
+            if new.isfinite().all():
+                self.gram[name].lerp_(new, 1 - self.decay)
         self._pending = []
 
     def discard(self) -> None:
@@ -86,14 +88,14 @@ class ActivationGram:
         self._pending = []
 
     def remove(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks from the model."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
 
     def _hook(self, names: dict[str, str]):
         def collect(module: nn.Module, inputs: tuple, named: dict, output: object) -> None:
-            if not self.active or not torch.is_grad_enabled():  # an evaluation is no training
+            if not self.active or not torch.is_grad_enabled():  # an evaluation, not a training step
                 return
             x = inputs[0] if inputs else named["input"]
             with torch.no_grad():
@@ -120,7 +122,7 @@ def _reason(module: nn.Module) -> str:
 
 
 def rows_of(module: nn.Module):
-    """Return the function that gives the rows of A of a layer, or None if there is none."""
+    """Return the function that gives the rows of A for a layer, or None if there is none."""
     if type(module) is nn.Linear:
         return _linear_rows
     if type(module) is nn.Conv1d and module.groups == 1 and module.padding_mode == "zeros":
@@ -162,7 +164,7 @@ def _recurrent_rows(module: nn.RNNBase, x: Tensor | PackedSequence) -> Rows:
 
 
 def _layer(module: nn.RNNBase, layer: int, x: Tensor) -> Tensor:
-    """Outputs of one layer alone."""
+    """Return the outputs of a single layer of a recurrent module."""
     n_directions = 1 + module.bidirectional
     weights = [
         getattr(module, f"{kind}_l{layer}{direction}")

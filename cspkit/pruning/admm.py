@@ -10,7 +10,7 @@ from cspkit.pruning.gradual import MaskedPruner
 
 
 class ADMM(MaskedPruner):
-    """ADMM pruning: a penalty pulls the dense weights to a sparse copy, then they are cut.
+    """ADMM pruning: a penalty pulls the dense weights toward a sparse copy, then they are cut.
 
     For min L(W) subject to W = Z, ||Z||_0 <= k, with the scaled multiplier U:
 
@@ -18,7 +18,7 @@ class ADMM(MaskedPruner):
         Z <- H_k(W + U)                                         every few steps
         U <- U + W - Z                                          after that
 
-    from Z = H_k(W), U = 0. At `end` W is cut and fine-tuned.
+    The start is Z = H_k(W), U = 0. At `end` W is cut, and fine-tuned after that.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ class ADMM(MaskedPruner):
     Notes
     -----
     The penalty is a part of the loss, as in the original: its gradient rho (W - Z + U) goes through
-    the optimizer together with that of L. It is added after the loop has clipped the gradient of L.
-    CSP takes the gradient of L at Z instead.
+    the optimizer together with the gradient of L. It is added after the loop has clipped the
+    gradient of L. ADMM takes the gradient of L at W, but CSP takes it at Z.
 
     References
     ----------

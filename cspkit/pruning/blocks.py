@@ -1,4 +1,4 @@
-"""Structured supports: neighbours that live and die together, or N of every M."""
+"""Structured supports: neighbouring weights that are kept or cut together, or N of every M."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ TINY = 1e-12
 class Block:
     """A shape of the support: "1x1", "RxC" or "N:M".
 
-    A weight counts as a matrix (out, n), the kernel of a convolution with n = channels * width.
+    Each weight is treated as a matrix (out, n). For the kernel of a convolution, n = channels *
+    width.
 
-    "RxC": blocks of R neighbouring outputs by C neighbouring inputs, kept by their Euclidean norm,
-    as the proximal operator of the group lasso keeps them. "1x8" are eight inputs of one output,
-    "8x1" eight outputs of one input, which one vector instruction can multiply. The last blocks of
-    a matrix are smaller if R or C does not divide its side. "N:M": the N largest of every M
-    neighbours of a row come before all others, so that a rising sparsity thins out to them.
+    "RxC": blocks of R neighbouring outputs by C neighbouring inputs. The blocks with the largest
+    Euclidean norms are kept, as by the proximal operator of the group lasso. "1x8" means eight
+    inputs of one output, "8x1" eight outputs of one input; one vector instruction can multiply such
+    a block. The last blocks of a matrix are smaller if R or C does not divide its side.
+
+    "N:M": of every M neighbours in a row, the N largest are ranked before all other weights. So a
+    rising sparsity cuts the other weights first, until N of every M are left.
 
     Parameters
     ----------
@@ -35,12 +38,12 @@ class Block:
     shape : tuple of int
         (R, C); (1, 1) for "N:M".
     pattern : tuple of int or None
-        (N, M).
+        (N, M) for "N:M", otherwise None.
 
     Raises
     ------
     ArgumentError
-        If `name` is no such shape.
+        If `name` is not one of these shapes.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,11 +61,11 @@ class Block:
 
     @property
     def size(self) -> int:
-        """Weights of a block."""
+        """Number of weights in a full block."""
         return self.shape[0] * self.shape[1]
 
     def check(self, weights: Tensors, sparsity: float, budget: str, floor: float) -> None:
-        """Refuse weights and settings that this shape does not fit.
+        """Refuse weights and settings that do not fit this shape.
 
         Parameters
         ----------
@@ -76,8 +79,8 @@ class Block:
         Raises
         ------
         ArgumentError
-            If the budget of blocks or patterns is not "global", without floors; or if, with N:M,
-            the sparsity is not 1 - N / M, or M does not divide the length of a row.
+            If blocks or patterns have a budget other than "global" or a floor above zero; or if,
+            with N:M, the sparsity is not 1 - N / M, or M does not divide the length of a row.
         """
         if self.name != "1x1" and (budget, floor) != ("global", 0.0):
             raise ArgumentError(
@@ -99,14 +102,14 @@ class Block:
                 )
 
     def masks(self, scores: Tensors, sparsity: float, budget: str, floor: float) -> Tensors:
-        """Masks that keep the weights, or blocks, with the largest scores.
+        """Make masks that keep the weights, or blocks, with the largest scores.
 
         Parameters
         ----------
         scores : dict of Tensor
-            Not negative, by the name of the weight.
+            Scores >= 0, by the name of the weight.
         sparsity : float
-            Zeros / weights. With "RxC" it is met to one block.
+            Zeros / weights. With "RxC" it is met up to one block.
         budget, floor
             See `masks_of_largest`.
 
@@ -128,15 +131,15 @@ class Block:
         return padded.unflatten(1, (-1, C)).unflatten(0, (-1, R)).norm(dim=(1, 3))
 
     def spread(self, values: Tensor, like: Tensor) -> Tensor:
-        """Give the value of each block to all of its weights; the result is shaped as `like`."""
+        """Give the value of each block to all its weights; the result has the shape of `like`."""
         whole = values.repeat_interleave(self.shape[0], 0).repeat_interleave(self.shape[1], 1)
         return whole[: len(like), : like[0].numel()].reshape(like.shape)
 
     def shrink(self, Z: Tensor, lam: Tensor, firm: bool) -> Tensor:
-        """Soft or firm threshold of the blocks of Z, whose norms are above lam.
+        """Apply a soft or firm threshold to each block z of Z; the norms are above lam.
 
         (1 - lam / ||z||) z         soft: the proximal operator of the group lasso
-        the same, twice             firm, where ||z|| < 2 lam; z elsewhere
+        2 (1 - lam / ||z||) z       firm, where ||z|| < 2 lam; z elsewhere
         """
         norms = self.norms(Z)
         factor = (1.0 - lam / norms.clamp_min(TINY)).clamp_min(0.0)

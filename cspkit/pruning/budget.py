@@ -1,4 +1,4 @@
-"""Which: how many weights each layer keeps, and the hard threshold that keeps the largest."""
+"""Which weights are kept: their number in each layer, and the hard threshold that picks them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     Parameters
     ----------
     magnitudes : Tensor
-        Of any shape; of equal entries, those with a lower index are kept.
+        Of any shape. Of several equal entries, the entries with lower indices are kept.
     k : int
         0 to magnitudes.numel().
 
@@ -37,7 +37,8 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     if k <= 0:
         return torch.zeros_like(magnitudes, dtype=torch.bool)
     if n > 50_000:
-        # Every 37th value gives bounds of the k-th largest; the choice is then among few values.
+        # A sample, every 37th value, gives bounds of the k-th largest value. Only the few values
+        # between the bounds must then be ranked.
         sample = flat[::37]
         m = len(sample)
         rank = k * m / n
@@ -68,19 +69,20 @@ def _largest(values: Tensor, k: int) -> Tensor:
 def masks_of_largest(
     weights: dict[str, Tensor], sparsity: float, budget: str, floor: float = 0.0
 ) -> dict[str, Tensor]:
-    """Masks that keep the weights of largest magnitude.
+    """Make masks that keep the weights of largest magnitude.
 
     Parameters
     ----------
     weights : dict of Tensor
         By name.
     sparsity : float
-        Zeros / all of these weights; their number is rounded to the nearest whole one.
+        Zeros / all these weights. The number of zeros is rounded to the nearest whole number.
     budget : {"global", "uniform", "erk"}
-        One threshold for all layers, or a number of weights for each layer, see `layer_counts`.
+        "global" is one threshold for all layers. The others give each layer its own number of
+        weights, see `layer_counts`.
     floor : float
-        Fraction of its weights that each layer keeps at least, rounded up. With any floor above
-        zero no layer is emptied.
+        Each layer keeps at least this fraction of its weights, rounded up. With any floor above
+        zero, no layer becomes empty.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def masks_of_largest(
     Raises
     ------
     ArgumentError
-        If the floors ask for more weights than are to be kept, or a weight is NaN.
+        If the floors keep more weights than the sparsity allows, or a weight is NaN.
     """
     total = sum(w.numel() for w in weights.values())
     n_kept = total - round(sparsity * total)
@@ -119,25 +121,25 @@ def layer_counts(
     budget: str,
     least: dict[str, int] | None = None,
 ) -> dict[str, int]:
-    """How many weights each layer keeps; the number depends only on the shapes.
+    """Compute how many weights each layer keeps, from the shapes alone.
 
     A layer of n weights gets the density
 
         uniform    c
         erk        c (sum of its dimensions) / n,    (n_in + n_out) / (n_in n_out) of a matrix
 
-    between its floor and 1, with the c that spends n_kept weights. A recurrent matrix counts as it
-    is stored, with its gates stacked.
+    limited to the range from its floor to 1. The factor c is chosen so that the layers keep n_kept
+    weights together. A recurrent matrix is used as it is stored, with its gates stacked.
 
     Parameters
     ----------
     shapes : dict of tuple
         By name.
     n_kept : int
-        Weights to keep, all layers together.
+        Number of weights to keep in all layers together.
     budget : {"uniform", "erk"}
     least : dict of int, optional
-        Fewest weights of each layer; the default is 0.
+        Smallest number of weights of each layer; the default is 0.
 
     Returns
     -------
@@ -153,21 +155,22 @@ def layer_counts(
     share = {n: size[n] if budget == "uniform" else sum(shapes[n]) for n in shapes}
     counts, free, left = {}, dict(share), n_kept
     while free:
-        # Shares outside their bounds are set to the bound, first on the side that is farther
-        # outside; the other layers share the rest.
+        # Shares outside their bounds are set to the bound. Either the shares that are too large or
+        # those that are too small come first: the side with the larger total excess. The other
+        # layers share the rest.
         c = left / sum(free.values())
         over = {n: c * s - size[n] for n, s in free.items() if c * s > size[n] - 1e-6}
         under = {n: least[n] - c * s for n, s in free.items() if c * s < least[n] + 1e-6}
         if not over and not under:
             break
-        heavier = not under or (over and sum(over.values()) >= sum(under.values()))
-        for name in over if heavier else under:
-            counts[name] = size[name] if heavier else least[name]
+        cap = not under or (over and sum(over.values()) >= sum(under.values()))
+        for name in over if cap else under:
+            counts[name] = size[name] if cap else least[name]
             left -= counts[name]
             del free[name]
     spent, shared = 0, 0.0
     for name, s in free.items():
-        # The running sum is rounded: the total is exact, and no layer is off by more than one.
+        # Rounding the running sum keeps the total exact, and no layer is off by more than one.
         shared += c * s
         counts[name] = math.floor(shared + 0.5) - spent
         spent += counts[name]

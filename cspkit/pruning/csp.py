@@ -1,4 +1,4 @@
-"""Compressed-sensing-based pruning: two steps in turn, between dense and sparse weights."""
+"""Compressed-sensing-based pruning: two alternating steps, on sparse and on dense weights."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ THRESHOLDS = ("hard", "soft", "firm")
 class CSP(GradualPruner):
     """Compressed-sensing-based pruning (CSP).
 
-    With its defaults it is iterative hard thresholding in the metric of the squared gradients. Each
-    step keeps the k weights with the largest |V| F^(1/4), where F is a running average of their
-    squared gradients, sets all others to zero, and takes the gradient there, of the loss and of
-    the error term D:
+    With its defaults, CSP is iterative hard thresholding in the metric of the squared gradients.
+    Each step keeps the k weights with the largest |V| F^(1/4), where F is a running average of the
+    squared gradients, and sets all other weights to zero. At these sparse weights it takes the
+    gradient of the loss and of the error term D:
 
         (S) sparsity inducing            Z <- argmin_Z 1/2 ||A (Z - V)^T||^2  s.t.  ||Z||_0 <= k
         (E) compression-error reduction  V <- V - rho (V - mask * V)
                                          V <- V - eta grad_Z [ L(Z) + mu D(reference || Z) ]
 
     V are the dense weights of a layer, the dual variable. Z are its sparse weights, the primal
-    variable, with which the model computes. The schedule of k says *when* a weight is cut, and the
-    support of Z says *which*. After the schedule the support stays, and its weights alone are
-    trained.
+    variable, with which the model computes. The schedule of k decides *when* weights are cut, and
+    the support of Z decides *which* weights. After the schedule the support does not change any
+    more, and only its weights are trained.
 
-    A measures the error of the cut, by its Gram matrix G. rho = 1 makes V forget what was cut:
-    V <- Z, and a cut weight comes back only if one step lifts it over the threshold. With rho < 1,
-    V remembers it in part, and with rho = 0 in full.
+    A measures the error of the cut, through its Gram matrix G. rho sets how quickly V forgets the
+    weights that were cut. With rho = 1 it forgets them at once, V <- Z, and a cut weight comes back
+    only if one step lifts it over the threshold. With rho < 1, V forgets them step by step, and
+    with rho = 0 it keeps their values.
 
-    D measures the compression error in the outputs of the model. The loop computes it, see
+    D measures the compression error in the outputs of the model. The training loop computes it, see
     `cspkit.pruner.Pruner.error_term`.
 
     Parameters
@@ -47,18 +48,18 @@ class CSP(GradualPruner):
         See `GradualPruner`.
     budget : {"global", "uniform", "erk", "sensitivity"}
         "sensitivity": a layer keeps as many weights as it would if all weights were ranked by
-        |V| r^power, where r is the root of the layer's mean squared gradient. The measurement says
-        which ones. For the others see `GradualPruner`.
+        |V| r^power, where r is the root of the layer's mean squared gradient. The measurement
+        decides which weights of the layer these are. For the other budgets see `GradualPruner`.
     measurement : {"gradients", "identity", "activations", "sketch"}
-        A, see the classes of `cspkit.pruning.measurement`. "activations" needs `watch`.
+        The kind of A, see the classes of `cspkit.pruning.measurement`. "activations" needs `watch`.
     power, ridge, updates, seed
-        Of the measurement, see `cspkit.pruning.measurement.Identity`.
+        Settings of the measurement, see `cspkit.pruning.measurement.Identity`.
     threshold : {"hard", "soft", "firm"}
-        How survivors shrink while the support still changes, see `Block.shrink`, with lam the
-        largest magnitude that is cut from the layer. Soft and firm need "identity", where
-        magnitude is the rank.
+        How the kept weights shrink while the support still changes, see `Block.shrink`. There lam
+        is the largest magnitude that is cut from the layer. "soft" and "firm" need the measurement
+        "identity", which ranks weights by magnitude.
     rho : float
-        Share of the cut weights that V forgets in each step, 0 to 1.
+        Share of its cut weights that V forgets in each step, 0 to 1.
     block : str
         "1x1", "RxC" or "N:M", see `cspkit.pruning.blocks.Block`.
 
@@ -69,16 +70,20 @@ class CSP(GradualPruner):
 
     Notes
     -----
-    This is a reading of Zhen et al., whose equations were not available. The two steps and their
-    names are theirs; the choices of A, of the threshold and of D are made here.
+    This is an interpretation of Zhen et al.: the equations of that paper were not available. The
+    two steps and their names come from the paper. The choices of A, of the threshold and of D are
+    made here.
 
-    Without D and with A = I it meets older methods. rho = 0 is DPF. rho = 1 is gradual magnitude
-    pruning that sets cut weights to zero, `GMP(keep_values=False)`, except that one step may lift
-    a weight back. For rho between 0 and 1, the leak pulls V to Z as the penalty does in ADMM and in
-    learning-compression, which take the gradient at V. Plain steps, rho = 0 and a fixed soft
-    threshold are linearized Bregman, for a quadratic loss and V = 0 at first. "gradients" with
-    power = 1 is the saliency of optimal brain damage with an empirical Fisher information.
-    "activations" measures in every step what SparseGPT and Wanda measure after training.
+    Without D and with A = I, CSP is close to older methods. With rho = 0 it is DPF. With rho = 1 it
+    is gradual magnitude pruning that sets cut weights to zero, `GMP(keep_values=False)`, except
+    that one step may bring a cut weight back. With rho between 0 and 1, the first line of (E) pulls
+    V toward Z, as the penalty does in ADMM and in learning-compression; but these two methods take
+    the gradient at V. With plain gradient steps, rho = 0 and a fixed soft threshold it is the
+    linearized Bregman method, if the loss is quadratic and V starts at 0.
+
+    The measurement "gradients" with power = 1 gives the saliency of optimal brain damage, with an
+    empirical Fisher information. The measurement "activations" measures during the training what
+    SparseGPT and Wanda measure after it.
 
     References
     ----------
@@ -149,7 +154,7 @@ class CSP(GradualPruner):
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells this run from one with other settings."""
+        """The settings that identify this run. A resumed run must have the same ones."""
         names = ("power", "ridge", "updates", "seed")
         return super().settings | {name: getattr(self.A, name) for name in names}
 
@@ -159,16 +164,25 @@ class CSP(GradualPruner):
         Parameters
         ----------
         model : nn.Module
-            The owner of the weights.
+            The model that has these weights.
         """
         self.A.watch(model)
 
     def scores(self) -> dict[str, Tensor]:
-        """(S) |V| G_jj^(power / 2): the support of Z has the largest of them."""
+        """(S) |V| G_jj^(power / 2). The weights with the largest scores are the support of Z."""
         return {n: v * self.A.importance(n) for n, v in super().scores().items()}
 
+    def rank(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+        """Make masks of the largest scores, in blocks. All these weights are ranked together."""
+        if self.budget != "sensitivity":
+            return self._block.masks(scores, sparsity, self.budget, self.floor)
+        power = self.A.power
+        ranked = {n: self.weights[n].abs() * root(self.sensitivity[n], power) for n in scores}
+        shares = masks_of_largest(ranked, sparsity, "global", self.floor)
+        return {n: keep_largest(s, int(shares[n].count_nonzero())) for n, s in scores.items()}
+
     def show(self) -> None:
-        """(S) Z on this support: mask * V, the argmin for a diagonal G."""
+        """(S) Put Z into the model: mask * V, which needs no correction for a diagonal G."""
         self.A.begin(self.steps_done)
         super().show()
         for name, weight in self.weights.items():
@@ -180,37 +194,24 @@ class CSP(GradualPruner):
             weight.copy_(Z)
 
     def after_backward(self, step: int) -> None:
-        """Collect no more inputs, and mask the gradients of a frozen support."""
+        """Stop collecting inputs. If the support is frozen, mask the gradients."""
         super().after_backward(step)
         self.A.pause()
 
     def before_update(self, step: int) -> None:
-        """(E) Forget what was cut; the optimizer then moves V by the gradient at Z."""
+        """(E) Let V forget the cut weights; the optimizer then moves V by the gradient at Z."""
         if self.debiasing(step):
             return
         self.A.see_gradients()
-        for name, felt in self.sensitivity.items():
+        for name, average in self.sensitivity.items():
             gradient = self.weights[name].grad
             if gradient is not None:
-                felt.lerp_(gradient.float().square().mean(), 1 - MEMORY)
+                average.lerp_(gradient.float().square().mean(), 1 - MEMORY)
         if self.rho > 0:
             for name, weight in self.weights.items():
                 weight.lerp_(weight * self.masks[name], self.rho)  # V - rho (V - mask * V)
 
-    def rank(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-        """Masks of the largest scores of all these weights together, in blocks."""
-        if self.budget != "sensitivity":
-            return self._block.masks(scores, sparsity, self.budget, self.floor)
-        felt = {n: self.weights[n].abs() * root(self.sensitivity[n], self.A.power) for n in scores}
-        shares = masks_of_largest(felt, sparsity, "global", self.floor)
-        return {n: keep_largest(s, int(shares[n].count_nonzero())) for n, s in scores.items()}
-
     def conclude(self) -> None:
-        """Leave the final weights in the model; a frozen support stays as it is."""
-        # Of blocks of unequal size another choice may fit, so a support is not chosen twice.
-        total = sum(mask.numel() for mask in self.masks.values())
-        short = round(self.target * total) - round(self.sparsity * total)
-        uncut = any(bool(w.detach()[~self.masks[n]].any()) for n, w in self.weights.items())
-        if uncut or short >= self._block.size:
-            super().conclude()
+        """Leave the final weights in the model, and no hook."""
+        super().conclude()
         self.A.end()

@@ -11,9 +11,10 @@ class DPF(GradualPruner):
         Z <- H_k(V)
         V <- V - eta grad_Z L(Z)
 
-    The dense weights V are a memory. A weight that is cut still moves, by the gradient that the
-    loss has at its zero, and comes back when it is large enough. GMP differs by the mask on the
-    gradient. CSP, the nearest relative of DPF, minimises another error.
+    The dense weights V are a memory. A cut weight is zero in Z, but its entry in V still moves by
+    the gradient at Z, and the weight comes back when this entry is large enough. GMP differs from
+    DPF because it masks the gradient. CSP is the method closest to DPF, but minimises another
+    error.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from cspkit.pruning.gradual import GradualPruner
 
 
 class GMP(GradualPruner):
-    """Gradual magnitude pruning: the smallest weights are masked, along a schedule.
+    """Gradual magnitude pruning: a schedule says how many of the smallest weights are masked.
 
         Z <- H_k(W)
         W <- W - eta mask * grad_Z L(Z)
@@ -21,8 +21,8 @@ class GMP(GradualPruner):
     Parameters
     ----------
     weights, sparsity, steps, exponent, end, every, budget, floor
-        See `GradualPruner`. The masks are chosen again in every step, which makes a stronger
-        baseline in short runs. The original chooses them every hundred steps or more.
+        See `GradualPruner`. Here the masks are chosen again in every step. In short runs this is a
+        stronger baseline than the original, which chooses them every hundred steps or more.
     keep_values : bool
         Whether masked weights keep their values.
 
@@ -57,6 +57,6 @@ class GMP(GradualPruner):
         if self.debiasing(step) or not self.keep_values:
             self.apply_masks()
             return
-        # Momentum moves a weight without a gradient: masked weights take their values back.
+        # Momentum moves weights even without a gradient: restore the values of masked weights.
         for name, weight in self.weights.items():
             weight.copy_(torch.where(self.masks[name], weight, self._dense[name]))

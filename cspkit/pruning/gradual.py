@@ -1,4 +1,4 @@
-"""What the methods share: masks, a schedule, and the debiasing under a frozen support."""
+"""Base classes of the methods: masks, a schedule, and debiasing on a frozen support."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from cspkit.pruning.schedule import polynomial_sparsity
 class MaskedPruner(Pruner):
     """Base of all methods: weights, their masks, and a last phase in which the masks stay.
 
-    At step `end` the largest weights are kept, exactly as many as the target says. All others are
-    zero from then on, and the survivors alone are trained: the debiasing step of compressed
-    sensing. A method decides what happens before `end` by extending the hooks of
-    `cspkit.pruner.Pruner`.
+    At step `end` the largest weights are kept, exactly as many as the final sparsity allows. All
+    other weights are zero from then on, and only the kept weights are trained. This is the
+    debiasing step of compressed sensing. A method decides what happens before `end` by overriding
+    the hooks of `cspkit.pruner.Pruner`.
 
-    The numbers and strings among the attributes of a method are its settings. The dicts of
-    tensors that `remembers` names are its state; everything else must follow from the settings
-    and the first weights.
+    All attributes of a method that are numbers or strings are its settings. Its state is the
+    attributes that `remembers` names; they are dicts of tensors. Everything else must follow from
+    the settings and the initial weights.
 
     Parameters
     ----------
     weights : dict of nn.Parameter
         The prunable weights, by name.
     sparsity : float or dict of float
-        Final zeros / prunable weights, 0 <= sparsity < 1, met to one weight. A dict gives each
+        Final zeros / prunable weights, 0 <= sparsity < 1, exact up to one weight. A dict gives each
         weight, by name, its own sparsity; `budget` then has no effect.
     steps : int
         Length of the whole run, in optimizer steps.
@@ -39,7 +39,7 @@ class MaskedPruner(Pruner):
     budget : {"global", "uniform", "erk"}
         How many weights each layer keeps, see `cspkit.pruning.budget`.
     floor : float
-        Fraction of its weights that each layer keeps at least.
+        Each layer keeps at least this fraction of its weights.
 
     Raises
     ------
@@ -68,11 +68,11 @@ class MaskedPruner(Pruner):
         self.end = int(fraction("end", end) * count("steps", steps))
         self.budget = one_of("budget", budget, self.budgets)
         self.floor = fraction("floor", floor)
-        self.largest(self.target)  # the floors may rule out the target: say so before the training
+        self.largest(self.target)  # an error now, not during training, if the floors are too high
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells this run from one with other settings."""
+        """The settings that identify this run. A resumed run must have the same ones."""
         return super().settings | {"by_name": dict(self._by_name)}
 
     def choose(self, step: int) -> None:
@@ -91,33 +91,36 @@ class MaskedPruner(Pruner):
             self.apply_masks()
 
     def conclude(self) -> None:
-        """Leave the final weights in the model; a frozen support is its own largest part."""
-        self.cut()
+        """Leave the final weights in the model. A support that is frozen stays as it is."""
+        if self.debiasing(self.steps_done - 1):
+            self.apply_masks()
+        else:
+            self.cut()
 
     def debiasing(self, step: int) -> bool:
         """Whether the support is frozen at this step."""
         return step >= self.end
 
     def scores(self) -> dict[str, Tensor]:
-        """How much each weight counts, not negative: its magnitude."""
+        """Scores >= 0 by which weights are ranked: their magnitudes."""
         return {n: w.detach().abs() for n, w in self.weights.items()}
 
     def largest(self, sparsity: float) -> dict[str, Tensor]:
-        """Masks of the weights with the largest scores, within the budget."""
+        """Make masks of the weights with the largest scores, within the budget."""
         return self.masks_of(self.scores(), sparsity)
 
     def masks_of(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-        """Masks of the largest scores, within the budget, or with the sparsity of each weight."""
+        """Make masks of the largest scores, with the budget or with a sparsity for each weight."""
         if not self._by_name:
             return self.rank(scores, sparsity)
-        share = sparsity / self.target if self.target else 0.0  # of the way to the final sparsity
+        share = sparsity / self.target if self.target else 0.0  # how much of the target is reached
         masks = {}
         for name, final in self._by_name.items():
             masks |= self.rank({name: scores[name]}, share * final)
         return masks
 
     def rank(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-        """Masks of the largest scores of all these weights together."""
+        """Make masks of the largest scores. All these weights are ranked together."""
         return masks_of_largest(scores, sparsity, self.budget, self.floor)
 
     def cut(self) -> None:
@@ -129,8 +132,8 @@ class MaskedPruner(Pruner):
 class GradualPruner(MaskedPruner):
     """Base of the methods whose sparsity rises along the polynomial schedule until `end`.
 
-    Between the steps the model holds the dense weights V. Inside `sparse` it holds Z, which has
-    the entries of V that the mask keeps, so that the gradient is taken at Z.
+    Between the steps the model holds the dense weights V. Inside `sparse` it holds Z = mask * V, so
+    the gradient is taken at Z.
 
     Parameters
     ----------
@@ -169,7 +172,7 @@ class GradualPruner(MaskedPruner):
             self.masks = self.largest(self.scheduled(step))
 
     def dense_now(self, step: int) -> bool:
-        """Until the support is frozen, V and Z differ."""
+        """Whether V and Z differ: they do until the support is frozen."""
         return step < self.end
 
     def show(self) -> None:
@@ -184,7 +187,7 @@ def _check_weights(weights: dict[str, nn.Parameter]) -> None:
         if not weight.requires_grad:
             raise ArgumentError(
                 f"weights has {name!r}, which is frozen (requires_grad=False): expected weights "
-                "that are trained; leave it out"
+                "that can be trained; leave this weight out"
             )
         bad = int((~weight.detach().isfinite()).sum())
         if bad:

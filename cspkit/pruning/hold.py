@@ -1,4 +1,4 @@
-"""Hold the masks of a pruned model, for training that goes on."""
+"""Hold the masks of a pruned model while it is trained further."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Hold(Pruner):
 
         W <- mask * (W - eta mask * grad L(W))    in every step
 
-    For the fine-tuning of a pruned model, and for its quantisation.
+    Use it to fine-tune or to quantise a pruned model.
 
     Parameters
     ----------
     weights : dict of nn.Parameter
         The prunable weights, by name. The weights that the masks cut are set to zero at once.
     masks : dict of Tensor
-        bool, by the same names and of the same shapes; True is kept.
+        bool, with the same names and shapes; True is kept.
 
     Raises
     ------

@@ -5,32 +5,32 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import softshrink
 
-from cspkit.pruning.gradual import GradualPruner
+from cspkit.pruning.gradual import GradualPruner, MaskedPruner
 
 
 class L1Prox(GradualPruner):
     """Proximal pruning: a soft threshold after every step of Adam, then debiasing.
 
-        V <- W - Adam's step for L(W)
+        V <- W - the optimizer's step for L(W)
         W <- argmin_W 1/2 ||W - V||^2 + tau ||W||_1  =  sign(V) max(|V| - tau, 0)
 
     This is the proximal step for L + lam ||W||_1 with tau = eta lam. A fixed lam does not lead to a
     given sparsity, so lam changes. In each step tau is the smallest threshold that leaves the k
-    weights of the schedule: the (k + 1)-th largest magnitude. The rule needs no learning rate, and
-    lam follows from it, lam = tau / eta. At `end` the support is frozen and trained without a
-    penalty, which takes the shrinkage back: the debiasing of the lasso.
+    weights of the schedule: the (k + 1)-th largest magnitude. This rule does not need the learning
+    rate; lam = tau / eta follows from it. At `end` the support is frozen and trained without a
+    penalty. This undoes the shrinkage, as the debiasing of the lasso does.
 
     Parameters
     ----------
     weights, sparsity, steps, exponent, end, budget, floor
-        See `GradualPruner`. With a budget by layer or a floor, each layer has its own tau.
+        See `GradualPruner`. With a budget per layer or a floor, each layer has its own tau.
     every : int
         Steps between two soft thresholds.
 
     Notes
     -----
-    The proximal step is that of the Euclidean norm, with one tau for all coordinates. In the
-    norm that Adam steps in, tau would be divided by sqrt(v) of each coordinate (Yun et al.).
+    The proximal step uses the Euclidean norm, with one tau for all coordinates. In the norm that
+    belongs to Adam's steps, tau would be divided by the sqrt(v) of each coordinate (Yun et al.).
 
     References
     ----------
@@ -38,6 +38,12 @@ class L1Prox(GradualPruner):
     Yun, Lozano and Yang, "A general family of stochastic proximal gradient methods for deep
     learning", arXiv:2007.07484.
     """
+
+    def choose(self, step: int) -> None:
+        MaskedPruner.choose(self, step)  # before the freeze, `after_update` makes the zeros
+
+    def dense_now(self, step: int) -> bool:
+        return False
 
     def after_update(self, step: int) -> None:
         if self.debiasing(step):

@@ -1,8 +1,8 @@
-"""What measures the error of a cut: the matrix A of 1/2 ||A (Z - V)^T||^2, in Gram form G.
+"""Measure the error of a cut: the matrix A of 1/2 ||A (Z - V)^T||^2, as its Gram matrix G.
 
-A row of weights has n entries, and a frame of the layer's input measures it once: y = a^T v. The
-error d = z - v of a row then costs d^T G d / 2 over m frames, with G = A^T A / m, so that A itself,
-which grows with the speech, need not be kept.
+A row v of weights has n entries. Each frame a of the layer's input measures this row once:
+y = a^T v. The error d = z - v of a row costs d^T G d / 2 as a mean over m frames, with
+G = A^T A / m. So only G must be kept. A itself grows with the length of the speech.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from cspkit.arguments import count, fraction, positive
 from cspkit.pruner import OrderError
 from cspkit.pruning.activations import ActivationGram
 
-MEMORY = 0.98  # of the running average of squared gradients, per step
-WATCH_EVERY = 10  # steps between two whose layer inputs are collected
+MEMORY = 0.98  # decay of the running average of squared gradients in each step
+WATCH_EVERY = 10  # the inputs of the layers are collected in every tenth step
 TINY = 1e-12
 
 
@@ -26,14 +26,15 @@ class Identity:
     ----------
     weights : dict of nn.Parameter
     power : float
-        Weights are ranked by |V| G_jj^(power / 2), 0 <= power <= 1. 1 is the exact argmin for a
-        diagonal G, 0 is G = I, and a number between trusts an estimate of G in part.
+        Weights are ranked by |V| G_jj^(power / 2), 0 <= power <= 1. With 1 this gives the exact
+        argmin for a diagonal G, and with 0 that for G = I. A value between them gives an uncertain
+        estimate of G only a part of its effect.
     ridge : float
-        Share of the identity in G beside the activations or the sketch, see `regularised`.
+        Weight of the identity that is added to the G of activations or sketch, see `regularised`.
     updates : int
-        Gradient steps on the survivors, see `FullGram.correct`.
+        Number of gradient steps on the kept weights, see `FullGram.correct`.
     seed : int
-        Of the Gaussian sketch.
+        Seed of the Gaussian sketch.
 
     Attributes
     ----------
@@ -58,11 +59,11 @@ class Identity:
         self.gram: dict[str, Tensor] = {}
 
     def importance(self, name: str) -> float | Tensor:
-        """Return G_jj^(power / 2), of each column or of each weight."""
+        """Return G_jj^(power / 2) of each column or of each weight."""
         return 1.0
 
     def watch(self, model: nn.Module) -> None:
-        """Collect the inputs of the layers of a model, if they are measured."""
+        """Start to collect the inputs of a model's layers, if this measurement uses them."""
 
     def begin(self, step: int) -> None:
         """Prepare for the forward passes of a step."""
@@ -74,11 +75,11 @@ class Identity:
         """Use the gradients of a step, as the optimizer gets them."""
 
     def correct(self, name: str, Z: Tensor, V: Tensor, mask: Tensor) -> Tensor:
-        """Correct the survivors Z = mask * V of a layer for what the cut takes from its output."""
+        """Correct the kept weights Z = mask * V for the change that the cut makes to the output."""
         return Z
 
     def end(self) -> None:
-        """Leave no hook in the model."""
+        """Remove all hooks from the model."""
 
 
 class SquaredGradients(Identity):
@@ -86,8 +87,9 @@ class SquaredGradients(Identity):
 
         F <- 0.98 F + 0.02 g^2        with g the gradient that the optimizer gets
 
-    1/2 sum F (Z - V)^2 stands for the change of the objective that the cut makes: it is its
-    second-order term up to scale, with squares of batch gradients for the curvature.
+    1/2 sum F (Z - V)^2 is an estimate of how much the cut changes the objective. It is the
+    second-order term of this change, up to scale, with squared batch gradients in place of the
+    curvature.
     """
 
     def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
@@ -125,7 +127,7 @@ class FullGram(Identity):
 
 
 class Activations(FullGram):
-    """G of the layer's inputs, a running average, with a mean diagonal of one in each layer."""
+    """G is a running average over the layer's inputs, with a mean diagonal of one per layer."""
 
     def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
         super().__init__(weights, **settings)
@@ -134,6 +136,7 @@ class Activations(FullGram):
         self._due = False  # the inputs of this step are collected
 
     def watch(self, model: nn.Module) -> None:
+        self.end()
         self._inputs = ActivationGram(model, self.weights, self.gram)
         self._inputs.active = False
 
@@ -141,8 +144,9 @@ class Activations(FullGram):
         if self._inputs is None:
             raise OrderError("measurement is 'activations': call watch(model) before the training")
         self._due = self._inputs.active = step % WATCH_EVERY == 0
-        if all(w.grad is None or not w.grad.any() for w in self.weights.values()):
-            self._inputs.discard()  # a new attempt: the step before it was skipped
+        gradients = [w.grad for w in self.weights.values() if w.grad is not None]
+        if not any(g.any() for g in gradients) or not all(g.isfinite().all() for g in gradients):
+            self._inputs.discard()  # the step before was skipped: this is a new attempt
 
     def pause(self) -> None:
         if self._inputs is not None:
@@ -161,7 +165,7 @@ class Activations(FullGram):
 
 
 class Sketch(FullGram):
-    """G of a Gaussian matrix with n / 2 rows for the n inputs of a layer."""
+    """G is that of a Gaussian matrix with n / 2 rows, where n is the number of layer inputs."""
 
     def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
         super().__init__(weights, **settings)
@@ -180,22 +184,22 @@ MEASUREMENTS = {
 
 
 def gaussian_gram(n: int, m: int, generator: torch.Generator) -> Tensor:
-    """Gram matrix A^T A / m of a Gaussian sketch A (m, n): its mean is I, its rank m."""
+    """Gram matrix A^T A / m of a Gaussian sketch A (m, n). Its expectation is I, its rank m."""
     sketch = torch.randn(m, n, generator=generator)
     return sketch.T @ sketch / m
 
 
 def regularised(gram: Tensor, ridge: float) -> Tensor:
-    """(G + ridge I) / (1 + ridge): the error of the weights themselves counts with this share."""
+    """(G + ridge I) / (1 + ridge): the error of the weights themselves gets the weight ridge."""
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     return (gram + ridge * eye) / (1 + ridge)
 
 
 def root(squares: Tensor, power: float) -> Tensor:
-    """sqrt(squares)^power, never zero, so that weights without a measurement rank by magnitude."""
+    """sqrt(squares)^power, never zero, so that unmeasured weights are ranked by magnitude."""
     return (squares + TINY).sqrt_().pow_(power)
 
 
 def _wide(weight: Tensor) -> torch.dtype:
-    """At least float32: squares of half-precision gradients under- and overflow."""
+    """At least float32, because squares of half-precision gradients underflow and overflow."""
     return torch.promote_types(weight.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""Pruning below thresholds that rise in two linear pieces."""
+"""Pruning of weights below a threshold that rises in two linear pieces."""
 
 from __future__ import annotations
 
@@ -17,44 +17,46 @@ class Narang(MaskedPruner):
         eps_l(t) = theta_l (t - start)                                   start <= t <= ramp
                  = theta_l (ramp - start) + phi_l (t - ramp)             ramp <= t <= end
 
-    with phi_l = ratio theta_l. theta_l is such that the threshold ends at reach q_l, where q_l is a
-    quantile of the magnitudes in the dense layer. With ratio = 3/2 and reach = 1 this is the rule
-    of the original,
+    with phi_l = ratio * theta_l. theta_l is chosen so that the threshold ends at reach * q_l, where
+    q_l is a quantile of the magnitudes in the dense layer. With ratio = 3/2 and reach = 1 this is
+    the rule of the original,
 
         theta_l = 2 q_l / (2 (ramp - start) + 3 (end - ramp)).
 
-    Slopes are per step here. A weight that is cut is set to zero and stays zero.
+    Here the slopes are per step. A weight that is cut is set to zero and stays zero.
 
     Parameters
     ----------
     weights, sparsity, steps, budget, floor
-        See `MaskedPruner`. One quantile for all layers gives about the same sparsity in each, so
-        the default budget is "uniform".
+        See `MaskedPruner`. The same quantile in all layers gives about the same sparsity in each
+        layer, so the default budget is "uniform".
     quantile : float, optional
         Fraction of the magnitudes below q_l. The original takes 0.9, for sparsities of about 0.9.
-        The default is the final sparsity, that of the layer if each has its own.
+        The default is the final sparsity; if each layer has its own sparsity, that of the layer.
     start, ramp, end : float
-        Fractions of the steps; in the original the second epoch, 1/4 and 1/2. The default ramp is
-        half way from start to end.
+        Fractions of the steps. In the original, start is the second epoch, ramp is 1/4 and end is
+        1/2. The default ramp is half way from start to end.
     ratio : float
         phi_l / theta_l; the original gives 1.5 to 2.
     reach : float
-        The last threshold in units of q_l. Weights grow in training, and more at a high learning
-        rate, so that thresholds that end at q_l may cut too few.
+        The last threshold in units of q_l. Weights grow during training, especially at a high
+        learning rate, so thresholds that end at q_l may cut too few weights.
     every : int
         Steps between two updates of the masks, `freq` in the original.
 
     Notes
     -----
-    A threshold does not meet an exact count. So at `end` the largest weights are kept, as many as
-    the target says, and until then no threshold cuts the largest ones. The original has one
-    threshold for each type of layer; here each layer has its own.
+    A threshold does not cut an exact number of weights. So at `end` exactly as many of the largest
+    weights are kept as the final sparsity allows, and before that no threshold cuts these weights.
+    The original has one threshold for each type of layer; here each layer has its own.
 
     References
     ----------
     Narang et al., "Exploring sparsity in recurrent neural networks", ICLR 2017,
     arXiv:1704.05119.
     """
+
+    remembers = ("masks", "theta")
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class Narang(MaskedPruner):
         self.theta = {name: end / max(length, 1) for name, end in ends.items()}
 
     def _quantile(self, name: str) -> Tensor:
-        """Magnitude that a fraction `quantile` of the weights stays below, shape ()."""
+        """Magnitude below which a fraction `quantile` of the weights lies, shape ()."""
         magnitudes = self.weights[name].detach().abs().flatten()
         n = len(magnitudes)
         below = self._by_name.get(name, self.quantile) if self.own_quantile else self.quantile

@@ -13,7 +13,7 @@ class OneShot(MaskedPruner):
         Z <- H_k(W)                        once
         Z <- Z - eta mask * grad_Z L(Z)    from there on
 
-    This is the last phase of every other method, without the phase before it.
+    Every other method ends with the same phase of fine-tuning. Here there is nothing before it.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class OneShot(MaskedPruner):
     References
     ----------
     Han et al., "Learning both weights and connections for efficient neural networks",
-    NeurIPS 2015, arXiv:1506.02626 (one round of it).
+    NeurIPS 2015, arXiv:1506.02626 (here only one round).
     """
 
     def __init__(

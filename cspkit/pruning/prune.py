@@ -84,7 +84,7 @@ class Pruned:
             Columns layer, shape, weights, nonzeros, sparsity (zeros / weights) and state. First a
             row for each pruned weight, with the state "pruned", or "emptied" if no nonzeros are
             left; then their "total"; then a row for each other weight with two or more dimensions,
-            with the state "dense"; last "all parameters", with biases and norms.
+            with the state "dense"; last "all parameters", which counts biases and norms too.
         """
         return layer_table(self.model, self.masks)
 
@@ -94,14 +94,14 @@ class Pruned:
         Parameters
         ----------
         model : nn.Module, optional
-            Has weights with the names and shapes of the masks, such as a copy of the pruned model;
-            its weights that the masks cut are set to zero at once. The default is the pruned
-            model itself.
+            A model that has weights with the names and shapes of the masks, such as a copy of the
+            pruned model. Its weights that the masks cut are set to zero at once. The default is the
+            pruned model itself.
 
         Returns
         -------
         Hold
-            For the argument `pruner` of `cspkit.training.train`, or for a loop of your own.
+            Pass it to `cspkit.training.train` as `pruner`, or use it in your own loop.
 
         Raises
         ------
@@ -168,25 +168,25 @@ def prune(
     Parameters
     ----------
     model : nn.Module
-        The trained model. It is not changed, and is the reference of D. If it is wrapped
+        The trained model. It is not changed. D compares with its outputs. If the model is wrapped
         (`DataParallel`, `DistributedDataParallel`, `torch.compile`), the model inside the wrapper
         is copied, pruned and returned.
     task : Task
     method : str
         A name in `PRUNERS`.
     sparsity : float or mapping
-        Zeros / prunable weights at the end, 0 <= sparsity < 1, met to one weight; if `csp` cuts
-        blocks, to one block. A mapping gives names, patterns or types of layers their own
-        sparsity, as in {"encoder.*": 0.95, "joiner*": 0.8}: each weight that matches ends there,
-        and all others stay dense.
+        Zeros / prunable weights at the end, 0 <= sparsity < 1, exact up to one weight, or up to one
+        block if `csp` cuts blocks. A mapping gives names, patterns or types of layers their own
+        sparsity, as in {"encoder.*": 0.95, "joiner*": 0.8}: each weight that matches ends at its
+        sparsity, and all other weights stay dense.
     steps : int
         Training steps, including those after the support is frozen.
     rate : float
         Peak learning rate. The rate rises over the first fifth of the steps and falls to zero
         along a cosine.
     mu : float, optional
-        Weight of the compression-error term D. The default is that of the method, or 0, with a
-        warning, if the task has no divergence.
+        Weight of the compression-error term D. The default is that of the method. If the task has
+        no divergence, the default is 0, with a warning if the method would use D.
     layers, exclude : sequence of str or type, optional
         Which weights are pruned and which stay dense, see `prunable_weights`.
     rng : np.random.Generator, optional
@@ -197,7 +197,7 @@ def prune(
     on_step : callable or sequence of callables
         Called after every step with its row of the log.
     state_file : str or Path, optional
-        Keeps the state of the run, so that a run that was stopped goes on, see
+        File for the state of the run, from which a stopped run continues, see
         `cspkit.training.train`.
     state_every : int
         Steps between two writes of that file.
@@ -211,13 +211,13 @@ def prune(
     Raises
     ------
     ArgumentError
-        If an argument is unknown or out of range, or the model or the task cannot be used: see
-        `prunable_weights`, `cspkit.modules` and `cspkit.training.train`. Nothing is trained then.
+        If an argument is unknown or out of range, or if the model or the task cannot be used, see
+        `prunable_weights`, `cspkit.modules` and `cspkit.training.train`. Then nothing is trained.
 
     Warns
     -----
     UserWarning
-        If weights that could be pruned stay dense, see `prunable_weights`, or mu becomes 0.
+        If weights that could be pruned stay dense, see `prunable_weights`, or if mu becomes 0.
     """
     one_of("method", method, tuple(PRUNERS))
     check_settings(method, method, settings)

@@ -35,8 +35,8 @@ def layer_table(model: nn.Module, pruned: Iterable[str]) -> pd.DataFrame:
 
     def total(name: str, names: Iterable[str]) -> tuple:
         n_weights, n_nonzero = 0, 0
-        for one in names:
-            n_weights, n_nonzero = n_weights + parameters[one].numel(), n_nonzero + nonzeros[one]
+        for part in names:
+            n_weights, n_nonzero = n_weights + parameters[part].numel(), n_nonzero + nonzeros[part]
         return name, (), n_weights, n_nonzero, ""
 
     rows = [row(name, "pruned" if nonzeros[name] else "emptied") for name in pruned]

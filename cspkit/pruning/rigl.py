@@ -13,7 +13,7 @@ from cspkit.pruning.gradual import MaskedPruner
 
 
 class RigL(MaskedPruner):
-    """RigL: sparse from the first step on; small weights make room for large gradients.
+    """RigL: sparse from the first step; weights with large gradients replace small weights.
 
         W <- W - eta mask * grad L(W)                       in every step
         drop the f(t) k_l active weights of smallest |W|    every few steps, in each layer
@@ -21,24 +21,24 @@ class RigL(MaskedPruner):
 
         f(t) = alpha/2 (1 + cos(pi t / end))
 
-    A layer keeps its count k_l in every step, by default that of ERK. A weight that was just
-    dropped may be grown again at once, and then keeps its value.
+    Layer l has the same number k_l of weights in every step, by default the number that ERK gives.
+    A weight that was just dropped may be grown again at once, and then keeps its value.
 
     Parameters
     ----------
     weights, sparsity, steps, end, budget, floor
         See `MaskedPruner`. The support changes until `end`.
     alpha : float
-        Fraction of the weights that the first update exchanges.
+        f(0). The first updates of the support exchange about this fraction of the weights.
     every : int
         Steps between two updates of the support; the original, in much longer runs, takes 100.
 
     Notes
     -----
-    The original starts from random weights and a random support. Here both come from the dense
-    model: its largest weights. The original spends a step on an update of the support. Here the
-    optimizer moves the new support in the same step, by the gradient that chose it. A weight
-    without a gradient is not grown.
+    The original starts from random weights and a random support. Here the start is the largest
+    weights of the dense model. In the original, a step that updates the support does not move the
+    weights. Here the optimizer moves the weights of the new support in the same step, by the
+    gradient that chose them. A weight without a gradient is not grown.
 
     References
     ----------
@@ -84,7 +84,7 @@ class RigL(MaskedPruner):
 
     @torch.no_grad()
     def exchange(self, drop: float) -> None:
-        """Drop a fraction of each layer's active weights, and grow as many."""
+        """Drop a fraction of each layer's active weights, and grow the same number of weights."""
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue

@@ -1,4 +1,4 @@
-"""When: how the sparsity of a pruning run rises."""
+"""When weights are cut: how the sparsity of a pruning run rises."""
 
 from __future__ import annotations
 

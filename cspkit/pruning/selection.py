@@ -15,7 +15,7 @@ from cspkit.modules import check_loaded, unwrapped
 
 Layer = str | type[nn.Module]
 
-# Layers that are pruned by default; their subclasses too.
+# Layers that are pruned by default, and so are their subclasses.
 PRUNABLE_TYPES = (
     nn.Linear,
     nn.Bilinear,
@@ -30,15 +30,15 @@ PRUNABLE_TYPES = (
     nn.MultiheadAttention,
 )
 SOURCES = ("_g", "_v", "_orig", "_raw", "_bar")  # a weight `w` is computed from `w_orig`
-COVERED = 0.9  # of the parameters; below it the default set of weights comes with a warning
-LISTED = 12  # names in a message
+COVERED = 0.9  # warn if the default set of weights has less than this share of the parameters
+LISTED = 12  # most names that a message lists
 
 COMPUTED = "not a layer's own weight, but computed anew in each forward pass"
 FROZEN = "frozen (requires_grad=False)"
 TIED = "shared with a layer that is not pruned"
 TO_DO = {
-    COMPUTED: "take off what computes it (remove_parametrizations, remove_weight_norm or "
-    "prune.remove of torch.nn.utils), or exclude it",
+    COMPUTED: "remove the computation (remove_parametrizations, remove_weight_norm or prune.remove "
+    "of torch.nn.utils), or exclude it",
     FROZEN: "set requires_grad to True, or exclude it",
     TIED: "name all layers that share it, or exclude it",
 }
@@ -56,9 +56,9 @@ class Place:
     owners : dict of nn.Module
         By name: the layer that owns the weight, then the modules around it.
     computed : bool
-        Whether the weight is no parameter, but computed from parameters.
+        Whether the weight is not a parameter itself, but computed from parameters.
     source : bool
-        Whether a weight is computed from this parameter. It cannot be named.
+        Whether a weight is computed from this parameter. Such a parameter cannot be named.
     """
 
     name: str
@@ -79,12 +79,12 @@ class Place:
 
     @property
     def key(self) -> tuple[int, str]:
-        """Equal for two names of the same place, as a layer has that is registered twice."""
+        """A key of the place. A layer that is registered twice has two names, but one key."""
         return id(self.layer), self.local
 
     @property
     def group(self) -> object:
-        """Equal for all places of the same weight."""
+        """A key of the weight, the same for all its places."""
         return self.key if self.computed else id(self.weight)
 
     def is_named(self, name: Layer) -> bool:
@@ -92,7 +92,7 @@ class Place:
         return name in (self.name, next(iter(self.owners)))
 
     def matches(self, pattern: Layer) -> bool:
-        """Whether a pattern matches the weight, its layer or a module around it; or a type does."""
+        """Whether a name, pattern or type matches the weight, its layer or a module around it."""
         if pattern == self.name:
             return not self.source
         if not self.is_weight:
@@ -117,25 +117,26 @@ def prunable_weights(
 ) -> dict[str, nn.Parameter]:
     """Find the weights to prune.
 
-    Any floating-point parameter with two or more dimensions can be pruned. A warning says which
+    Any floating-point parameter with two or more dimensions can be pruned. But three kinds of
     weights stay dense although a pattern, a type or the default selects them: frozen weights,
     computed weights (weight norm, `torch.nn.utils.prune`), and weights that are shared with a layer
-    that is not selected. If such a weight, or its layer, is named exactly, that is an error.
+    that is not selected. A warning names these weights. If such a weight, or its layer, is named
+    exactly in `layers`, it is an error.
 
     Parameters
     ----------
     model : nn.Module
-        A wrapper is taken off, see `cspkit.modules.unwrapped`; the names are those of the model
-        inside it.
+        A wrapper is removed, see `cspkit.modules.unwrapped`; the names are those of the model
+        inside the wrapper.
     layers : sequence of str or type, optional
         Names of weights, layers or larger modules, patterns such as "encoder.*", or types such as
         `nn.LSTM`. A name, pattern or type of a module selects all weights inside the module.
         Biases are selected only by their own names. The default is the attribute `prunable` of the
         model, if it has one: a list of the same kind. Otherwise it is all weights that belong
         directly to a layer of `PRUNABLE_TYPES`: linear, convolutional, recurrent and attention
-        layers. A warning says so if these are less than nine tenths of the model's parameters.
+        layers. If these are less than nine tenths of the model's parameters, a warning says so.
     exclude : sequence of str or type
-        Names, patterns and types as above, of weights that stay dense.
+        Names, patterns and types, as for `layers`, of the weights that stay dense.
 
     Returns
     -------
@@ -169,7 +170,7 @@ def select(
     model, layers, exclude
         See `prunable_weights`.
     sparsity : float or mapping
-        A mapping gives a sparsity to each name, pattern or type. It then selects the weights, as
+        A mapping gives a sparsity to each name, pattern or type. It also selects the weights, as
         `layers` does.
 
     Returns
@@ -177,13 +178,13 @@ def select(
     weights : dict of nn.Parameter
         By name.
     sparsity : float or dict of float
-        A mapping is returned as the sparsity of each weight, by name.
+        For a mapping, the sparsity of each weight, by name.
     notices : list of str
 
     Raises
     ------
     ArgumentError
-        As for `prunable_weights`; if `layers` is given beside a mapping; or if two patterns give
+        As for `prunable_weights`; if both `layers` and a mapping are given; or if two patterns give
         different sparsities to a weight.
     """
     check_loaded(model)
@@ -192,7 +193,7 @@ def select(
     by_layer = isinstance(sparsity, Mapping)
     if by_layer and layers is not None:
         raise ArgumentError(
-            "layers is given, and sparsity is a dict, which names the layers: expected one of them"
+            "layers is given, and sparsity is a dict, which names layers too: expected only one"
         )
     argument, patterns = _asked_for(model, list(sparsity) if by_layer else layers, by_layer)
     chosen = _chosen(argument, patterns, places)
@@ -234,11 +235,11 @@ def select(
 def _asked_for(
     model: nn.Module, given: Iterable[Layer] | None, by_layer: bool
 ) -> tuple[str, list[Layer] | None]:
-    """The patterns that select weights, None for the default, and what they are called."""
+    """Return the name of the argument that selects weights, and its patterns or None."""
     argument = "sparsity" if by_layer else "layers"
-    own = getattr(model, "prunable", None)
-    if given is None and own is not None:
-        argument, given = f"prunable of {type(model).__name__}", own
+    prunable = getattr(model, "prunable", None)
+    if given is None and prunable is not None:
+        argument, given = f"prunable of {type(model).__name__}", prunable
     return argument, None if given is None else _patterns(argument, given)
 
 
@@ -266,7 +267,7 @@ def _places(model: nn.Module) -> Iterator[Place]:
         if is_parametrized(module):
             for local, sources in module.parametrizations.items():
                 originals = list(sources.parameters(recurse=False))
-                if originals:  # it may be a buffer that is computed
+                if originals:  # none if a buffer is computed
                     computed[local] = max(originals, key=Tensor.numel)
         own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
         inside = any(isinstance(owner, ParametrizationList) for owner in owners.values())
@@ -301,7 +302,7 @@ def _patterns(argument: str, given: Iterable[Layer], empty: bool = False) -> lis
 
 
 def _excluded(model: nn.Module, places: list[Place], exclude: Iterable[Layer]) -> set[object]:
-    """Groups of the weights that stay dense because the caller says so."""
+    """Groups of the weights that stay dense because the caller excludes them."""
     excluded = set()
     known = [n for n, _ in model.named_parameters()] + [n for n, _ in model.named_modules()]
     for pattern in _patterns("exclude", exclude, empty=True):
@@ -314,7 +315,7 @@ def _excluded(model: nn.Module, places: list[Place], exclude: Iterable[Layer]) -
 
 
 def _obstacle(shared: list[Place], others: list[Place]) -> str | None:
-    """Why a weight that is selected cannot be pruned."""
+    """Return why a selected weight cannot be pruned, or None if it can."""
     if shared[0].computed:
         return COMPUTED
     if not shared[0].weight.requires_grad:

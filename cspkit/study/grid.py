@@ -44,40 +44,41 @@ def compare(
     jobs: int | None = None,
     metric: str | None = None,
 ) -> pd.DataFrame:
-    """Measure pruning methods against one another, all from the same dense models.
+    """Compare pruning methods that all start from the same dense models.
 
     All methods of a seed start from the same dense model, see the same batches, and make the same
     number of steps. Each run is a row of `out`, written as soon as the run ends. Rows that are
     there already are not measured again, so a study that was killed continues where it stopped.
-    Apart from the times, the file does not depend on how often that happened. The checksum of the
-    dense model is part of a row's key, so rows of other dense models are never taken for those of
-    this study. Two processes may write to one file.
+    Apart from the times, the file is the same however often the study was killed. The checksum of
+    the dense model is part of a row's key, so rows of other dense models are never used in this
+    study. Two processes may write to one file.
 
     Parameters
     ----------
     bench : Bench
         Gives the task and the dense model of a seed.
     methods : sequence of str or Entry
-        Names as `entry` reads them, of pruning methods and of three others: "dense" is the
-        dense model itself; "dense+" is the dense model trained for as many steps more;
-        "small-dense" has as many weights as a pruned model has left, and needs `bench.small`.
+        Names of pruning methods, as `entry` reads them, and of three baselines: "dense" is the
+        dense model itself; "dense+" is the dense model trained for the same number of steps more;
+        "small-dense" is a small dense model with as many weights as a pruned model has left, and
+        needs `bench.small`.
     sparsities : sequence of float
         Zeros / prunable weights.
     seeds : sequence of int
     steps : int or sequence of int
-        Training steps of each run. With several lengths, each method makes all of them.
+        Training steps of each run. With several lengths, each method runs at every length.
     out : str or Path
         CSV file, see `measure` for its columns.
     settings : mapping, optional
-        For the name of an entry: `rate`, `mu`, and arguments of the method's class, as `tuned`
+        By the name of an entry: `rate`, `mu`, and arguments of the method's class, as `tuned`
         returns them. A name with "+D" or "-D" that is not in the mapping takes the settings of its
-        method, except `mu`. An Entry has its own settings.
+        method, except `mu`. An Entry uses its own settings instead.
     jobs : int, optional
         Number of runs at the same time, each in a process with one torch thread. With None,
         `joblib.parallel_config` decides.
     metric : str, optional
-        A key of what the task's `evaluate` returns; smaller is better. The default is the first
-        key that is not "loss".
+        A key of the dict that the task's `evaluate` returns; smaller is better. The default is the
+        first key that is not "loss".
 
     Returns
     -------
@@ -89,13 +90,13 @@ def compare(
     ArgumentError
         If an argument is wrong, before anything is trained.
     FloatingPointError
-        If runs diverged. It is raised after all others are measured.
+        If runs diverged. It is raised after all other runs are measured.
 
     Warns
     -----
     UserWarning
-        If the task has no divergence, so that a method with D by default runs without it, as
-        "csp-D" for "csp"; and if weights stay dense, see `cspkit.pruning.prunable_weights`.
+        If the task has no divergence: then a method that uses D by default runs without D, for
+        example "csp" as "csp-D". Also if weights stay dense, see `cspkit.pruning.prunable_weights`.
     """
     runs = grid(methods, sparsities, seeds, steps, settings or {})
     check_bench(bench, jobs)
@@ -146,20 +147,20 @@ def grid(
     seeds = [count("an entry of seeds", seed, least=0) for seed in seeds]
     lengths = [count("steps", length) for length in lengths]
     known = {}
-    for name, own in settings.items():
-        if not isinstance(own, Mapping):
+    for name, given in settings.items():
+        if not isinstance(given, Mapping):
             raise ArgumentError(
-                f"settings has {own!r} for {name!r}: expected a dict such as {{'rate': 0.01}}"
+                f"settings has {given!r} for {name!r}: expected a dict such as {{'rate': 0.01}}"
             )
-        known[entry(name, **own).name] = own
+        known[entry(name, **given).name] = given
     entries = [m if isinstance(m, Entry) else _tuned_entry(m, known) for m in methods]
     runs = {}
     for seed in seeds:
-        for one in entries:
-            pruned = one.method not in ("dense", "dense+")
-            for length in lengths if one.method != "dense" else (0,):
+        for member in entries:
+            pruned = member.method not in ("dense", "dense+")
+            for length in lengths if member.method != "dense" else (0,):
                 for sparsity in sparsities if pruned else (0.0,):
-                    run = Run(one, float(sparsity), seed, length)
+                    run = Run(member, float(sparsity), seed, length)
                     runs[tuple(run.key("").values())] = run
     return list(runs.values())
 
@@ -168,16 +169,16 @@ def _with_models(runs: Sequence[Run], models: Mapping[int, DenseModel]) -> list[
     """Return the runs with the checksums of their models, and without D if the task has none."""
     found, without = {}, {}
     for run in runs:
-        one, model = run.entry, models[run.seed]
-        by_default = one.name == one.method and one.mu > 0 and one.mu == PRUNERS[one.method].mu
+        used, model = run.entry, models[run.seed]
+        by_default = used.name == used.method and used.mu > 0 and used.mu == PRUNERS[used.method].mu
         if by_default and not model.has_divergence:
-            one = entry(f"{one.method}-D", rate=one.rate, **one.settings)
-            without[run.entry.name] = one.name
-        run = replace(run, entry=one, dense=model.checksum)
+            used = entry(f"{used.method}-D", rate=used.rate, **used.settings)
+            without[run.entry.name] = used.name
+        run = replace(run, entry=used, dense=model.checksum)
         found[tuple(run.key("").values())] = run
     if without:
         warnings.warn(
-            f"the task has no divergence: {', '.join(without)} without the term D, in the rows as "
+            f"the task has no divergence: {', '.join(without)} without the term D, recorded as "
             f"{', '.join(without.values())}; use this name to run without this warning",
             stacklevel=3,
         )
@@ -185,8 +186,8 @@ def _with_models(runs: Sequence[Run], models: Mapping[int, DenseModel]) -> list[
 
 
 def _tuned_entry(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
-    """Make the entry of a name with its settings, or with those of its method except mu."""
+    """Make an entry with the settings of its name, or else those of its method except mu."""
     plain = entry(name)
     of_method = settings.get(plain.method, {})
-    own = settings.get(plain.name, {n: v for n, v in of_method.items() if n != "mu"})
-    return entry(name, **own)
+    chosen = settings.get(plain.name, {n: v for n, v in of_method.items() if n != "mu"})
+    return entry(name, **chosen)

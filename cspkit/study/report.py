@@ -39,8 +39,8 @@ def table(
     check_rows(rows)
     texts = []
     for task, of_task in rows.groupby("task"):
-        own_metric = metric_of(of_task, metric)
-        lines = summary(of_task, own_metric, against, draws)
+        task_metric = metric_of(of_task, metric)
+        lines = summary(of_task, task_metric, against, draws)
         lines = lines.sort_values(["sparsity", "steps", "rate", "method"])
         judged = bool((lines["verdict"] != "").any())
         cells = [[*HEAD, f"{against} has a"], *map(_cells, lines.to_dict("records"))]
@@ -53,7 +53,7 @@ def table(
             ).rstrip()
             for row in cells
         ]
-        head = f"{task}, test {own_metric} in per cent, seeds {lines['seeds'].iloc[0]}"
+        head = f"{task}, test {task_metric} in per cent, seeds {lines['seeds'].iloc[0]}"
         below = [f"intervals: 95 %, {_drawn(lines)}"]
         if not judged:
             below.append(f"no verdicts: no rival of {against}, or too few seeds")

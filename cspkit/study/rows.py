@@ -28,17 +28,17 @@ class Rows:
     path : str or Path
         The file is read if it exists.
     key : sequence of str
-        Columns that tell one row from all others. The file is sorted by them. Among them is
-        "dense", the checksum of the dense model.
+        Columns that identify a row. The file is sorted by them. One of them is "dense", the
+        checksum of the dense model.
     metric : str, optional
-        Metric of the rows, if it is known already. Otherwise call `check_metric` later.
+        Metric of the rows. If it is not known yet, call `check_metric` later.
 
     Raises
     ------
     ArgumentError
-        If the file cannot be written, holds no rows of a study, holds rows without the checksum of
-        the dense model, holds rows of another metric, or holds trials of a tuning where runs of a
-        comparison are expected.
+        If the file cannot be written; if it holds no rows of a study, rows without the checksum of
+        the dense model, or rows of another metric; or if it holds trials of a tuning, but runs of
+        a comparison are expected.
     """
 
     def __init__(self, path: str | Path, key: Sequence[str], metric: str | None = None) -> None:
@@ -51,14 +51,14 @@ class Rows:
 
     @property
     def metric(self) -> str | None:
-        """Metric of the recorded rows. None if they have none but the loss."""
+        """Metric of the recorded rows. None if the loss is their only metric."""
         names = {column.removeprefix("dev_") for column in self._columns("dev_")}
         return next(iter(names - {"loss"}), None)
 
     def check_metric(self, metric: str) -> None:
         """Raise an ArgumentError if the file holds rows of another metric."""
-        own = {f"dev_{metric}", f"test_{metric}", "dev_loss"}
-        others = sorted(self._columns("dev_", "test_") - own)
+        expected = {f"dev_{metric}", f"test_{metric}", "dev_loss"}
+        others = sorted(self._columns("dev_", "test_") - expected)
         if others:
             raise ArgumentError(
                 f"out is {str(self.path)!r}, which has the column {others[0]!r}: expected rows of "
@@ -103,7 +103,7 @@ class Rows:
 
 
 def read_rows(path: str | Path, key: Sequence[str] = ("task", "method", "seed")) -> pd.DataFrame:
-    """Read the rows of a study: floats to the last bit, counts of errors and words as text.
+    """Read the rows of a study: floats exactly, counts of errors and of words as text.
 
     Parameters
     ----------
@@ -120,9 +120,9 @@ def read_rows(path: str | Path, key: Sequence[str] = ("task", "method", "seed"))
     FileNotFoundError
         If there is no such file.
     ArgumentError
-        If the file is no CSV file, or lacks a column of `key`.
+        If the file is not a CSV file, or lacks a column of `key`.
     """
-    # pandas does not read it, because its versions differ in the last bit of a float.
+    # pandas.read_csv is not used, because its versions differ in the last bit of a float.
     try:
         with Path(path).open(newline="") as file:
             records = list(csv.DictReader(file, strict=True))
@@ -188,7 +188,7 @@ def unpack_counts(text: str) -> np.ndarray:
     Raises
     ------
     ArgumentError
-        If `pack_counts` does not write such a text.
+        If the text does not have the form that `pack_counts` writes.
     """
     try:
         if text.startswith(":"):

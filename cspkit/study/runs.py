@@ -35,10 +35,10 @@ from cspkit.training import Task, check_task, evaluating, train
 class Bench(Protocol):
     """Gives the task and the dense model of a seed.
 
-    A bench is sent to other processes, so pickle must be able to write it: use a small dataclass,
-    not a closure. It may have one more method, which the method "small-dense" needs:
-    `small(seed, n_weights, steps)` returns a dense model of about `n_weights` weights. It is
-    trained from scratch, for `steps` more steps than the dense model.
+    A bench is sent to other processes, so it must be picklable: use a small dataclass, not a
+    closure. If "small-dense" is compared, the bench also needs a method
+    `small(seed, n_weights, steps)`. It returns a dense model of about `n_weights` weights, trained
+    from scratch, for `steps` more steps than the dense model.
     """
 
     name: str  # of the task; the first column of every row
@@ -49,14 +49,14 @@ class Bench(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """A method with its settings, as it takes part in a study.
+    """A method with its settings, one of those that a study compares.
 
     Attributes
     ----------
     name : str
-        Name of the method. "+D" means that the compression-error term D is added to a method that
-        does not have it by default; "-D" means that D is removed from a method that has it:
-        gmp, gmp+D, csp, csp-D.
+        Name of the method: gmp, gmp+D, csp, csp-D, ... "+D" means that the compression-error term D
+        is added to a method that does not have it by default; "-D" means that D is removed from a
+        method that has it.
     method : str
         A name in `cspkit.pruning.PRUNERS`, or "dense", "dense+", "small-dense".
     mu : float
@@ -82,8 +82,8 @@ def entry(
     Parameters
     ----------
     name : str
-        A method. "NAME+D" and "NAME-D" are the method with and without the compression-error term,
-        whatever its default is.
+        A method. "NAME+D" and "NAME-D" are the method NAME with and without the compression-error
+        term, whatever its default is.
     mu : float, optional
         Weight of D. The default is the weight that the method's class states. If that is 0 and the
         name asks for D, the default is 1.
@@ -118,19 +118,19 @@ def entry(
             f"{name} has settings {settings!r}: expected numbers, strings, and lists or dicts of "
             f"them ({error})"
         ) from None
-    own = 0.0 if method in UNPRUNED else PRUNERS[method].mu
-    asked = own > 0 if name == method else name.endswith("+D")
+    default_mu = 0.0 if method in UNPRUNED else PRUNERS[method].mu
+    uses_d = default_mu > 0 if name == method else name.endswith("+D")
     if mu is None:
-        mu = (own or 1.0) if asked else 0.0
+        mu = (default_mu or 1.0) if uses_d else 0.0
     mu = positive("mu", mu, zero=True)
-    if (mu > 0) != asked:
-        other = f", or the name {method}{'-D' if asked else '+D'}" if method in PRUNERS else ""
-        raise ArgumentError(f"mu is {mu:g} for {name}: expected {'> 0' if asked else '0'}{other}")
+    if (mu > 0) != uses_d:
+        other = f", or the name {method}{'-D' if uses_d else '+D'}" if method in PRUNERS else ""
+        raise ArgumentError(f"mu is {mu:g} for {name}: expected {'> 0' if uses_d else '0'}{other}")
     if rate is None:
         trained_by = train if method == "dense+" else prune
         rate = inspect.signature(trained_by).parameters["rate"].default
     rate = 0.0 if method in ("dense", "small-dense") else positive("rate", rate)
-    suffix = "" if asked == (own > 0) else "+D" if asked else "-D"
+    suffix = "" if uses_d == (default_mu > 0) else "+D" if uses_d else "-D"
     return Entry(method + suffix, method, mu, rate, settings)
 
 
@@ -161,7 +161,7 @@ class Run:
     dense: str = ""
 
     def key(self, task: str) -> dict[str, Any]:
-        """Columns that tell the row of this run from all others."""
+        """Columns that identify the row of this run."""
         key = {
             "task": task,
             "method": self.entry.name,
@@ -190,14 +190,13 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
     ----------
     bench : Bench
     run : Run
-        With the checksum of its dense model.
+        It must have the checksum of its dense model.
     metric : str, optional
-        A rate of errors, by its name in what the task's `evaluate` returns. The default is the
-        first name that is not "loss". If the task has `errors(model, split) -> (errors (n,),
-        words (n,))`, integer counts for each utterance, the metric of the test part is
-        sum(errors) / sum(words).
+        Name of an error rate that the task's `evaluate` returns. The default is the first name that
+        is not "loss". If the task has `errors(model, split) -> (errors (n,), words (n,))`, with
+        integer counts for each utterance, the metric of the test part is sum(errors) / sum(words).
     test : bool
-        Whether the test part is measured. Tuning does not look at it.
+        Whether the test part is measured. Tuning does not use the test part.
 
     Returns
     -------
@@ -215,7 +214,7 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
         If the training diverges.
     """
     if multiprocessing.parent_process() is not None:
-        os.environ["CSPKIT_PROGRESS"] = "0"  # the parent process shows a bar over the runs
+        os.environ["CSPKIT_PROGRESS"] = "0"  # the parent process shows one bar for all runs
     task, dense = _ask(bench, run.seed)
     if _checksum(dense) != run.dense:
         raise ArgumentError(
@@ -224,7 +223,7 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
         )
     clock, processor = time.perf_counter(), time.process_time()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=__name__)  # try_out has shown what stays dense
+        warnings.filterwarnings("ignore", module=__name__)  # try_out has shown these warnings
         torch.manual_seed(run.seed)
         model = _trained(bench, run, task, dense)
         weights = prunable_weights(model)
@@ -258,7 +257,7 @@ def check_bench(bench: Bench, jobs: int | None) -> None:
     Raises
     ------
     ArgumentError
-        If not.
+        If a check fails.
     """
     if not callable(bench) or not isinstance(getattr(bench, "name", None), str):
         raise ArgumentError(
@@ -278,7 +277,7 @@ def as_list(name: str, values: Any) -> list:
     Raises
     ------
     ArgumentError
-        If `values` is something else. The message gives the name of the argument.
+        If `values` is something else. The message names the argument.
     """
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
         listed = list(values)
@@ -289,7 +288,7 @@ def as_list(name: str, values: Any) -> list:
 
 @dataclass(frozen=True)
 class DenseModel:
-    """What a study must know of the dense model of a seed before it looks for recorded rows.
+    """Facts about the dense model of a seed, needed before a study looks for recorded rows.
 
     Attributes
     ----------
@@ -317,7 +316,7 @@ def dense_models(bench: Bench, seeds: Iterable[int], jobs: int | None) -> dict[i
 
 
 def try_out(bench: Bench, runs: Sequence[Run], metric: str | None) -> tuple[str, float]:
-    """Check task, model and settings on one seed, before minutes of training.
+    """Check task, model and settings on one seed, before the long training.
 
     The dense model is evaluated on the dev part, and every pruner of that seed is made once.
 
@@ -332,39 +331,39 @@ def try_out(bench: Bench, runs: Sequence[Run], metric: str | None) -> tuple[str,
     -------
     metric : str
     loss : float
-        Of the dense model on the dev part; nan if the task returns none.
+        Loss of the dense model on the dev part; nan if the task returns no loss.
 
     Raises
     ------
     ArgumentError
-        If the model cannot be pruned or copied, if the task lacks the metric, or the divergence
-        that an entry needs, or if a setting is out of range.
+        If the model cannot be pruned or copied, if the task lacks the metric or a divergence that
+        an entry needs, or if a setting is out of range.
     """
     seed = runs[0].seed
     task, dense = _ask(bench, seed)
     check_finite(dense)
     weights = prunable_weights(dense)
-    copied(unwrapped(dense))  # raises if it cannot be copied, as every method must do
+    copied(unwrapped(dense))  # every method copies it: raise now if that fails
     metric, rate, loss = _figures(task, dense, "dev", metric)
     if not math.isfinite(rate):
         raise ArgumentError(f"evaluate returned {rate} as {metric}: expected a number")
     if task.errors is not None:
         _counts(task, dense, "dev")
     for run in runs:
-        one = run.entry
-        if one.mu > 0 and task.divergence is None:
-            name = f"{one.method}-D" if PRUNERS[one.method].mu else one.method
+        member = run.entry
+        if member.mu > 0 and task.divergence is None:
+            name = f"{member.method}-D" if PRUNERS[member.method].mu else member.method
             raise ArgumentError(
-                f"methods has {one.name!r}, which needs D, but {type(task).__name__} has no "
+                f"methods has {member.name!r}, which needs D, but {type(task).__name__} has no "
                 f"divergence: expected a task with one, or the method {name!r}"
             )
-        if run.seed != seed or one.method not in PRUNERS:
+        if run.seed != seed or member.method not in PRUNERS:
             continue
         copies = {name: nn.Parameter(w.detach().clone()) for name, w in weights.items()}
         try:
-            PRUNERS[one.method](copies, run.sparsity, run.steps, **one.settings)
+            PRUNERS[member.method](copies, run.sparsity, run.steps, **member.settings)
         except ArgumentError as error:
-            raise ArgumentError(f"{one.name} at sparsity {run.sparsity}: {error}") from None
+            raise ArgumentError(f"{member.name} at sparsity {run.sparsity}: {error}") from None
     return metric, loss
 
 
@@ -392,7 +391,7 @@ def _checksum(model: nn.Module) -> str:
 def _figures(
     task: Task, model: nn.Module, split: str, metric: str | None
 ) -> tuple[str, float, float]:
-    """Return the name of the metric, its value, and the loss, nan if the task returns none."""
+    """Return the name of the metric, its value, and the loss (nan if the task returns none)."""
     with evaluating(model):
         figures = task.evaluate(model, split)
     if not isinstance(figures, Mapping) or not figures:
@@ -457,7 +456,7 @@ def _trained(bench: Bench, run: Run, task: Task, dense: nn.Module) -> nn.Module:
 
 
 def weights_left(model: nn.Module, sparsity: float) -> int:
-    """Return how many weights of a model, with its biases, pruning to this sparsity leaves."""
+    """Return how many weights, biases included, a model has left after pruning."""
     prunable = sum(w.numel() for w in prunable_weights(model).values())
     return sum(p.numel() for p in model.parameters()) - round(sparsity * prunable)
 
@@ -478,7 +477,7 @@ def run_all(
         Number of processes; -1 for one per processor. With None, `joblib.parallel_config` sets
         the number and the backend; without such a context the runs go one by one.
     label : str
-        Of the progress bar.
+        Label of the progress bar.
     """
     runs = list(runs)
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")

@@ -18,9 +18,9 @@ from cspkit.bootstrap import CELLS, utterance_bootstrap
 from cspkit.study.rows import unpack_counts
 
 DRAWS = 10_000
-LEAST_SEEDS = 3  # of a verdict
+LEAST_SEEDS = 3  # fewest seeds for a verdict
 LOSSLESS = 0.005  # "no loss against dense": the upper end of the interval is below half a point
-COLUMNS = ["method", "sparsity", "steps"]  # they identify a column of a Resampled
+COLUMNS = ["method", "sparsity", "steps"]  # they identify a column of `Resampled`
 UNPRUNED = ("dense", "dense+", "small-dense")
 EXACT_SEEDS = 20  # with more seeds, `sign_flip_p` draws signs
 SIGN_DRAWS = 100_000
@@ -38,8 +38,8 @@ class Resampled:
     rates : ndarray, shape (seeds, columns)
         As measured.
     draws : ndarray, shape (draws, columns)
-        Means over seeds of resampled comparisons. One row is one comparison, so the differences
-        of its entries are paired.
+        Each row is one resampled comparison: the mean rate over seeds of each column. So
+        differences between two entries of a row are paired.
     by_utterance : bool
         Whether utterances were resampled, in addition to seeds.
     """
@@ -57,7 +57,7 @@ class Resampled:
     def interval(self, column: tuple, less: tuple | None = None) -> tuple[float, float]:
         """Return the 95 % percentile interval of a rate, or of the rate minus another one.
 
-        With one seed and no counts of utterances nothing can be resampled, and both ends are nan.
+        With one seed and no counts of utterances, nothing can be resampled. Then both ends are nan.
         """
         if len(self.seeds) == 1 and not self.by_utterance:
             return math.nan, math.nan
@@ -67,9 +67,10 @@ class Resampled:
     def p_value(self, column: tuple, other: tuple) -> float:
         """Return the two-sided p-value of the hypothesis that two columns have the same rate.
 
-        If utterances were resampled, p is twice the smaller share of draws on either side of zero,
-        (count + 1) / (draws + 1), so that p is never zero. Otherwise p comes from the sign-flip
-        test over seeds, see `sign_flip_p`; with five seeds it is at least 1 / 16.
+        If utterances were resampled, p is twice the smaller of two shares: that of draws <= 0 and
+        that of draws >= 0. A share is (count + 1) / (draws + 1), so p is never zero. Otherwise p
+        comes from the sign-flip test over seeds, see `sign_flip_p`; with five seeds it is at least
+        1 / 16.
         """
         if self.by_utterance:
             d = self._draws(column, other)
@@ -95,7 +96,7 @@ def hierarchical_bootstrap(
     Parameters
     ----------
     errors : sequence of ndarray, shape (n_i, columns)
-        For each seed, the errors of all models in each utterance.
+        For each seed, the number of errors of each model in each utterance.
     words : sequence of ndarray, shape (n_i,)
     rng : np.random.Generator
     draws : int
@@ -106,14 +107,15 @@ def hierarchical_bootstrap(
 
     Notes
     -----
-    Let b^2 be the variance of a seed's expected rate (its fold, its training), w^2 that of its
-    measured rate around it, over F seeds. The mean has the variance (b^2 + w^2) / F, and the
-    draws have, in expectation,
+    Let F be the number of seeds. The expected rates of the seeds differ (fold, training), with
+    variance b^2. The measured rate of a seed varies around its expected rate, because of its
+    utterances, with variance w^2. The mean over seeds has the variance (b^2 + w^2) / F. The
+    variance of the draws is, in expectation,
 
         (b^2 + w^2) / F  *  [ (F - 1) / F  +  w^2 / (b^2 + w^2) ]
 
-    So the interval is right if a share of 1 / F of the variance between seeds comes from their
-    utterances. It is too wide if the share is larger, and too narrow if it is smaller. With test
+    So the interval is right if the utterances cause a share w^2 / (b^2 + w^2) = 1 / F of the total
+    variance. It is too wide if the share is larger, and too narrow if it is smaller. With test
     parts of a few hundred words the share is about one half, so three to five seeds give intervals
     that are too wide rather than too narrow. The interval of one seed does not show how much the
     result varies between training runs.
@@ -138,12 +140,13 @@ def hierarchical_bootstrap(
 
 
 def resample(rows: pd.DataFrame, metric: str | None = None, draws: int = DRAWS) -> Resampled:
-    """Resample the comparison that the rows hold, by utterance if all rows have counts.
+    """Resample the comparison in the rows: seeds, and utterances too if all rows have counts.
 
     Parameters
     ----------
     rows : DataFrame
-        Of one task, as `compare` returns them. A seed that one method lacks is left out for all.
+        Rows of one task, as `compare` returns them. A seed that one method lacks is left out for
+        all methods.
     metric : str, optional
         The default is the metric that the rows have.
     draws : int
@@ -151,18 +154,18 @@ def resample(rows: pd.DataFrame, metric: str | None = None, draws: int = DRAWS) 
     Returns
     -------
     Resampled
-        The same for the same rows, because the generator has a fixed seed.
+        Equal rows give an equal result, because the generator has a fixed seed.
 
     Raises
     ------
     ArgumentError
-        If there are no rows, rows of two tasks, two rows of one method, sparsity, length and seed,
-        no seed that all methods have, or if the methods of a seed were not tested on the same
-        words.
+        If there are no rows; if there are rows of two tasks, or two rows with the same method,
+        sparsity, length and seed; if no seed has rows of all methods; or if the methods of a seed
+        were not tested on the same words.
     """
     metric, draws = metric_of(rows, metric), count("draws", draws)
     if rows["task"].nunique() != 1:
-        raise ArgumentError(f"rows are of {sorted(set(rows['task']))}: expected those of one task")
+        raise ArgumentError(f"rows are of {sorted(set(rows['task']))}: expected rows of one task")
     double = rows[rows.duplicated([*COLUMNS, "seed"])]
     if len(double):
         place = ", ".join(f"{c} {double.iloc[0][c]}" for c in [*COLUMNS, "seed"])
@@ -203,7 +206,7 @@ def metric_of(rows: pd.DataFrame, metric: str | None = None) -> str:
     Raises
     ------
     ArgumentError
-        If the rows are not those of a comparison, or do not have this metric.
+        If the rows do not come from a comparison, or do not have this metric.
     """
     check_rows(rows)
     known = [c.removeprefix("test_") for c in rows.dropna(axis=1, how="all") if c[:5] == "test_"]
@@ -221,7 +224,7 @@ def check_rows(rows: pd.DataFrame) -> None:
     Raises
     ------
     ArgumentError
-        If not.
+        If a check fails.
     """
     if not isinstance(rows, pd.DataFrame):
         raise ArgumentError(
@@ -229,7 +232,7 @@ def check_rows(rows: pd.DataFrame) -> None:
             "return it"
         )
     if len(rows) == 0:
-        raise ArgumentError("rows is empty: expected those of a study")
+        raise ArgumentError("rows is empty: expected rows of a study")
     for column in ("task", *COLUMNS, "seed"):
         if column not in rows:
             raise ArgumentError(f"rows has no column {column!r}: expected the rows of `compare`")
@@ -247,15 +250,16 @@ def _counts(rows: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def sign_flip_p(differences: np.ndarray) -> float:
     """Return the two-sided p-value of the hypothesis that differences are symmetric around zero.
 
-    It is the share of the 2^F choices of signs whose mean is at least as far from zero. Up to 20
-    differences all choices are counted, in at most 25 MB. With more, 100,000 choices are drawn from
-    a generator with seed 0, and the measured one is added to them: the standard error of a p-value
-    of 0.05 is then 0.0007, and no p-value is below 1e-5.
+    There are 2^F choices of signs. The p-value is the share of choices whose mean is at least as
+    far from zero as the measured mean. For up to 20 differences all choices are counted, in at most
+    25 MB. For more, 100,000 choices are drawn from a generator with seed 0, and the measured one is
+    added to them: the standard error of a p-value of 0.05 is then 0.0007, and no p-value is below
+    1e-5.
 
     Parameters
     ----------
     differences : ndarray, shape (F,)
-        One per seed.
+        One difference per seed.
 
     Returns
     -------
@@ -323,7 +327,7 @@ def verdicts(
     level: float = 0.05,
     pairs: Mapping[tuple, tuple] | None = None,
 ) -> dict[tuple, tuple[str, float]]:
-    """Judge whether a method wins or loses against each other pruning method.
+    """Judge whether a method wins or loses against each of the other pruning methods.
 
     Parameters
     ----------
@@ -332,8 +336,8 @@ def verdicts(
     level : float
         Bound on the probability of any false win or loss among all verdicts.
     pairs : mapping, optional
-        For the column of another method, the column of `method` to compare it with. The default is
-        the column of equal sparsity and steps.
+        From the column of another method to the column of `method` to compare it with. The default
+        is the column of equal sparsity and steps.
 
     Returns
     -------
@@ -346,12 +350,12 @@ def verdicts(
     Notes
     -----
     If the task counts errors in each utterance, the p-values are those of the hierarchical
-    bootstrap. Three to five seeds alone can reject nothing. Utterances are hundreds, so they can;
-    and because seeds are resampled too, the variation between training runs is included. Without
-    such counts the p-values come from the sign-flip test over seeds. They are at least 2^(1 - F),
-    and m times as large after Holm's correction over m rivals: with two rivals a win needs seven
-    seeds. The strings of a test part are not quite independent, because a recording may be part of
-    several strings.
+    bootstrap. With three to five seeds alone, no hypothesis can be rejected. The hundreds of
+    utterances make it possible; and because seeds are resampled too, the variation between training
+    runs is included. Without such counts the p-values come from the sign-flip test over seeds. They
+    are at least 2^(1 - F). Holm's correction over m rivals multiplies the smallest of them by m, so
+    with two rivals a win needs seven seeds. The strings of a test part are not quite independent,
+    because a recording may be part of several strings.
     """
     if len(resampled.seeds) < LEAST_SEEDS:
         return {}
@@ -388,7 +392,7 @@ def cost_ratio(rows: pd.DataFrame, method: str, other: str) -> float:
     Raises
     ------
     ArgumentError
-        If the rows are not those of a comparison.
+        If the rows do not come from a comparison.
     """
     on = ["task", "seed", "steps"]
     if method not in UNPRUNED[:2] and other not in UNPRUNED[:2]:
@@ -408,7 +412,7 @@ def summary(
     Parameters
     ----------
     rows : DataFrame
-        Of one task, as `compare` returns them.
+        Rows of one task, as `compare` returns them.
     metric : str, optional
         The default is the metric that the rows have.
     against : str

@@ -50,15 +50,15 @@ INTERVALS = {
 CHOICES = {"budget": ("global", "uniform")}
 RATES = (3e-3, 3e-2, True)
 MUS = (0.3, 3.0, True)
-N_RANDOM = 4  # trials that are drawn at random, between the defaults and the fitted model
+N_RANDOM = 4  # random trials, after the defaults and before the fitted model is used
 
 
-def default_space(one: Entry) -> dict[str, BaseDistribution]:
+def default_space(member: Entry) -> dict[str, BaseDistribution]:
     """Return the search space of an entry: rate, mu if D is used, and settings of its class.
 
     Parameters
     ----------
-    one : Entry
+    member : Entry
 
     Returns
     -------
@@ -67,12 +67,12 @@ def default_space(one: Entry) -> dict[str, BaseDistribution]:
         the class. If this value lies outside a range, the range is widened: for csp, whose default
         is rho = 1, the range of rho goes up to 1.
     """
-    space = {"rate": _interval(one.rate, *RATES)}
-    if one.mu > 0:
-        space["mu"] = _interval(one.mu, *MUS)
-    for name, default in (settings_of(one.method) | dict(one.settings)).items():
+    space = {"rate": _interval(member.rate, *RATES)}
+    if member.mu > 0:
+        space["mu"] = _interval(member.mu, *MUS)
+    for name, default in (settings_of(member.method) | dict(member.settings)).items():
         low, high, log = INTERVALS.get(name, (0, 0, False))
-        if high and not (log and default == 0):  # a logarithmic scale has no 0: it is not tuned
+        if high and not (log and default == 0):  # 0 has no logarithm: not tuned
             space[name] = _interval(default, low, high, log)
         elif name in CHOICES:
             space[name] = _choice(default, CHOICES[name])
@@ -106,13 +106,13 @@ def tune(
     metric: str | None = None,
     objective: str = "dev_loss",
 ) -> pd.DataFrame:
-    """Search for the settings of each method that are best on the dev part of one seed.
+    """Search for the best settings of each method on the dev part of one seed.
 
-    Trial 0 is the method with its defaults. The next four trials are drawn at random, the others
-    from a tree-structured Parzen estimator that is fitted to the trials before. A trial depends
-    only on the seed, its number and the trials before it, so a tuning that was killed continues
-    where it stopped. The methods take turns, and do not influence one another. As in `compare`, the
-    checksum of the dense model is part of a row's key.
+    Trial 0 is the method with its defaults. The next four trials are drawn at random. The others
+    are drawn from a tree-structured Parzen estimator that is fitted to the trials before. A trial
+    depends only on the seed, its number and the trials before it, so a tuning that was killed
+    continues where it stopped. The methods take turns, and do not influence one another. As in
+    `compare`, the checksum of the dense model is part of a row's key.
 
     Parameters
     ----------
@@ -122,19 +122,19 @@ def tune(
     out : str or Path
         CSV file, a row per trial.
     spaces : mapping, optional
-        For the name of an entry, optuna distributions of `rate`, `mu` and settings, instead of
+        By the name of an entry, optuna distributions of `rate`, `mu` and settings. They replace
         those of `default_space`.
     trials : int
         Number of trials of each method.
     steps, sparsity, seed
-        Of each run.
+        The same for all runs.
     jobs : int, optional
         As for `compare`.
     metric : str, optional
-        As for `compare`. It is recorded.
+        As for `compare`. It is recorded in the rows.
     objective : {"dev_loss", "dev_METRIC"}
-        The column to minimise. The loss ranks settings even if the dev part is too small for error
-        rates to do so; then the task's `evaluate` must return "loss".
+        The column to minimise. The loss can rank settings even if the dev part is too small to rank
+        them by error rates. For "dev_loss" the task's `evaluate` must return "loss".
 
     Returns
     -------
@@ -160,12 +160,12 @@ def tune(
     metric = _metric_for(objective, metric)
     check_bench(bench, jobs)
     spaces = _spaces(entries, spaces or {})
-    for name, one in entries.items():  # every space must contain the defaults
-        default = Run(one, sparsity, seed, steps, trial=0).key(bench.name)
-        _recorded(one, spaces[name], [default | {objective: 0.0}], objective, seed)
+    for name, member in entries.items():  # every space must contain the defaults
+        default = Run(member, sparsity, seed, steps, trial=0).key(bench.name)
+        _recorded(member, spaces[name], [default | {objective: 0.0}], objective, seed)
     rows = Rows(out, KEY, metric)
     dense = dense_models(bench, [seed], jobs)[seed].checksum
-    first = [Run(one, sparsity, seed, steps, 0, dense) for one in entries.values()]
+    first = [Run(member, sparsity, seed, steps, 0, dense) for member in entries.values()]
     place = first[0].key(bench.name)
     if any(rows.get(place | {"method": n, "trial": trials - 1}) is None for n in entries):
         metric, loss = try_out(bench, first, metric)
@@ -184,14 +184,14 @@ def tune(
             for name in entries
             if rows.get(keys[name]) is None
         ]
-        runs = [Run(one, sparsity, seed, steps, trial, dense) for one in drawn]
+        runs = [Run(member, sparsity, seed, steps, trial, dense) for member in drawn]
         for run, row in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
             rows.add(_row(run, row, bench, objective))
         for name in entries:
             history[name].append(rows.get(keys[name]))
-    for name, one in entries.items():  # checks the space even if there was nothing left to draw
-        _recorded(one, spaces[name], history[name], objective, seed)
-    return pd.DataFrame(row for trials_of_one in history.values() for row in trials_of_one)
+    for name, member in entries.items():  # checks the space even if there was nothing left to draw
+        _recorded(member, spaces[name], history[name], objective, seed)
+    return pd.DataFrame(row for trials_of_method in history.values() for row in trials_of_method)
 
 
 def finals(
@@ -206,8 +206,8 @@ def finals(
 ) -> pd.DataFrame:
     """Repeat the best trials of each method on the dev parts of other seeds.
 
-    One seed cannot separate settings of nearly the same loss. A method whose second best trial is
-    clearly worse than its best makes no more runs.
+    One seed cannot decide between settings with nearly the same loss. If the second best trial of a
+    method is clearly worse than its best trial, the method gets no more runs.
 
     Parameters
     ----------
@@ -215,16 +215,16 @@ def finals(
     out : str or Path
         The file that `tune` wrote; the runs are added to it.
     seeds : sequence of int
-        Other seeds than that of the tuning.
+        Seeds that differ from the seed of the tuning.
     within : float
-        A trial is repeated if its loss is at most `1 + within` times that of the method's best.
+        A trial is repeated if its loss is at most `1 + within` times the lowest loss of its method.
     jobs, metric, objective
         As for `tune`.
 
     Returns
     -------
     DataFrame
-        The rows of this bench in the file, from which `tuned` takes the best.
+        The rows of this bench in the file. `tuned` finds the best of them.
 
     Raises
     ------
@@ -261,11 +261,11 @@ def finals(
     near = near[near.groupby("method")["trial"].transform("size") > 1]
     runs = []
     for row in near.to_dict("records"):
-        one = entry(row["method"], mu=row["mu"], rate=row["rate"], **json.loads(row["settings"]))
+        member = entry(row["method"], mu=row["mu"], rate=row["rate"], **json.loads(row["settings"]))
         for seed in seeds:
             if rows.get(row | {"seed": seed, "dense": dense[seed]}) is None:
                 place = row["sparsity"], seed, row["steps"], row["trial"], dense[seed]
-                runs.append(Run(one, *place))
+                runs.append(Run(member, *place))
     measured = partial(measure, bench, metric=metric or rows.metric, test=False)
     for run, row in run_all(runs, measured, jobs, "tuning, finals"):
         rows.add(_row(run, row, bench, objective))
@@ -282,21 +282,22 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     rows : DataFrame, str or Path
         What `tune` or `finals` returned, or their file.
     objective : str
-        The column to minimise. For a trial that ran on several seeds it is the geometric mean over
-        them, or the mean if one value is not positive. Trials that ran on fewer seeds than
-        others of their method are left out. Of equal trials the first is taken.
+        The column to minimise. If trials ran on several seeds, the geometric mean over the seeds is
+        minimised, or the arithmetic mean if a value is not positive. Trials that ran on fewer seeds
+        than others of their method are left out. Of equally good trials the first is taken.
 
     Returns
     -------
     dict
-        For the name of an entry, what `compare` takes as `settings`: rate, mu, and settings of the
-        class.
+        By the name of an entry: rate, mu, and settings of the class. `compare` takes this dict as
+        `settings`.
 
     Raises
     ------
     ArgumentError
-        If all trials of a method diverged, if the trials are not of one task, sparsity and length
-        and of one dense model per seed, or if a trial has other settings on another seed.
+        If all trials of a method diverged; if the trials are of several tasks, sparsities or
+        lengths, or of several dense models of one seed; or if a trial has different settings on
+        different seeds.
     """
     if not isinstance(rows, pd.DataFrame):
         rows = read_rows(rows, TRIAL)
@@ -307,7 +308,7 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         if rows[column].nunique() > 1:
             raise ArgumentError(
                 f"rows have {column} {', '.join(map(str, sorted(rows[column].unique())))}: "
-                "expected the trials of one"
+                f"expected the trials of one value of {column}"
             )
     if "dense" in rows and (rows.groupby("seed")["dense"].nunique() > 1).any():
         raise ArgumentError("rows have trials of two dense models of one seed: expected one")
@@ -319,7 +320,9 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         losses = trials.pivot(index="trial", columns="seed", values=objective)
         if losses.isna().all(axis=None):
             columns = ", ".join(c for c in rows if c.startswith("dev_"))
-            raise ArgumentError(f"objective is {objective!r}, nan for {name}: one of {columns}?")
+            raise ArgumentError(
+                f"objective is {objective!r}, nan for {name}: expected one of {columns}"
+            )
         losses = losses.dropna()
         positive = (losses > 0).all(axis=None)
         means = (np.log(losses) if positive else losses).mean(axis=1)
@@ -355,7 +358,7 @@ def _spaces(
 
 
 def _metric_for(objective: str, metric: str | None) -> str | None:
-    """Return the metric; if it is not given, the one that the objective names."""
+    """Return the metric. If it is not given, return the metric that the objective names."""
     known = ("dev_loss", f"dev_{metric or 'METRIC'}")
     if not isinstance(objective, str) or not objective.startswith("dev_"):
         raise ArgumentError(f"objective is {objective!r}: expected one of {', '.join(known)}")
@@ -368,35 +371,35 @@ def _metric_for(objective: str, metric: str | None) -> str | None:
 def _row(
     run: Run, outcome: dict | FloatingPointError, bench: Bench, objective: str
 ) -> dict[str, Any]:
-    """Return the row of a trial. A trial that diverged, say at a high rate, has the loss inf."""
+    """Return the row of a trial. A trial that diverged, as at a high rate, has the loss inf."""
     if isinstance(outcome, FloatingPointError):
         return run.key(bench.name) | {objective: math.inf, "version": __version__}
     return outcome | {objective: math.inf} if math.isnan(outcome[objective]) else outcome
 
 
 def _drawn(
-    one: Entry,
+    member: Entry,
     space: Mapping[str, BaseDistribution],
     history: Sequence[Mapping[str, Any]],
     objective: str,
     seed: int,
 ) -> Entry:
-    """Return the entry of the next trial. It depends only on the trials before and the seed."""
+    """Return the entry of the next trial. It depends only on the earlier trials and the seed."""
     if not history:
-        return one
-    drawn = _recorded(one, space, history, objective, seed).ask(dict(space)).params
-    fixed = dict(one.settings) | {"rate": one.rate, "mu": one.mu}
-    return entry(one.name, **(fixed | drawn))
+        return member
+    drawn = _recorded(member, space, history, objective, seed).ask(dict(space)).params
+    fixed = dict(member.settings) | {"rate": member.rate, "mu": member.mu}
+    return entry(member.name, **(fixed | drawn))
 
 
 def _recorded(
-    one: Entry,
+    member: Entry,
     space: Mapping[str, BaseDistribution],
     history: Sequence[Mapping[str, Any]],
     objective: str,
     seed: int,
 ) -> optuna.Study:
-    """Return the trials as an optuna study. A trial outside the space is an ArgumentError."""
+    """Return the trials as an optuna study. Trials outside the space raise an ArgumentError."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -409,7 +412,7 @@ def _recorded(
     for row in history:
         if math.isnan(row[objective]):
             raise ArgumentError(f"objective is {objective!r}, which is nan in trial {row['trial']}")
-        values = settings_of(one.method) | json.loads(row["settings"])
+        values = settings_of(member.method) | json.loads(row["settings"])
         values |= {"rate": row["rate"], "mu": row["mu"]}
         try:
             study.add_trial(
@@ -421,6 +424,6 @@ def _recorded(
             )
         except ValueError as error:
             raise ArgumentError(
-                f"trial {row['trial']} of {one.name} lies outside its space: {error}"
+                f"trial {row['trial']} of {member.name} lies outside its space: {error}"
             ) from None
     return study

@@ -347,7 +347,7 @@ COMPUTED = pytest.mark.parametrize(
 def test_a_computed_weight_is_refused_only_if_it_is_named(dense, computed):
     model = copy.deepcopy(dense)
     model[0] = computed(model[0])
-    message = "'0.weight' is not a layer's own weight, but computed anew .*: take off what computes"
+    message = "'0.weight' is not a layer's own weight, but computed anew .*: remove the computation"
     for layers in (None, ["*"], ["0*", "2", "4"], [nn.Linear]):
         with pytest.warns(UserWarning, match=f"stays dense: {message}"):
             assert set(prunable_weights(model, layers)) == {"2.weight", "4.weight"}

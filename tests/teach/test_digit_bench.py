@@ -167,7 +167,7 @@ def test_what_cannot_be_continued_is_refused_before_dense_models_are_trained(
 
 def test_a_folder_of_models_that_is_none_is_refused_before_training(tmp_path):
     (tmp_path / "models").write_text("a file")
-    with pytest.raises(ArgumentError, match="models is .*, but .*models is no folder"):
+    with pytest.raises(ArgumentError, match="models is .*, but .*models is not a folder"):
         DigitBench(str(tmp_path / "models"), width=8)(0)
 
 
