@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "bootstrap",
         "files",
         "modules",
+        "pruner",
         "tensors",
         "training",
         "progress",

@@ -21,10 +21,11 @@ class Lattice(NamedTuple):
     Attributes
     ----------
     gamma : ndarray, shape (T, U + 1)
-        Probability that the alignment passes through the cell of frame t and u labels.
+        Probability that the alignment passes through cell (t, u), where the frame is t and u
+        labels have been emitted.
     blank, label : ndarray, shape (T, U + 1)
-        Probabilities that the alignment leaves the cell by its blank and by its label. Their sum
-        is gamma.
+        Probability that the alignment leaves the cell by its blank arc, and by its label arc. The
+        sum of the two arrays is gamma.
     log_probability : float
         Log probability of the labels, summed over all alignments: the negative of the loss.
     path : ndarray, shape (U,)
@@ -62,8 +63,8 @@ def lattice_posteriors(
     targets : Tensor, shape (U,)
         Labels.
     logit_length, target_length : int, optional
-        How many frames and labels the utterance has; the default is all. The rest is padding
-        and is cut off.
+        Number of frames and number of labels of the utterance. Everything after them is padding
+        and is cut off. The default is no padding.
     blank : int
         Index of the blank unit; a negative index counts from the end.
 
@@ -115,7 +116,7 @@ def lattice_posteriors(
 
 @torch.no_grad()
 def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
-    """Compute posterior probabilities over the lattice of an utterance whose words are known.
+    """Align an utterance with its known words: compute the posteriors of its lattice.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
     Returns
     -------
     Lattice
-        Its frames are stacked frames of stack * 25 ms.
+        A frame of the lattice is a stacked frame, which lasts stack * 25 ms.
 
     Raises
     ------
@@ -146,17 +147,17 @@ def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
 def _viterbi(log_blank: Tensor, log_label: Tensor) -> tuple[np.ndarray, float]:
     """Return the emission frames of the most probable alignment, and its log probability."""
     T, U1 = log_blank.shape
-    # In column u, a path goes from frame to frame by blanks, whose scores add up. So the best path
-    # into column u + 1 at frame t emits label u + 1 at the best frame up to t: a running maximum.
-    waited = torch.cat([log_blank.new_zeros(1, U1), log_blank.cumsum(dim=0)])  # before frame t
-    score = waited[:T, 0]
-    entered = []
+    # Within column u a path moves only by blanks, so a cumulative sum gives the score of a move.
+    # The best path to cell (t, u + 1) emits label u + 1 in one of the frames 0 to t. A running
+    # maximum finds this frame for every t.
+    blank_sums = torch.cat([log_blank.new_zeros(1, U1), log_blank.cumsum(dim=0)])  # before frame t
+    score = blank_sums[:T, 0]
+    emission_frames = []
     for u in range(U1 - 1):
-        arriving = score + log_label[:, u] - waited[:T, u + 1]
-        best, frame = arriving.cummax(dim=0)
-        entered.append(frame)
-        score = best + waited[:T, u + 1]
+        best, frame = (score + log_label[:, u] - blank_sums[:T, u + 1]).cummax(dim=0)
+        emission_frames.append(frame)
+        score = best + blank_sums[:T, u + 1]
     path, t = np.empty(U1 - 1, dtype=np.int64), T - 1
     for u in range(U1 - 2, -1, -1):
-        t = path[u] = int(entered[u][t])
+        t = path[u] = int(emission_frames[u][t])
     return path, float(score[T - 1] + log_blank[T - 1, U1 - 1])

@@ -27,37 +27,41 @@ class Augmentation:
     """Random variation of MFCC features. Every kind of variation is off by default.
 
     `snr` and `frequency_masks` work on mel bands. The inverse DCT turns the coefficients into a
-    log mel spectrum, which is smooth because the high coefficients are missing, and the DCT turns
-    the result back into coefficients.
+    log mel spectrum. This spectrum is smooth, because the high coefficients are missing. After the
+    variation, the DCT turns the spectrum back into coefficients.
 
     Attributes
     ----------
     speed : float
-        Play the utterance 1 - speed to 1 + speed times as fast, by interpolation of frames.
+        Multiply the speed of the utterance by a random factor from 1 - speed to 1 + speed. New
+        frames are interpolated between the old frames.
     warp : float
-        Multiply the frequencies of the formants by 1 - warp to 1 + warp, like a shorter or longer
-        vocal tract, see `cspkit.asr.warping`. It must be below 0.4.
+        Multiply the frequencies of the formants by a random factor from 1 - warp to 1 + warp. A
+        shorter or longer vocal tract has this effect, see `cspkit.asr.warping`. `warp` must be
+        below 0.4.
     channel : float
-        Standard deviation of a constant offset of each coefficient, like another microphone or
-        voice, in units of the standard deviation of the coefficient.
+        Add a random constant to each coefficient, as another microphone or voice does. `channel`
+        is the standard deviation of the constant, in units of the standard deviation of the
+        coefficient.
     noise : float
-        Standard deviation of independent noise on every coefficient of every frame, in the same
-        units.
+        Add independent noise to every coefficient of every frame. `noise` is its standard
+        deviation, in the same units as `channel`.
     gain : float
-        Make the utterance -gain to +gain dB louder. g dB add g sqrt(128) to the first coefficient
-        and nothing to the others.
+        Change the loudness by a random number of dB from -gain to +gain. A change of g dB adds
+        g sqrt(128) to the first coefficient, and does not change the others.
     snr : tuple of float, optional
         Lowest and highest signal-to-noise ratio, in dB, of stationary noise. The spectrum of the
         noise falls by 0 to 3 dB per octave (white to pink).
     frequency_masks : tuple of int
-        Number of masks, and the maximum width of a mask, out of 128 mel bands. A mask replaces a
-        band by its mean over the utterance.
+        Number of masks, and the maximum width of a mask in mel bands (there are 128). A mask
+        replaces all values of each of its bands by the mean of the band over the utterance.
     time_masks : tuple of int
         Number of masks, and the maximum width of a mask in frames. A mask replaces a frame by the
-        mean of the utterance.
+        mean of all frames of the utterance.
     deltas : int
         How many orders of deltas follow the cepstra in the features (1: slopes, 2: accelerations
-        too), see `cspkit.asr.deltas`. The cepstra are varied, and their deltas are computed again.
+        too), see `cspkit.asr.deltas`. Only the cepstra are varied. The deltas are then computed
+        from the varied cepstra.
 
     Raises
     ------
@@ -123,7 +127,7 @@ class Augmentation:
     def batch(
         self, features: Sequence[np.ndarray], scale: np.ndarray, rng: np.random.Generator
     ) -> list[np.ndarray]:
-        """Return a variation of each utterance; faster than one call for each.
+        """Return a variation of each utterance. This is faster than one call for each utterance.
 
         Parameters
         ----------
@@ -152,7 +156,8 @@ class Augmentation:
             )
         features, scale = [f[:, :C] for f in features], scale[:C]
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
-        # If warp, bands or gain are off, they draw no numbers, so the other draws are the same.
+        # Warp, bands and gain draw random numbers only if they are on. So the other variations draw
+        # the same numbers as if these three did not exist.
         if self.warp:
             factors = rng.uniform(1 - self.warp, 1 + self.warp, size=N)
             varied = [warped(v, factor) for v, factor in zip(varied, factors, strict=True)]
@@ -174,12 +179,12 @@ class Augmentation:
         bands = smoothed_bands(features)
         if self.snr is not None:
             bands = noisy_bands(bands, rng.uniform(*self.snr), rng.uniform(0.0, 1.0), rng)
-        bands = masked(bands.T, *self.frequency_masks, rng, along=1).T
+        bands = masked(bands.T, *self.frequency_masks, rng, axis=1).T
         return cepstra(bands, features.shape[1])
 
 
 def with_deltas(features: np.ndarray, orders: int) -> np.ndarray:
-    """Append to features (T, C) their deltas, the deltas of these, and so on, `orders` times."""
+    """Append to features (T, C) their deltas, the deltas of the deltas, ..., up to `orders`."""
     parts = [features]
     for _ in range(orders):
         parts.append(deltas(parts[-1]))
@@ -193,18 +198,18 @@ def _pair(name: str, value: object, expected: str) -> tuple:
 
 
 def masked(
-    rows: np.ndarray, count: int, width: int, rng: np.random.Generator, along: int = 0
+    rows: np.ndarray, count: int, width: int, rng: np.random.Generator, axis: int = 0
 ) -> np.ndarray:
     """Apply `count` masks of up to `width` rows to a copy of `rows`.
 
-    A mask replaces rows by the mean along axis `along`.
+    A mask replaces rows by the mean of `rows` along `axis`.
     """
     hidden = np.zeros((len(rows), 1), dtype=bool)
     for _ in range(count):
         length = int(rng.integers(0, min(width, len(rows)) + 1))
         first = int(rng.integers(0, len(rows) - length + 1))
         hidden[first : first + length] = True
-    return np.where(hidden, rows.mean(axis=along, keepdims=True), rows)
+    return np.where(hidden, rows.mean(axis=axis, keepdims=True), rows)
 
 
 def noisy_bands(
@@ -212,10 +217,11 @@ def noisy_bands(
 ) -> np.ndarray:
     """Add stationary noise to the mel bands (T, 128) of a sound, in dB.
 
-    The power of the sound is the sum of its bands, because the filters divide the spectrum among
-    them. The noise has a spectrum f^(-colour). Its power in a band and frame has an exponential
-    distribution, like that of a bin of a Gaussian signal. The mean of the distribution is
-    e^0.577, so the mean in dB is 0: the bands are smooth in dB too, so they show a mean in dB.
+    The power of the sound is the sum of its bands, because the filters divide the spectrum into
+    parts. The noise has a spectrum f^(-colour). In each band and frame, the power of the noise is
+    multiplied by a random number. This number has an exponential distribution, like the power of
+    Gaussian noise in a bin of the spectrum. The mean of the distribution is e^0.577, so that its
+    mean in dB is 0. The bands of the sound were smoothed in dB, so they are means in dB too.
     """
     bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
     shape = mel_filters()[:, 1:] @ bins[1:] ** -colour
@@ -255,7 +261,7 @@ def add_noise(
     waveform, noise = checked_waveform("waveform", waveform), checked_waveform("noise", noise)
     for name, samples in (("waveform", waveform), ("noise", noise)):
         if len(samples) == 0:
-            raise ArgumentError(f"{name} has shape {samples.shape}: expected samples")
+            raise ArgumentError(f"{name} has shape {samples.shape}: expected at least one sample")
     if not isinstance(snr_db, Real) or not np.isfinite(snr_db):
         raise ArgumentError(f"snr_db is {snr_db!r}: expected a finite number")
     first = int(rng.integers(len(noise)))

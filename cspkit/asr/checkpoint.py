@@ -23,21 +23,22 @@ FORMAT = "cspkit.transducer/1"
 def save_transducer(model: Transducer, path: str | Path, **facts: object) -> None:
     """Write a model: its weights, normalisation, configuration, and facts about its training.
 
-    The file appears whole or not at all.
+    The file is written completely or not at all.
 
     Parameters
     ----------
     model : Transducer
     path : str or Path
-        Folders that do not exist are made.
+        Folders that do not exist are created.
     **facts
-        What a reader should know (command, fold, seed, ...). JSON must be able to hold it.
+        Facts that are stored with the model (command, fold, seed, ...). JSON must be able to
+        represent them.
 
     Raises
     ------
     ArgumentError
-        If the path cannot be written to, if `model` is not a Transducer, or if JSON cannot hold a
-        fact.
+        If the path cannot be written to, if `model` is not a Transducer, or if JSON cannot
+        represent a fact.
     """
     model = unwrapped(model)
     if not isinstance(model, Transducer):
@@ -45,7 +46,7 @@ def save_transducer(model: Transducer, path: str | Path, **facts: object) -> Non
     try:
         metadata = {"config": json.dumps(asdict(model.config)), "facts": json.dumps(facts)}
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"facts are {facts!r}: expected what JSON can hold; {error}") from None
+        raise ArgumentError(f"facts are {facts!r}: expected JSON values; {error}") from None
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"format": FORMAT} | metadata)
@@ -105,8 +106,8 @@ def checkpoint_facts(path: str | Path) -> dict[str, object]:
 
 def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Tensor]]:
     folder = data_folder() / "models"
-    of_project = isinstance(path, str | Path) and Path(path).parent == folder
-    if of_project and (folder / "SHA256SUMS").is_file():
+    embedded = isinstance(path, str | Path) and Path(path).parent == folder
+    if embedded and (folder / "SHA256SUMS").is_file():
         verify_checksums(folder)
     tensors, metadata = read_tensors(existing_file(path))
     if metadata.get("format") != FORMAT:

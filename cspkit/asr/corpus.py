@@ -5,9 +5,9 @@ every recording is in exactly one part. All folds have the same dev part, takes 
 tests on the nine takes 9i to 9i + 8, and trains on the rest. A recogniser is trained and tested
 on strings of one to seven digits, joined from recordings of one speaker (`joined`).
 
-A second, harder split holds out a speaker. The name of the speaker is then given instead of the
-number of the fold. All recordings of this speaker that are not in takes 45-49 form the test part,
-and the other two parts have no recording of this speaker.
+A second, harder split holds out a speaker: give the name of the speaker instead of the number of
+the fold. The test part then has all recordings of this speaker except those in takes 45-49. The
+train and dev parts have no recording of this speaker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from cspkit.arguments import ArgumentError, one_of
-from cspkit.asr.features import HOP, SAMPLE_RATE, real_array
+from cspkit.asr.features import HOP, SAMPLE_RATE, checked_frames
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PARTS = ("train", "dev", "test")
@@ -33,9 +33,10 @@ _TAKES_PER_FOLD = 9
 
 
 def data_folder() -> Path:
-    """Folder of the embedded data: `CSPKIT_DATA` if it is set, else the folder of this project.
+    """Return the folder of the embedded data.
 
-    An installed package contains the folder; in a clone the folder is next to the package.
+    The environment variable `CSPKIT_DATA` can name the folder. Otherwise it is the `data` folder
+    of this project: inside an installed package, and next to the package in a clone.
     """
     package = Path(__file__).parents[1]
     installed = package / "data"
@@ -55,8 +56,7 @@ class Utterance:
         The words, separated by single spaces.
     speaker : str
     id : str
-        Unique in its corpus. The id of a joined utterance is the ids of its recordings, joined by
-        "+".
+        Unique in its corpus. A joined utterance has the ids of its recordings, joined by "+".
     take : int
         Number of the recording session, or -1 if there is none.
 
@@ -74,19 +74,12 @@ class Utterance:
     take: int = -1
 
     def __post_init__(self) -> None:
-        name = f"features of utterance {self.id!r}"
         if not isinstance(self.text, str) or not self.text.split():
             raise ArgumentError(
-                f"text of utterance {self.id!r} is {self.text!r}, empty or not a string: expected "
-                "at least one word"
+                f"text of utterance {self.id!r} is {self.text!r}: expected a string with at least "
+                "one word"
             )
-        features = real_array(name, self.features)
-        if features.ndim != 2 or len(features) == 0:
-            raise ArgumentError(
-                f"{name} have shape {features.shape}: expected (T, n_mfcc) with T >= 1"
-            )
-        if not np.isfinite(features).all():
-            raise ArgumentError(f"{name} contain NaN or infinity: expected finite numbers")
+        features = checked_frames(self.features, f"features of utterance {self.id!r}")
         object.__setattr__(self, "features", features)  # lists become arrays
 
 
@@ -142,7 +135,9 @@ class Corpus:
         return [r for r in self.recordings if part_of(r) == part]
 
     def word_ends(self, utterance: Utterance) -> list[float]:
-        """Return when each recording of a joined utterance ends, in seconds from its start.
+        """Return the end of each recording in a joined utterance.
+
+        The ends are in seconds from the start of the utterance.
 
         Raises
         ------
@@ -153,14 +148,14 @@ class Corpus:
         names = [utterance.id] if utterance.id in frames else utterance.id.split("+")
         if unknown := set(names) - set(frames):
             raise ArgumentError(
-                f"utterance has the id {utterance.id!r}: expected recordings of this corpus, but "
-                f"it has no {min(unknown)!r}"
+                f"utterance has the id {utterance.id!r}: expected ids of recordings of this "
+                f"corpus, but the corpus has no {min(unknown)!r}"
             )
         lengths = [frames[name] for name in names]
         return [float(end) for end in np.cumsum(lengths) * HOP / SAMPLE_RATE]
 
     def strings(self, part: str, fold: int | str = 0) -> list[Utterance]:
-        """Return the joined utterances that score a recogniser on the dev or the test part.
+        """Return the joined utterances that are used to score a recogniser on dev or test.
 
         Every recording of the part occurs in exactly three of them. The list depends only on the
         part and the fold.
@@ -211,10 +206,11 @@ def joined(recordings: Sequence[Utterance]) -> Utterance:
 def joined_strings(
     recordings: Iterable[Utterance], passes: int, rng: np.random.Generator
 ) -> list[Utterance]:
-    """Join recordings into strings of 1 to 7 digits, each recording in `passes` strings.
+    """Join recordings into strings of 1 to 7 digits. Each recording is in `passes` strings.
 
-    Each pass shuffles the recordings of every speaker, and cuts them into strings. The lengths of
-    strings are uniform in 1-7, except that the last string of a speaker takes the rest.
+    Each pass shuffles the recordings of every speaker, and cuts them into strings. The length of a
+    string is uniformly random from 1 to 7, but the last string of a speaker may be shorter: it has
+    the recordings that are left.
     """
     by_speaker: dict[str, list[Utterance]] = {}
     for recording in recordings:

@@ -1,7 +1,8 @@
 """Connectionist temporal classification (CTC) with the encoder of the Transducer.
 
-A CTC model is a Transducer without a predictor, so it serves as a comparison. Its trained encoder
-can also be the start of a Transducer, which does not help on the digits (data/results/ctc.csv).
+A CTC model is a Transducer without a predictor, so it serves as a comparison. The training of a
+Transducer can also start from the trained encoder of a CTC model. On the digits this does not help
+(data/results/ctc.csv).
 Shapes are written as in `transducer`.
 """
 
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr.decoding import in_batches
-from cspkit.asr.task import Batch, DigitTask, log_softmax, mean_divergence
+from cspkit.asr.task import Batch, DigitTask
 from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
 from cspkit.modules import unwrapped
+from cspkit.pruner import kl_divergence
 
 
 class CTCModel(nn.Module):
@@ -27,7 +29,7 @@ class CTCModel(nn.Module):
     Parameters
     ----------
     config : TransducerConfig, optional
-        Its sizes of predictor and joiner are not used.
+        The sizes of the predictor and of the joiner have no effect.
 
     References
     ----------
@@ -90,7 +92,7 @@ def ctc_transcribe(
 
 
 def ctc_greedy(model: CTCModel, features: Tensor, lengths: Tensor) -> list[list[int]]:
-    """Decode the best path: take the best unit of each frame, merge repeats, leave out blanks.
+    """Decode the best path: take the best unit of each frame, merge repeats, remove blanks.
 
     The labels of the most probable path are not always the most probable labels.
 
@@ -127,11 +129,11 @@ def _best_path(model: CTCModel, features: Tensor, lengths: Tensor) -> list[list[
 class CTCTask(DigitTask):
     """Strings of spoken digits for a `CTCModel`. Corpus and batches are those of `DigitTask`.
 
-    The cost of an utterance is -log P(labels). P(labels) is the sum over all sequences with one
-    unit a frame that give the labels when repeats are merged and blanks are left out. Equal
-    neighbouring labels need a blank between them, so an utterance can have too few frames for
-    any such sequence. Its infinite cost and its gradient are then replaced by zero
-    (`zero_infinity` of torch).
+    The cost of an utterance is -log P(labels). A path has one unit for each frame. It gives the
+    labels if its repeats are merged and its blanks are removed. P(labels) is the sum of the
+    probabilities of all paths that give the labels. Equal neighbouring labels need a blank between
+    them, so an utterance may have too few frames for any path. Its cost is then infinite, and is
+    replaced by zero, with a zero gradient (`zero_infinity` of torch).
 
     Parameters
     ----------
@@ -155,9 +157,11 @@ class CTCTask(DigitTask):
         self._check(model)
         logits = self.outputs(model, batch)
         # Padding gets finite logits, because the gradient of log_softmax is NaN otherwise.
-        valid = logits.masked_fill(~self._frames(logits, batch)[..., None], 0.0)
+        valid = logits.masked_fill(~self._valid_frames(logits, batch)[..., None], 0.0)
         costs = nn.functional.ctc_loss(
-            log_softmax(valid).transpose(0, 1),
+            valid.log_softmax(
+                dim=-1, dtype=torch.promote_types(valid.dtype, torch.float32)
+            ).transpose(0, 1),
             batch.targets.clamp(min=0),
             batch.feature_lengths // self.config.stack,
             batch.target_lengths,
@@ -169,11 +173,11 @@ class CTCTask(DigitTask):
 
     def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean over all frames, without padding, of KL(p_reference || p)."""
-        valid = self._frames(outputs, batch)
-        return mean_divergence(reference_outputs[valid], outputs[valid])
+        valid = self._valid_frames(outputs, batch)
+        return kl_divergence(reference_outputs[valid], outputs[valid])
 
-    def _frames(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return which frames (N, S) are not padding."""
+    def _valid_frames(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return a mask (N, S), which is True for the frames that are not padding."""
         frame = torch.arange(logits.shape[1], device=logits.device)
         return frame < (batch.feature_lengths // self.config.stack)[:, None]
 
@@ -202,7 +206,7 @@ def warm_start(transducer: Transducer, ctc_model: CTCModel) -> None:
         found, expected = (getattr(m.config, name) for m in (ctc_model, transducer))
         if found != expected:
             raise ArgumentError(
-                f"ctc_model has {name} {found}: expected {expected}, that of the transducer"
+                f"ctc_model has {name} {found}: expected {expected}, as in the transducer"
             )
     transducer.encoder.load_state_dict(ctc_model.encoder.state_dict())
     transducer.set_normalisation(ctc_model.feature_mean, ctc_model.feature_std)

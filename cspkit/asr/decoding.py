@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from cspkit.arguments import ArgumentError, count
-from cspkit.asr.features import HOP, SAMPLE_RATE, real_array
+from cspkit.asr.features import HOP, SAMPLE_RATE, checked_frames
 from cspkit.asr.search import MAX_SYMBOLS, Path, beam_paths, greedy_paths
 from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
 from cspkit.training import evaluating
@@ -70,8 +70,8 @@ def transcribe(
     -------
     str or list of str
         The words; a list for a sequence of utterances. A model that was trained only on speech
-        may find words where there are none. The recorded models find none in silence, but they
-        find digits in loud noise.
+        may recognise words where nobody speaks. The recorded models recognise no words in silence,
+        but they recognise digits in loud noise.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def emissions(
         How many utterances to decode together.
     beam : int
         Width of the beam search; 1 is greedy decoding. A beam search merges alignments with equal
-        labels. Each unit gets its time from the most probable of them.
+        labels. Each unit gets its time from the most probable of the merged alignments.
 
     Returns
     -------
     list of Emission
-        In the order of time; a list of such lists for a sequence of utterances.
+        Sorted by time; a list of these lists for a sequence of utterances.
 
     Raises
     ------
@@ -147,19 +147,19 @@ def latencies(emitted: Sequence[Emission], word_ends: Sequence[float]) -> np.nda
     Raises
     ------
     ArgumentError
-        If the numbers of units and words differ, so that it is unknown which unit belongs to
-        which word.
+        If the numbers of units and words differ. It is then unknown which unit belongs to which
+        word.
     """
     if len(emitted) != len(word_ends):
         raise ArgumentError(
             f"emitted has {len(emitted)} units and word_ends {len(word_ends)} words: "
-            "expected as many of both"
+            "expected equal numbers"
         )
     return np.array([e.time - end for e, end in zip(emitted, word_ends, strict=True)])
 
 
 def greedy(model: Transducer, features: Tensor, lengths: Tensor) -> list[list[int]]:
-    """Decode greedily: take the best unit of a cell, until it is the blank; then the next frame.
+    """Decode greedily: emit the best unit until it is the blank, then go to the next frame.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def beam_search(
 
     The sum has two restrictions: an alignment emits at most MAX_SYMBOLS labels in a frame, and
     the search does not try a label that makes a hypothesis more than 8 nats less probable than
-    the best one. Hypotheses with equal labels are merged, and their probabilities added.
+    the best one. Hypotheses with equal labels are merged, and their probabilities are added.
 
     Parameters
     ----------
@@ -276,12 +276,7 @@ def _labels(path: Path) -> list[int]:
 
 def checked_features(model: Transducer, features: np.ndarray, name: str = "features") -> Tensor:
     """Return the features of one utterance as a float32 tensor (T, n_features)."""
-    features = real_array(name, features).astype(np.float32, copy=False)
-    C, stack = model.config.n_features, model.config.stack
-    if features.ndim != 2 or features.shape[1] != C or len(features) < stack:
-        raise ArgumentError(
-            f"{name} have shape {features.shape}: expected (T, {C}) with T >= {stack}"
-        )
-    if not np.isfinite(features).all():
-        raise ArgumentError(f"{name} contain NaN or infinity: expected finite numbers")
-    return torch.from_numpy(features)
+    config = model.config
+    return torch.from_numpy(
+        checked_frames(features, name, n_features=config.n_features, least=config.stack)
+    )

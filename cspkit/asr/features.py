@@ -16,12 +16,12 @@ import soundfile
 from cspkit.arguments import ArgumentError, count, positive
 
 SAMPLE_RATE = 8000
-LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz, of recordings
+LEAST_RATE, MOST_RATE = 1000, 768_000  # sample rates of recordings, in Hz
 N_FFT = 400
 HOP = 200
 N_MELS = 128
 N_MFCC = 13
-BLOCK = 2**16  # samples that are read at once
+BLOCK = 2**16  # number of samples read at a time
 DYNAMIC_RANGE_DB = 80.0
 
 
@@ -73,8 +73,8 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
 class _Sequential(soundfile.SoundFile):
     """An audio file that is read from start to end.
 
-    soundfile seeks after every read. It cannot do that in a FLAC file of unknown length, which a
-    recorder writes to a pipe.
+    soundfile seeks after every read. This fails in a FLAC file of unknown length. A program that
+    records to a pipe writes a file of this kind.
     """
 
     def seekable(self) -> bool:
@@ -87,9 +87,9 @@ def existing_file(path: str | Path) -> Path:
     Raises
     ------
     FileNotFoundError
-        If there is nothing at this path.
+        If the path does not exist.
     ArgumentError
-        If there is a folder, a pipe, a device or another special file.
+        If the path is a folder, a pipe, a device or another special file.
     """
     if not isinstance(path, str | os.PathLike):
         raise ArgumentError(f"path is {path!r}: expected the name of a file")
@@ -106,13 +106,13 @@ def existing_file(path: str | Path) -> Path:
 def mfcc(
     waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, *, n_mfcc: int = N_MFCC, **options
 ) -> np.ndarray:
-    """Compute mel-frequency cepstral coefficients, as the embedded corpus has them.
+    """Compute mel-frequency cepstral coefficients, in the same way as for the embedded corpus.
 
     The steps are: resample to 8 kHz; take a 400-sample periodic Hann window every 200 samples
     (50 ms and 25 ms), with the signal reflected at its edges; compute the power spectrum; apply
     128 triangular mel filters (HTK scale, 0 to 4 kHz, not normalised by area); convert to
-    decibels, and raise values to 80 dB below the loudest value of the recording; apply the
-    orthonormal DCT-II, and keep the first 13 coefficients.
+    decibels; raise smaller values to a floor, 80 dB below the loudest value of the recording;
+    apply the orthonormal DCT-II, and keep the first 13 coefficients.
 
     Parameters
     ----------
@@ -164,7 +164,8 @@ def log_mel(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE, **options) -> 
         n_mels (128): number of bands.
         f_min (0) and f_max (4000): lower edge of the lowest band and upper edge of the highest
         band, in Hz.
-        top_db (80): smaller values are raised to this many dB below the loudest value.
+        top_db (80): distance of the floor from the loudest value, in dB. Values below the floor
+        are raised to it.
 
     Returns
     -------
@@ -195,7 +196,7 @@ def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
     Returns
     -------
     ndarray, shape (T, n_features)
-        Change per frame. The dtype is that of `features` if they are floating-point numbers.
+        Change per frame. The dtype is that of `features` if it is a floating-point dtype.
 
     Raises
     ------
@@ -208,7 +209,7 @@ def deltas(features: np.ndarray, width: int = 2) -> np.ndarray:
     Furui, "Speaker-independent isolated word recognition using dynamic features of speech
     spectrum", IEEE Trans. ASSP 34(1), 1986, doi:10.1109/TASSP.1986.1164788.
     """
-    features = checked_frames(features)
+    features = checked_frames(features, finite=False)
     count("width", width)
     T = len(features)
     padded = np.pad(features, ((width, width), (0, 0)), mode="edge")
@@ -234,8 +235,8 @@ def cepstra(bands: np.ndarray, n_mfcc: int = N_MFCC) -> np.ndarray:
 def smoothed_bands(coefficients: np.ndarray) -> np.ndarray:
     """Return the bands in dB (T, 128) that coefficients (T, n_mfcc) describe.
 
-    This is the inverse of `cepstra`. The missing coefficients count as zero, so the result is
-    smooth.
+    This is the inverse of `cepstra`. The missing coefficients are taken as zero, so the result
+    is smooth.
     """
     return scipy.fft.idct(coefficients, n=N_MELS, type=2, norm="ortho", axis=1)
 
@@ -280,13 +281,29 @@ def real_array(name: str, values: np.ndarray) -> np.ndarray:
     return array
 
 
-def checked_frames(features: np.ndarray) -> np.ndarray:
-    """Return features as a matrix (T, n_features) with at least one frame."""
-    features = real_array("features", features)
-    if features.ndim != 2 or len(features) == 0:
+def checked_frames(
+    features: np.ndarray,
+    name: str = "features",
+    *,
+    n_features: int | None = None,
+    least: int = 1,
+    finite: bool = True,
+) -> np.ndarray:
+    """Return features as a matrix (T, n_features) with at least `least` frames.
+
+    If `n_features` is given, the matrix is float32 and must have this number of columns.
+    """
+    features = real_array(name, features)
+    if n_features is not None:
+        features = features.astype(np.float32, copy=False)
+    wrong = features.ndim != 2 or n_features not in (None, features.shape[1])
+    if wrong or len(features) < least:
         raise ArgumentError(
-            f"features have shape {features.shape}: expected (T, n_features), T >= 1"
+            f"{name} have shape {features.shape}: "
+            f"expected (T, {n_features or 'n_features'}) with T >= {least}"
         )
+    if finite and not np.isfinite(features).all():
+        raise ArgumentError(f"{name} contain NaN or infinity: expected finite numbers")
     return features
 
 
@@ -310,7 +327,7 @@ def checked_rate(sample_rate: int) -> int:
     Raises
     ------
     ArgumentError
-        If it is not a whole number from 1,000 to 768,000.
+        If the rate is not a whole number from 1,000 to 768,000.
     """
     number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
     if not number or not LEAST_RATE <= sample_rate <= MOST_RATE or sample_rate % 1:
@@ -322,24 +339,34 @@ def checked_rate(sample_rate: int) -> int:
 
 
 def resample(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Resample to 8 kHz with a polyphase filter; a waveform at 8 kHz is returned as it is."""
+    """Resample to 8 kHz with a polyphase filter; a waveform at 8 kHz is returned unchanged."""
     if sample_rate == SAMPLE_RATE:
         return waveform
     common = gcd(sample_rate, SAMPLE_RATE)
     return scipy.signal.resample_poly(waveform, SAMPLE_RATE // common, sample_rate // common)
 
 
+def mel(frequency: np.ndarray | float) -> np.ndarray | float:
+    """Return the place of a frequency in Hz on the mel scale, 2595 log10(1 + f / 700)."""
+    return 2595.0 * np.log10(1.0 + frequency / 700.0)
+
+
+def hertz(mels: np.ndarray) -> np.ndarray:
+    """Return the frequency in Hz of a place on the mel scale: the inverse of `mel`."""
+    return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+
+
 @lru_cache(maxsize=8)
 def mel_filters(
     n_mels: int = N_MELS, n_fft: int = N_FFT, f_min: float = 0.0, f_max: float = SAMPLE_RATE / 2
 ) -> np.ndarray:
-    """Return triangular filters of equal width on the mel scale m(f) = 2595 log10(1 + f / 700).
+    """Return triangular filters of equal width on the mel scale, see `mel`.
 
     Returns
     -------
     ndarray, shape (n_mels, n_fft // 2 + 1)
-        One filter a row, over the bins of the spectrum. The peak of a filter is 1; filters are
-        not normalised by area.
+        Each row is one filter; the columns are the bins of the spectrum. The peak of a filter is
+        1; filters are not normalised by area.
     """
     count("n_mels", n_mels)
     numbers = all(isinstance(f, Real) for f in (f_min, f_max))
@@ -348,8 +375,7 @@ def mel_filters(
             f"f_min, f_max are {f_min!r}, {f_max!r}: "
             f"expected 0 <= f_min < f_max <= {SAMPLE_RATE / 2:g}"
         )
-    low, top = (2595.0 * np.log10(1.0 + f / 700.0) for f in (f_min, f_max))
-    edges = 700.0 * (10.0 ** (np.linspace(low, top, n_mels + 2) / 2595.0) - 1.0)
+    edges = hertz(np.linspace(mel(f_min), mel(f_max), n_mels + 2))
     bins = np.arange(n_fft // 2 + 1) * SAMPLE_RATE / n_fft
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (bins - left) / (centre - left)

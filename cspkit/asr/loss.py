@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from cspkit.arguments import ArgumentError, count, one_of
 
-NEVER = -1e30  # log of probability 0: adds nothing to a sum, and differences of it stay finite
+# Stands for log(0). It adds nothing to a sum of probabilities, and its differences are finite.
+NEVER = -1e30
 
 
 def rnnt_loss(
@@ -48,16 +49,16 @@ def rnnt_loss(
     blank and by its label, and gamma = xi_blank + xi_label is the posterior probability that a
     path passes through the cell.
 
-    Values beyond the lengths of an utterance are padding. They may be anything, NaN and infinity
-    included: they do not change the cost, and their gradient is exactly zero.
+    Values beyond the lengths of an utterance are padding. They may be anything, also NaN and
+    infinity. They do not change the cost, and their gradient is exactly zero.
 
     Parameters
     ----------
     logits : Tensor, shape (N, T, U + 1, K)
-        Outputs of the joiner, float32 or float64. float16 and bfloat16, as autocast makes them,
+        Outputs of the joiner, float32 or float64. float16 and bfloat16, which autocast produces,
         are converted to float32; the gradient has the dtype of `logits`.
     targets : Tensor, shape (N, U)
-        Labels; any integers may pad them at the end, -1 for example.
+        Labels. The padding at the end may be any integers, for example -1.
     logit_lengths : Tensor, shape (N,)
         Frames of each utterance, 1 to T.
     target_lengths : Tensor, shape (N,)
@@ -65,7 +66,7 @@ def rnnt_loss(
     blank : int
         Index of the blank unit; a negative index counts from the end.
     clamp : float
-        If it is positive, the gradient of the cost of each utterance is clamped to
+        If `clamp` is positive, the gradient of the cost of each utterance is clamped to
         [-clamp, clamp].
     reduction : {"mean", "sum", "none"}
         "mean" is the mean over utterances.
@@ -76,8 +77,8 @@ def rnnt_loss(
     -------
     Tensor
         A scalar, or shape (N,) with `reduction="none"`; float64 for float64 logits, otherwise
-        float32. The cost is infinite, and its gradient zero, if every alignment has probability
-        zero.
+        float32. If every alignment has probability zero, the cost is infinite and its gradient
+        is zero.
 
     Raises
     ------
@@ -93,7 +94,7 @@ def rnnt_loss(
     blank = validate(logits, targets, logit_lengths, target_lengths, blank)
     one_of("reduction", reduction, ("mean", "sum", "none"))
     if not isinstance(clamp, Real) or isinstance(clamp, bool) or math.isnan(clamp):
-        raise ArgumentError(f"clamp is {clamp!r}: expected a number; -1 does not clamp")
+        raise ArgumentError(f"clamp is {clamp!r}: expected a number; use -1 for no clamp")
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     costs = _TransducerCost.apply(
@@ -113,11 +114,12 @@ def rnnt_loss(
 class _TransducerCost(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, logit_lengths, target_lengths, blank, clamp, fused):
-        # To compute softmax again, the backward pass needs lse and the logits, but no copy of them.
+        # The backward pass computes the softmax again from the logits and lse. So the forward pass
+        # stores no tensor of probabilities.
         lse = torch.logsumexp(logits, dim=-1) if fused else logits.new_zeros(logits.shape[:-1])
         ctx.finite = fused and math.isfinite(lse.sum())
         closed = None
-        if not ctx.finite:  # close the padding, and cells where every unit is ruled out
+        if not ctx.finite:  # close padding, and cells where every unit has probability zero
             frame = torch.arange(logits.shape[1], device=logits.device)[:, None]
             label = torch.arange(logits.shape[2], device=logits.device)
             closed = (frame >= logit_lengths[:, None, None]) | (lse == -math.inf)
@@ -143,7 +145,7 @@ class _TransducerCost(torch.autograd.Function):
         T, U1 = logits.shape[1:3]
         possible = ~ctx.impossible[:, None, None]
         scale = torch.where(possible, grad_costs[:, None, None].double(), 0.0)
-        # The clamp applies to the gradient of each cost, before the scale of the reduction.
+        # The gradient of each cost is clamped before it is multiplied by `grad_costs`.
         arc_scale = possible if ctx.clamp > 0 else scale
         xi_blank = (unskew(xi_blank, T) * arc_scale).to(logits.dtype)
         xi_label = (unskew(xi_label, T) * arc_scale).to(logits.dtype)
@@ -196,10 +198,10 @@ def arc_scores(
 
 
 def forward_scores(log_blank: Tensor, log_label: Tensor) -> Tensor:
-    """Return alpha of all cells, from arc scores; all shapes are (D, N, U + 1)."""
+    """Compute alpha of all cells from the scores of the arcs. All shapes are (D, N, U + 1)."""
     alpha = torch.full_like(log_blank, NEVER)
     alpha[0, :, 0] = 0.0
-    # All views are made at once, because slicing in the loop would take longer than the sums.
+    # All views are made before the loop, because slicing in it would take longer than the sums.
     cells, entered, left = alpha.unbind(), alpha[..., 1:].unbind(), alpha[..., :-1].unbind()
     blanks, labels = log_blank.unbind(), log_label[..., :-1].unbind()
     for d in range(1, len(alpha)):
@@ -230,36 +232,33 @@ def arc_posteriors(
     Returns
     -------
     xi_blank, xi_label : Tensor, shape (D, N, U + 1)
-        Of the arcs that leave cell (d - u, u).
+        Row d, column u belongs to the arcs that leave cell (t, u) = (d - u, u).
     """
-    into_blank = (alpha[:-1] + log_blank[:-1] - alpha[1:]).clamp_(max=0.0).exp_()
-    into_label = alpha[:-1, :, :-1] + log_label[:-1, :, :-1] - alpha[1:, :, 1:]
-    into_label = into_label.clamp_(max=0.0).exp_()
+    blank_share = (alpha[:-1] + log_blank[:-1] - alpha[1:]).clamp_(max=0.0).exp_()
+    label_share = alpha[:-1, :, :-1] + log_label[:-1, :, :-1] - alpha[1:, :, 1:]
+    label_share = label_share.clamp_(max=0.0).exp_()
 
     xi_blank, xi_label = torch.zeros_like(alpha), torch.zeros_like(alpha)
     utterance = torch.arange(alpha.shape[1], device=alpha.device)
     xi_blank[logit_lengths - 1 + target_lengths, utterance, target_lengths] = 1.0
-    leaves_blank, leaves_label = xi_blank.unbind(), xi_label.unbind()
-    moves, by_blank, by_label = (
-        xi_label[..., :-1].unbind(),
-        into_blank.unbind(),
-        into_label.unbind(),
-    )
+    blanks, labels = xi_blank.unbind(), xi_label.unbind()
+    label_arcs = xi_label[..., :-1].unbind()  # the last column has no label arcs
+    blank_shares, label_shares = blank_share.unbind(), label_share.unbind()
     for d in range(len(alpha) - 2, -1, -1):
-        gamma = leaves_blank[d + 1] + leaves_label[d + 1]
-        leaves_blank[d].addcmul_(gamma, by_blank[d])
-        torch.mul(gamma[:, 1:], by_label[d], out=moves[d])
+        gamma = blanks[d + 1] + labels[d + 1]
+        blanks[d].addcmul_(gamma, blank_shares[d])
+        torch.mul(gamma[:, 1:], label_shares[d], out=label_arcs[d])
     return xi_blank, xi_label
 
 
 def _skew(cells: Tensor) -> Tensor:
     """Turn (N, T, U + 1) into (D, N, U + 1), with cell (t, u) in row d = t + u.
 
-    What is outside the lattice becomes NEVER.
+    Entries outside the lattice become NEVER.
     """
     N, T, U1 = cells.shape
     D = T + U1 - 1
-    # Rows of D + 1 entries that are read as rows of D entries shift row u by u frames.
+    # Pad the rows to D + 1 entries, and read them as rows of D entries: row u moves by u frames.
     rows = F.pad(cells.transpose(1, 2), (0, D + 1 - T), value=NEVER).reshape(N, -1)
     return rows[:, : U1 * D].view(N, U1, D).permute(2, 0, 1).contiguous()
 

@@ -1,9 +1,9 @@
 """Normalisation of the features of a speaker or a recording.
 
-The mean and deviation of the coefficients differ more between voices and microphones than between
-words. A model has only one mean and deviation for all of them. These functions remove the
-differences between speakers or recordings before the features reach the model. The result keeps
-the scale of the corpus, so the augmentation, which works in decibels, and
+The mean and standard deviation of the coefficients differ more between voices and microphones than
+between words. A model has only one mean and one standard deviation for all voices and microphones.
+These functions remove the differences between speakers or recordings before the features reach the
+model. The result keeps the scale of the corpus. So the augmentation, which works in decibels, and
 `Transducer.set_normalisation` need no change.
 """
 
@@ -26,22 +26,23 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
 
         c -> (c - mean_s) / std_s * std + mean,    for each coefficient
 
-    The statistics mean_s, std_s of a speaker s are those of the recordings of s in the training
-    part of the fold. If there are none, because s is held out, they are those of the recordings
-    of s in the test part, without their words. This makes the test transductive: a recogniser
-    can only do it after it has heard a speaker for a while. Say so when you report the WER.
+    The statistics mean_s, std_s of a speaker s come from the recordings of s in the training part
+    of the fold. If s is held out, the training part has no recordings of s. The statistics then
+    come from the recordings of s in the test part; their words are not used. This makes the test
+    transductive: a recogniser in use must hear a speaker for a while before it can compute these
+    statistics. Mention this when you report the WER.
 
     Parameters
     ----------
     corpus : Corpus
     fold : int or str
-        The fold of the training part, see `Corpus.split`. A task on the new corpus needs the same
-        fold.
+        The fold of the training part, see `Corpus.split`. A task on the new corpus must use the
+        same fold.
 
     Returns
     -------
     Corpus
-        Its recordings are in the order of those of `corpus`.
+        The recordings have the same order as in `corpus`.
 
     Raises
     ------
@@ -57,14 +58,14 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
     mean, std = _statistics(train)
     own = {}
     for speaker in corpus.speakers():
-        said = [r for r in train if r.speaker == speaker]
-        said = said or [r for r in corpus.split("test", fold) if r.speaker == speaker]
-        if not said:
+        recordings = [r for r in train if r.speaker == speaker]
+        recordings = recordings or [r for r in corpus.split("test", fold) if r.speaker == speaker]
+        if not recordings:
             raise ArgumentError(
-                f"corpus has nothing of {speaker!r} in the training or test part of fold {fold!r}: "
-                "expected at least one recording of every speaker"
+                f"corpus has no recording of {speaker!r} in the training or test part of fold "
+                f"{fold!r}: expected at least one recording of every speaker"
             )
-        own[speaker] = _statistics(said)
+        own[speaker] = _statistics(recordings)
 
     def normalised(recording: Utterance) -> Utterance:
         own_mean, own_std = own[recording.speaker]
@@ -93,9 +94,10 @@ def normalise_by_recording(corpus: Corpus) -> Corpus:
 def mean_normalised(features: np.ndarray) -> np.ndarray:
     """Subtract the mean over time from features: cepstral mean normalisation.
 
-    It needs no other recording. It removes loudness and any constant channel, because a filter
-    that is shorter than the window adds a constant to the cepstra. It also removes information
-    about the words of a short recording: the mean of a single digit says much about the digit.
+    This needs only the recording itself. It removes the loudness and the effect of a constant
+    channel: a channel is a filter, and a filter that is shorter than the window adds a constant to
+    the cepstra. It also removes information about the words of a short recording, because the
+    mean of a single digit depends strongly on the digit.
 
     Parameters
     ----------
@@ -115,7 +117,7 @@ def mean_normalised(features: np.ndarray) -> np.ndarray:
     Atal, "Effectiveness of linear prediction characteristics of the speech wave for automatic
     speaker identification and verification", JASA 55, 1974, doi:10.1121/1.1914702.
     """
-    features = checked_frames(features)
+    features = checked_frames(features, finite=False)
     return (features - features.mean(axis=0)).astype(np.float32)
 
 

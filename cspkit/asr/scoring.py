@@ -26,7 +26,7 @@ class Score:
     substitutions, deletions, insertions : int
         Words heard as another word, words not heard, and words heard that nobody spoke.
     words : int
-        Words of the references.
+        Number of words in the references.
     """
 
     substitutions: int
@@ -66,7 +66,7 @@ def word_error_rate(references: Texts, hypotheses: Texts) -> float:
     ------
     ArgumentError
         If the numbers of utterances differ, if there are none, if an entry is not a string, or
-        if a reference is empty. The message says which entry, counted from 0.
+        if a reference is empty. The message gives the index of the entry, counted from 0.
     """
     return score(references, hypotheses).wer
 
@@ -121,8 +121,8 @@ def bootstrap_interval(
     level : float
         Probability covered by the interval, in (0, 1).
     baseline : sequence of str, optional
-        Hypotheses of another model for the same utterances. The interval is then that of the
-        difference WER - WER of the baseline, with the same draws for both.
+        Hypotheses of another model for the same utterances. The interval is then one of the
+        difference (WER - WER of the baseline). Both rates use the same draws of utterances.
 
     Returns
     -------
@@ -144,9 +144,9 @@ def bootstrap_interval(
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
     references = _texts("references", references)
-    errors = utterance_errors(references, hypotheses)
+    errors = _errors(references, hypotheses)
     if baseline is not None:
-        errors = errors - _errors(_aligned(references, baseline, "baseline"))
+        errors = errors - _errors(references, baseline, "baseline")
     words = np.array([len(reference.split()) for reference in references])
     rates = np.concatenate(list(utterance_bootstrap(errors[:, None], words, rng, n)))
     low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
@@ -164,14 +164,15 @@ def utterance_errors(references: Texts, hypotheses: Texts) -> np.ndarray:
     Returns
     -------
     ndarray of int, shape (N,)
-        Their sum over the words of the references is the word error rate.
+        The sum of the errors, divided by the number of words in the references, is the word error
+        rate.
 
     Raises
     ------
     ArgumentError
         For the same reasons as `word_error_rate`.
     """
-    return _errors(_aligned(references, hypotheses))
+    return _errors(references, hypotheses)
 
 
 def relative_degradation(references: Texts, hypotheses: Texts, baseline: Texts) -> float:
@@ -197,11 +198,11 @@ def relative_degradation(references: Texts, hypotheses: Texts, baseline: Texts) 
         For the same reasons as `word_error_rate`.
     """
     references = _texts("references", references)
-    errors = int(utterance_errors(references, hypotheses).sum())
-    of_baseline = int(_errors(_aligned(references, baseline, "baseline")).sum())
-    if of_baseline == 0:
+    errors = int(_errors(references, hypotheses).sum())
+    baseline_errors = int(_errors(references, baseline, "baseline").sum())
+    if baseline_errors == 0:
         return 0.0 if errors == 0 else float("inf")
-    return (errors - of_baseline) / of_baseline
+    return (errors - baseline_errors) / baseline_errors
 
 
 def scores_by_group(
@@ -290,57 +291,54 @@ def confusions(
     -------
     DataFrame
         A row for every spoken word, a column for every heard word. The last column counts
-        deletions, and the last row counts insertions. Both have the name "-", or "--" if "-" is
-        one of the words, and so on.
+        deletions, and the last row counts insertions. Both have the name "-". If "-" is one of
+        the words, the name is "--", and so on.
 
     Raises
     ------
     ArgumentError
-        For the same reasons as `word_error_rate`, or if `words` lacks a word that occurs or has
-        a word twice.
+        For the same reasons as `word_error_rate`, or if `words` lacks a word that occurs, or
+        contains a word twice.
     """
     pairs = Counter(_pairs(references, hypotheses))
     occurring = {word for pair in pairs for word in pair if word is not None}
     words = sorted(occurring) if words is None else _texts("words", words)
     if unknown := occurring - set(words):
-        raise ArgumentError(f"words lacks {min(unknown)!r}, which occurs: expected every word")
+        raise ArgumentError(f"words lacks {min(unknown)!r}: expected every word that occurs")
     if len(set(words)) < len(words):
         raise ArgumentError(f"words is {words!r}: expected every word once")
-    nothing = "-"
-    while nothing in words:
-        nothing += "-"
+    no_word = "-"
+    while no_word in words:
+        no_word += "-"
     place = {word: i for i, word in enumerate([*words, None])}
     counts = np.zeros((len(place), len(place)), dtype=np.int64)
     for (spoken, heard), number in pairs.items():
         counts[place[spoken], place[heard]] = number
-    index, columns = (pd.Index([*words, nothing], name=name) for name in ("spoken", "heard"))
+    index, columns = (pd.Index([*words, no_word], name=name) for name in ("spoken", "heard"))
     return pd.DataFrame(counts, index, columns)
 
 
 def _pairs(references: Texts, hypotheses: Texts) -> Iterator[tuple[str | None, str | None]]:
-    """Yield the spoken and the heard word at every place of the alignment; None is no word."""
+    """Yield the spoken and the heard word at each place of the alignment; None if there is none."""
     counted = _aligned(references, hypotheses)
     utterances = zip(counted.references, counted.hypotheses, counted.alignments, strict=True)
     for reference, hypothesis, chunks in utterances:
         for chunk in chunks:
             spoken = reference[chunk.ref_start_idx : chunk.ref_end_idx]
             heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            length = max(len(spoken), len(heard))  # one is empty, or both have the same length
+            length = max(len(spoken), len(heard))  # equal lengths, or one list is empty
             yield from zip(spoken or [None] * length, heard or [None] * length, strict=True)
 
 
-def _errors(counted: jiwer.WordOutput) -> np.ndarray:
-    """Return the number of errors of each utterance."""
-    return np.array(
-        [
-            sum(
-                max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
-                for c in chunks
-                if c.type != "equal"
-            )
-            for chunks in counted.alignments
-        ]
-    )
+def _errors(references: Texts, hypotheses: Texts, name: str = "hypotheses") -> np.ndarray:
+    """Return the number of errors of each utterance. `name` is used in error messages."""
+
+    def length(chunk: jiwer.AlignmentChunk) -> int:
+        spoken = chunk.ref_end_idx - chunk.ref_start_idx
+        return max(spoken, chunk.hyp_end_idx - chunk.hyp_start_idx)
+
+    alignments = _aligned(references, hypotheses, name).alignments
+    return np.array([sum(length(c) for c in chunks if c.type != "equal") for chunks in alignments])
 
 
 def _aligned(references: Texts, hypotheses: Texts, name: str = "hypotheses") -> jiwer.WordOutput:
@@ -357,7 +355,7 @@ def _pair(
     if len(references) != len(hypotheses) or not references:
         raise ArgumentError(
             f"references has {len(references)} and {name} {len(hypotheses)} utterances: "
-            "expected as many of both, at least one"
+            "expected equal numbers, at least one"
         )
     for i, reference in enumerate(references):
         if not reference.strip():

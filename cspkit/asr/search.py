@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cspkit.asr.transducer import Transducer
 
-MAX_SYMBOLS = 3  # labels that one stacked frame may emit, so that every search ends
-MARGIN = 8.0  # nats: beam search drops hypotheses that are so much less probable than the best
+MAX_SYMBOLS = 3  # limit on the labels that one stacked frame emits; makes every search end
+MARGIN = 8.0  # in nats: beam search adds no hypothesis that is this far below the best one
 _MULTIPLIER = 6364136223846793005  # of the rolling hash of labels, modulo 2^64
 
 Path = list[tuple[int, int]]  # pairs of a label and the stacked frame that emits it
@@ -65,9 +65,9 @@ class _Tree:
 
     def paths(self, nodes: list[int]) -> list[Path]:
         """Return the labels and frames from the root to each of `nodes`."""
-        before, label, frame = [0], [0], [0]
+        parent, label, frame = [0], [0], [0]
         for parents, labels, s in self._added:
-            before += parents.tolist()
+            parent += parents.tolist()
             label += labels.tolist()
             frame += [s] * len(labels)
         paths = []
@@ -75,7 +75,7 @@ class _Tree:
             path = []
             while node:
                 path.append((label[node], frame[node]))
-                node = before[node]
+                node = parent[node]
             paths.append(path[::-1])
         return paths
 
@@ -94,7 +94,7 @@ def beam_paths(
         Its log probability, float64.
     """
     N, blank = len(features), model.config.blank
-    # Sorted from long to short: the first rows of every tensor are the utterances not ended yet.
+    # Utterances are sorted from long to short: those that have not ended are always the first rows.
     lengths, order = (lengths // model.config.stack).sort(descending=True, stable=True)
     frames, _ = model.encode(features[order])
     predicted, state = model.predict(torch.full((1, 1), blank, device=model.device))
@@ -119,25 +119,26 @@ def beam_paths(
             if level == MAX_SYMBOLS:
                 break
 
-            # A label makes a hypothesis less probable: only those above the beam can enter it.
+            # Every further arc makes a hypothesis less probable. So a hypothesis with a score below
+            # the lowest score of the beam cannot enter the beam later.
             longer = (entering.score[..., None] + log_p[..., :blank]).flatten(1)
             score, place = longer.topk(width)
             best, least = beam.score.amax(1, keepdim=True), beam.score.amin(1, keepdim=True)
-            worth = score > torch.maximum(least, best - MARGIN)
-            if not worth.any():
+            promising = score > torch.maximum(least, best - MARGIN)
+            if not promising.any():
                 break
             parent, label = place // blank, place % blank
-            rows, labels = entering.row.gather(1, parent)[worth], label[worth]
-            nodes = tree.add(entering.node.gather(1, parent)[worth], labels, s)
-            more = model.predict(labels[:, None], tuple(part[:, rows] for part in state))
+            rows, labels = entering.row.gather(1, parent)[promising], label[promising]
+            nodes = tree.add(entering.node.gather(1, parent)[promising], labels, s)
+            added, new = model.predict(labels[:, None], tuple(part[:, rows] for part in state))
             new_rows = len(predicted) + torch.arange(len(rows), device=model.device)
-            predicted = torch.cat([predicted, more[0]])
-            state = tuple(torch.cat(pair, dim=1) for pair in zip(state, more[1], strict=True))
+            predicted = torch.cat([predicted, added])
+            state = tuple(torch.cat(pair, dim=1) for pair in zip(state, new, strict=True))
             entering = _Beam(
-                score.masked_fill(~worth, -torch.inf),
+                score.masked_fill(~promising, -torch.inf),
                 entering.key.gather(1, parent) * _MULTIPLIER + label + 1,
-                torch.zeros_like(place).masked_scatter(worth, nodes),
-                torch.zeros_like(place).masked_scatter(worth, new_rows),
+                torch.zeros_like(place).masked_scatter(promising, nodes),
+                torch.zeros_like(place).masked_scatter(promising, new_rows),
             )
         if len(predicted) > n_rows:  # drop predictor outputs that no hypothesis uses any more
             kept, row = beam.row.unique(return_inverse=True)
@@ -152,9 +153,9 @@ def beam_paths(
 
 
 def _merged(beam: _Beam, others: _Beam) -> _Beam:
-    """Return the best hypotheses of two beams, after merging those with equal labels.
+    """Merge the hypotheses of two beams that have equal labels, and return the best ones.
 
-    Within each beam, all hypotheses have different labels.
+    All hypotheses within one beam have different labels.
     """
     never = -torch.inf
     twins = (beam.key[:, :, None] == others.key[:, None, :]) & (

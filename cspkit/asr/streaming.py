@@ -1,6 +1,6 @@
 """Recognition while somebody speaks: a front end for samples, and a recogniser for frames.
 
-Both accept pieces of any size. The size of their state is constant, so they can run for hours.
+Both accept pieces of any size. Their state does not grow, so they can run for hours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import numpy as np
 import scipy.signal
 import torch
 
-from cspkit.arguments import ArgumentError
 from cspkit.asr.features import (
     DYNAMIC_RANGE_DB,
     HOP,
@@ -19,11 +18,11 @@ from cspkit.asr.features import (
     N_MFCC,
     SAMPLE_RATE,
     cepstra,
+    checked_frames,
     checked_rate,
     checked_waveform,
     decibels,
     mel_filters,
-    real_array,
 )
 from cspkit.asr.search import MAX_SYMBOLS
 from cspkit.asr.transducer import Transducer, checked_model
@@ -32,9 +31,9 @@ from cspkit.asr.transducer import Transducer, checked_model
 class StreamingRecogniser:
     """Greedy decoding of feature frames as they arrive.
 
-    The words are those of `greedy` on the whole utterance, however the frames are divided into
-    pieces. Between pieces, the recogniser keeps the states of the two LSTMs, the frames that do
-    not fill a stack yet, and the characters of an unfinished word.
+    The words are the same as those of `greedy` on the whole utterance, for any division of the
+    frames into pieces. Between pieces, the recogniser keeps the states of the two LSTMs, the
+    frames that do not fill a stack yet, and the characters of an unfinished word.
 
     Parameters
     ----------
@@ -76,12 +75,8 @@ class StreamingRecogniser:
         ArgumentError
             If `frames` has another shape, or contains NaN or infinity. The state is not changed.
         """
-        frames = real_array("frames", frames).astype(np.float32)
-        C, stack = self.model.config.n_features, self.model.config.stack
-        if frames.ndim != 2 or frames.shape[1] != C:
-            raise ArgumentError(f"frames have shape {frames.shape}: expected (T, {C})")
-        if not np.isfinite(frames).all():
-            raise ArgumentError("frames contain NaN or infinity: expected finite numbers")
+        n_features, stack = self.model.config.n_features, self.model.config.stack
+        frames = checked_frames(frames, "frames", n_features=n_features, least=0)
         frames = np.concatenate([self._waiting, frames])
         whole = len(frames) // stack * stack
         self._waiting = frames[whole:].copy()
@@ -96,9 +91,9 @@ class StreamingRecogniser:
     def finish(self) -> list[str]:
         """End the utterance, return its last word, and start the next utterance.
 
-        There is a last word only for a model that writes characters, because that model ends a
-        word with a space. Frames that do not fill a stack are dropped, as `greedy` drops them. An
-        utterance shorter than one stack has no words.
+        Only a model that writes characters can have a last word here: it ends a word with a space,
+        and no space follows the last word. Frames that do not fill a stack are dropped, as in
+        `greedy`. An utterance shorter than one stack has no words.
 
         Returns
         -------
@@ -109,7 +104,7 @@ class StreamingRecogniser:
         return words
 
     def _words(self, labels: list[int]) -> list[str]:
-        """Return the words that labels complete."""
+        """Return the words that these labels complete."""
         units = [self.model.config.units[label] for label in labels]
         if not self.model.config.writes_characters:
             return units
@@ -137,14 +132,14 @@ class StreamingRecogniser:
 
 
 class StreamingMFCC:
-    """MFCC features of audio as it arrives: those of `mfcc`, with another floor.
+    """MFCC features of audio as it arrives: the features of `mfcc`, but with another floor.
 
-    `mfcc` raises values to 80 dB below the loudest value of the whole recording. This class
-    raises them to 80 dB below the loudest value so far, so frames before the loudest one may keep
-    quieter bands. From the loudest frame on, the features are equal. On the 415 test strings of
-    fold 0, joined as audio, a fifth of the frames differ, and half of these by less than 1.1 (the
-    first coefficient has a standard deviation of 145). The recorded model makes 19 errors in 1,620
-    words with both kinds of features.
+    The floor of `mfcc` is 80 dB below the loudest value of the whole recording. The floor of this
+    class is 80 dB below the loudest value so far. So frames before the loudest frame may have
+    bands below the floor of `mfcc`. From the loudest frame on, the features are equal. On the 415
+    test strings of fold 0, joined as audio, a fifth of the frames differ. Half of the frames that
+    differ do so by less than 1.1 (the first coefficient has a standard deviation of 145). The
+    recorded model makes 19 errors in 1,620 words with either kind of features.
 
     A frame is complete when the 25 ms after its centre have arrived; `finish` returns the last
     frame.
@@ -157,7 +152,7 @@ class StreamingMFCC:
     Raises
     ------
     ArgumentError
-        If the sample rate is not a whole number in this range.
+        If the sample rate is not a whole number from 1,000 to 768,000.
     """
 
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
@@ -201,7 +196,7 @@ class StreamingMFCC:
         return np.concatenate(frames)
 
     def _frames(self, samples: np.ndarray) -> np.ndarray:
-        """Return the frames that samples at 8 kHz complete."""
+        """Return the frames that these samples at 8 kHz complete."""
         self._samples = np.concatenate([self._samples, samples])
         if not self._started:
             if len(self._samples) <= N_FFT // 2:
@@ -210,13 +205,13 @@ class StreamingMFCC:
             edge = self._samples[N_FFT // 2 : 0 : -1]
             self._samples = np.concatenate([[0.0], edge, self._samples])
             self._started = True
-        count = (len(self._samples) - 1 - N_FFT) // HOP + 1
-        if count <= 0:
+        n_frames = (len(self._samples) - 1 - N_FFT) // HOP + 1
+        if n_frames <= 0:
             return np.zeros((0, N_MFCC), dtype=np.float32)
         bands = decibels(
             np.lib.stride_tricks.sliding_window_view(self._samples[1:], N_FFT)[::HOP], mel_filters()
         )
-        self._samples = self._samples[HOP * count :].copy()
+        self._samples = self._samples[HOP * n_frames :].copy()
         loudest = np.maximum.accumulate(np.maximum(bands.max(axis=1), self._loudest))
         self._loudest = loudest[-1]
         return cepstra(np.maximum(bands, loudest[:, None] - DYNAMIC_RANGE_DB))
@@ -229,17 +224,17 @@ class StreamingMFCC:
 
 
 class _StreamingResampler:
-    """`features.resample` for pieces: an output waits for all samples that its filter needs."""
+    """`features.resample` for pieces. It returns an output when all its inputs have arrived."""
 
     def __init__(self, sample_rate: int) -> None:
         common = gcd(sample_rate, SAMPLE_RATE)
         self._up, self._down = SAMPLE_RATE // common, sample_rate // common
-        # Half the length of the filter that resample_poly designs, in samples of the input.
+        # Half the length of the filter that resample_poly designs, in input samples.
         self._reach = (
             0 if self._up == self._down else 10 * max(self._up, self._down) // self._up + 1
         )
         self._samples = np.zeros(0)
-        self._next = 0  # index of the next output, counted from that of the first kept sample
+        self._next = 0  # index of the next output; output 0 is at the first kept sample
 
     def step(self, samples: np.ndarray) -> np.ndarray:
         """Return the outputs that are complete."""
@@ -254,7 +249,7 @@ class _StreamingResampler:
         if end <= self._next:
             return np.zeros(0)
         outputs = scipy.signal.resample_poly(self._samples, self._up, self._down)[self._next : end]
-        # Without `down` samples at the start, the outputs move by exactly `up`.
+        # If `down` samples are removed at the start, the outputs move by exactly `up` places.
         drop = max(0, (end * self._down // self._up - self._reach) // self._down)
         self._samples = self._samples[drop * self._down :].copy()
         self._next = end - drop * self._up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cspkit.arguments import ArgumentError, count
 from cspkit.asr.augmentation import Augmentation
-from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, load_spoken_digits
+from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
 from cspkit.asr.features import N_MFCC
 from cspkit.asr.loss import rnnt_loss
@@ -21,11 +21,13 @@ from cspkit.asr.normalisation import LEAST_STD
 from cspkit.asr.scoring import utterance_errors
 from cspkit.asr.transducer import Transducer, TransducerConfig
 from cspkit.modules import unwrapped
+from cspkit.pruner import kl_divergence
 from cspkit.training import Task, evaluating
 
-AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)  # to train from scratch
-LIGHT = Augmentation(speed=0.15, channel=0.2, noise=0.2)  # to go on training a trained model
-DENSE_STEPS = 3400  # steps of training of the recorded dense models
+# The default is AUGMENTATION to train from scratch, and LIGHT to train a trained model further.
+AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)
+LIGHT = Augmentation(speed=0.15, channel=0.2, noise=0.2)
+DENSE_STEPS = 3400  # training steps of the recorded dense models
 
 
 class Batch(NamedTuple):
@@ -45,7 +47,7 @@ class Batch(NamedTuple):
     target_lengths: Tensor
 
     def every(self, n: int) -> Batch:
-        """Return a batch of every n-th utterance, from the first on."""
+        """Return a batch of every n-th utterance, starting with the first."""
         return Batch(*(part[::n] for part in self))
 
     def to(self, device: torch.device | str) -> Batch:
@@ -88,21 +90,6 @@ def labels_of(utterance: Utterance, config: TransducerConfig) -> list[int]:
         raise ArgumentError(f"utterance {utterance.id!r}: {error}") from None
 
 
-def log_softmax(logits: Tensor) -> Tensor:
-    """Return log probabilities of logits (..., K), in float32 for logits of half precision."""
-    return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-
-
-def mean_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:
-    """Return the mean over cells of KL(p_reference || p), from logits (cells, K).
-
-    A unit with p_reference = 0 contributes 0, also if p = 0.
-    """
-    log_p, log_reference = log_softmax(logits), log_softmax(reference_logits)
-    terms = log_reference.exp() * (log_reference - log_p)
-    return terms.masked_fill(log_reference == -torch.inf, 0.0).sum() / len(terms)
-
-
 class DigitTask(Task):
     """Strings of spoken digits.
 
@@ -111,19 +98,19 @@ class DigitTask(Task):
     corpus : Corpus, optional
         The default is the embedded corpus.
     fold : int or str
-        0 to 4 selects the takes of the test part. The name of a speaker holds this speaker out
-        for the test part.
+        A number from 0 to 4 selects the takes of the test part. If `fold` is the name of a
+        speaker, this speaker is held out for the test part.
     config : TransducerConfig, optional
         Units and frame stacking of the models.
     batch_size : int
         Number of utterances of a training batch.
     curriculum : int
-        Length of the curriculum in steps, to train a model from scratch. Strings have one digit
-        in the first tenth, at most three digits until three tenths, and at most seven digits
-        afterwards. With 0 they have at most seven digits from the start.
+        Length of the curriculum in steps, for training from scratch. Strings have one digit in
+        the first tenth of these steps, at most three digits until three tenths, and at most seven
+        digits afterwards. If it is 0, strings have at most seven digits from the start.
     augmentation : Augmentation or None, optional
         Random variation of the training strings; None uses the features as they are. The default
-        is `AUGMENTATION` with a curriculum and `LIGHT` without.
+        is `AUGMENTATION` with a curriculum, and `LIGHT` without a curriculum.
     divergence_every : int
         Use every n-th utterance of a batch for the divergence.
 
@@ -154,9 +141,10 @@ class DigitTask(Task):
             augmentation = AUGMENTATION if curriculum else LIGHT
             if self.config.n_features != N_MFCC:
                 raise ArgumentError(
-                    f"augmentation is the recipe, which is for {N_MFCC} cepstra, but "
+                    f"augmentation is the default, which is for {N_MFCC} cepstra, but "
                     f"config.n_features is {self.config.n_features}: expected None or an "
-                    "Augmentation; cspkit.asr.task.AUGMENTATION is one for any number of cepstra"
+                    "Augmentation; if all features are cepstra, give "
+                    "cspkit.asr.task.AUGMENTATION"
                 )
         if not isinstance(augmentation, Augmentation | None):
             raise ArgumentError(
@@ -198,7 +186,7 @@ class DigitTask(Task):
         return model
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield random batches without end for "train", and the fixed strings of another part."""
+        """Yield batches: for "train" random ones without end, for other parts the fixed strings."""
         if split == "train":
             step = 0
             while True:
@@ -221,25 +209,18 @@ class DigitTask(Task):
         for _ in range(self.batch_size):
             recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
             n_digits = rng.integers(1, longest + 1)
-            strings.append([recordings[i] for i in rng.integers(len(recordings), size=n_digits)])
-        features = [np.concatenate([r.features for r in string]) for string in strings]
-        if self.augmentation is not None:
-            features = self.augmentation.batch(features, self._std, rng)
-        return [
-            Utterance(
-                features=frames,
-                text=" ".join(r.text for r in string),
-                speaker=string[0].speaker,
-                id="+".join(r.id for r in string),
-            )
-            for frames, string in zip(features, strings, strict=True)
-        ]
+            chosen = rng.integers(len(recordings), size=n_digits)
+            strings.append(joined([recordings[i] for i in chosen]))
+        if self.augmentation is None:
+            return strings
+        varied = self.augmentation.batch([u.features for u in strings], self._std, rng)
+        return [replace(u, features=v) for u, v in zip(strings, varied, strict=True)]
 
     def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor:
         """Return the logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
 
-        Most cells of a padded batch are padding. So the utterances of a bucket are padded to the
-        longest of them, and only their logits are padded to the length of the batch.
+        Most cells of a padded batch are padding. So the utterances of a bucket are padded only to
+        the longest of them. The logits of the bucket are then padded to the size of the batch.
         """
         model = unwrapped(model)
         lengths = batch.feature_lengths // model.config.stack
@@ -274,7 +255,7 @@ class DigitTask(Task):
         return (costs / batch.target_lengths).mean(), logits
 
     def _check(self, model: Transducer) -> None:
-        """Refuse a model with other units or other features than this task."""
+        """Raise an error if the units or the features of the model are not those of the task."""
         config = getattr(unwrapped(model), "config", None)
         if not isinstance(config, TransducerConfig):
             raise ArgumentError(
@@ -294,22 +275,22 @@ class DigitTask(Task):
 
             KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k))
 
-        It uses all cells, without padding, of every `divergence_every`-th utterance.
+        The mean is over all cells, except padding, of every `divergence_every`-th utterance.
 
         References
         ----------
         Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network",
         arXiv:1503.02531.
         """
-        seen = batch.every(self.divergence_every)
+        used = batch.every(self.divergence_every)
         S, U1 = reference_outputs.shape[1:3]
         outputs = outputs[:: self.divergence_every, :S, :U1]
         frame = torch.arange(S, device=outputs.device)[:, None]
         label = torch.arange(U1, device=outputs.device)
-        valid = (frame < (seen.feature_lengths // self.config.stack)[:, None, None]) & (
-            label <= seen.target_lengths[:, None, None]
+        valid = (frame < (used.feature_lengths // self.config.stack)[:, None, None]) & (
+            label <= used.target_lengths[:, None, None]
         )
-        return mean_divergence(reference_outputs[valid], outputs[valid])
+        return kl_divergence(reference_outputs[valid], outputs[valid])
 
     @torch.no_grad()
     def evaluate(self, model: Transducer, split: str) -> dict[str, float]:

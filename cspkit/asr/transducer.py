@@ -36,9 +36,9 @@ class TransducerConfig:
         The meaning of each label: words, or single characters including the space
         (`CHARACTERS`). The index of the blank is the number of units.
     n_features : int
-        Coefficients per feature frame.
+        Number of coefficients of a feature frame.
     stack : int
-        Feature frames per encoder frame.
+        Number of feature frames that form one frame of the encoder.
     encoder_layers, encoder_size, embedding_size, predictor_size, joiner_size : int
 
     Raises
@@ -60,7 +60,7 @@ class TransducerConfig:
         strings = not isinstance(self.units, str) and all(isinstance(u, str) for u in self.units)
         if not strings or not self.units or len(set(self.units)) < len(self.units):
             raise ArgumentError(
-                f"units is {self.units!r}: expected different units, at least one, each a string"
+                f"units is {self.units!r}: expected different units, at least one, all strings"
             )
         for name, value in vars(self).items():
             if name != "units":
@@ -104,7 +104,7 @@ def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
     Parameters
     ----------
     units : {"words", "characters"}
-        Characters follow each other faster than words, so the model stacks two feature frames
+        Characters follow each other faster than words. So the model stacks two feature frames
         for characters, and three for words.
     width : int
         Size of each LSTM and of the joiner.
@@ -112,7 +112,7 @@ def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
     Raises
     ------
     ArgumentError
-        If `units` is neither of these, or `width` is not a positive integer.
+        If `units` is another string, or `width` is not a positive integer.
     """
     one_of("units", units, ("words", "characters"))
     sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
@@ -125,11 +125,11 @@ class Transducer(nn.Module):
     """RNN-Transducer: encoder and predictor LSTMs, additive tanh joiner.
 
     The model takes raw features. Their mean and standard deviation are buffers of the model, so
-    that a checkpoint is complete.
+    that a checkpoint contains everything that recognition needs.
 
-    `torch.export.export` accepts `encode`, `predict` and `join` of a model on the CPU with a
-    dynamic batch size and dynamic lengths, from 2 * stack feature frames on. The exported program
-    has no gradient with respect to the embedding.
+    `torch.export.export` can export `encode`, `predict` and `join` of a model on the CPU. The batch
+    size and the lengths may be dynamic; an utterance needs at least 2 * stack feature frames. The
+    exported program has no gradient with respect to the embedding.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class Transducer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the model. The inputs of `forward` and `encode` must be on it."""
+        """The device of the model. All inputs must be on the same device."""
         return self.feature_mean.device
 
     @property
@@ -220,7 +220,8 @@ class Transducer(nn.Module):
     def encode(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Encode features (N, T, n_features) as (N, T // stack, encoder_size).
 
-        Frames at the end that do not fill a stack are dropped. Also returns the new state.
+        Frames at the end that do not fill a stack are dropped. The second result is the new state
+        of the encoder.
         """
         stack, C = self.config.stack, self.config.n_features
         if features.dim() != 3 or features.shape[2] != C or features.shape[1] < stack:
@@ -228,12 +229,13 @@ class Transducer(nn.Module):
                 f"features have shape {tuple(features.shape)}: expected (N, T, {C}) "
                 f"with T >= {stack}"
             )
-        normalised, last = (features - self.feature_mean) / self.feature_std, 1 - stack
-        stacked = [normalised[:, i : features.shape[1] + last + i : stack] for i in range(stack)]
+        normalised = (features - self.feature_mean) / self.feature_std
+        end = features.shape[1] + 1 - stack
+        stacked = [normalised[:, i : end + i : stack] for i in range(stack)]
         return run_lstm(self.encoder, torch.cat(stacked, dim=2), state)
 
     def start(self, targets: Tensor) -> Tensor:
-        """Put the blank, which marks the start of the sequence, before labels (N, U)."""
+        """Put the blank before labels (N, U). It marks the start of the sequence."""
         return nn.functional.pad(targets, (1, 0), value=self.config.blank)
 
     def predict(self, labels: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -264,7 +266,7 @@ def non_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Return the name of the first tensor that contains NaN or infinity."""
     if math.isfinite(sum(tensor.detach().sum() for tensor in tensors.values())):
         return None
-    # The sum of large numbers may be infinite too, so look at each tensor.
+    # A sum of large finite numbers may be infinite too, so check each tensor.
     bad = (name for name, tensor in tensors.items() if not torch.isfinite(tensor).all())
     return next(bad, None)
 
@@ -275,7 +277,7 @@ def checked_model(model: nn.Module, kind: type[nn.Module] = Transducer) -> nn.Mo
     Raises
     ------
     ArgumentError
-        If it is not a model of this kind, or its weights contain NaN or infinity.
+        If the model is not of this kind, or its weights contain NaN or infinity.
     """
     inner = unwrapped(model)
     if not isinstance(inner, kind):

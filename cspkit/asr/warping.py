@@ -1,8 +1,8 @@
-"""Warping of the frequency axis: the effect of another length of the vocal tract on features.
+"""Warping of the frequency axis: the effect of a longer or shorter vocal tract on features.
 
 The coefficients of a frame are a cosine series over the mel axis. So the smoothed spectrum of a
 frame is known at every frequency, and the coefficients of the warped spectrum are a linear
-function of the coefficients of the frame. There is one small matrix for each factor.
+function of the coefficients of the frame. This function is a small matrix for each warp factor.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from cspkit.asr.features import N_MELS, N_MFCC, SAMPLE_RATE, cepstra
+from cspkit.asr.features import N_MELS, N_MFCC, SAMPLE_RATE, cepstra, hertz, mel
 
-TURN = 0.6  # a warp is proportional up to this fraction of half the sample rate
-STEP = 0.005  # factors are rounded to multiples of it
+TURN = 0.6  # the factor 0.6 in the formula of `warped_frequency`
+STEP = 0.005  # factors are rounded to multiples of this step
 
 
 def warped_frequency(frequency: np.ndarray, factor: float) -> np.ndarray:
@@ -25,8 +25,8 @@ def warped_frequency(frequency: np.ndarray, factor: float) -> np.ndarray:
         f -> factor f                                            for f <= b / factor
         f -> S/2 - (S/2 - b) / (S/2 - b / factor) (S/2 - f)      for f >  b / factor
 
-    It is continuous, and S/2 maps to itself. The warp by 1 / factor is its inverse. The fraction
-    0.6 is that of the reference, which turns at 4.8 of 8 kHz.
+    The map is continuous, and it maps S/2 to itself. The map for 1 / factor is its inverse. The
+    number 0.6 comes from the reference, where the formula changes at 4.8 kHz and S/2 is 8 kHz.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def warped(features: np.ndarray, factor: float) -> np.ndarray:
 def warp_matrix(steps: int, n_mfcc: int = N_MFCC) -> np.ndarray:
     """Return the matrix (n_mfcc, n_mfcc), float32, that warps the coefficients of a frame.
 
-    A band of the warped spectrum has the value of the original spectrum at the frequency that the
-    warp maps to the centre of the band.
+    For each band, find the frequency that the warp maps to the centre of the band. The value of the
+    band in the warped spectrum is the value of the original spectrum at this frequency.
 
     Parameters
     ----------
@@ -72,15 +72,11 @@ def warp_matrix(steps: int, n_mfcc: int = N_MFCC) -> np.ndarray:
         The factor in units of 0.005; 200 gives the identity.
     n_mfcc : int
     """
-    top = _mel(SAMPLE_RATE / 2)
-    centres = 700.0 * (10.0 ** (np.arange(1, N_MELS + 1) / (N_MELS + 1) * top / 2595.0) - 1.0)
+    top = mel(SAMPLE_RATE / 2)
+    centres = hertz(np.arange(1, N_MELS + 1) / (N_MELS + 1) * top)
     sources = warped_frequency(centres, 1.0 / (STEP * steps))
-    bands = _mel(sources) / top * (N_MELS + 1) - 1.0
+    bands = mel(sources) / top * (N_MELS + 1) - 1.0
     order = np.arange(n_mfcc)[:, None]
     waves = np.sqrt(2.0 / N_MELS) * np.cos(np.pi * order * (bands + 0.5) / N_MELS)
     waves[0] = np.sqrt(1.0 / N_MELS)
     return np.ascontiguousarray(cepstra(waves, n_mfcc).T)
-
-
-def _mel(frequency: np.ndarray | float) -> np.ndarray | float:
-    return 2595.0 * np.log10(1.0 + frequency / 700.0)

@@ -35,9 +35,9 @@ class CSP(GradualPruner):
     more, and only its weights are trained.
 
     A measures the error of the cut, through its Gram matrix G. rho sets how quickly V forgets the
-    weights that were cut. With rho = 1 it forgets them at once, V <- Z, and a cut weight comes back
-    only if one step lifts it over the threshold. With rho < 1, V forgets them step by step, and
-    with rho = 0 it keeps their values.
+    weights that were cut. With rho = 1 it forgets them at once, V <- mask * V, and a cut weight
+    comes back only if one step lifts it over the threshold. With rho < 1, V forgets them step by
+    step, and with rho = 0 it never forgets them.
 
     D measures the compression error in the outputs of the model. The training loop computes it, see
     `cspkit.pruner.Pruner.error_term`.

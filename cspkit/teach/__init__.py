@@ -1,6 +1,6 @@
 """Tools of the notebooks: figures, exercise checks, student copies, the site."""
 
-from cspkit.teach import checks  # importing them registers them
+from cspkit.teach import checks  # the import registers the checks
 from cspkit.teach.check import check, exercises, verdict
 from cspkit.teach.live import LivePlot
 from cspkit.teach.plots import style

@@ -59,7 +59,7 @@ class _MathMLRenderer(IPythonRenderer):
         return to_mathml(body, display="block")
 
     def block_html(self, html: str) -> str:
-        # The parser takes folded hints and answers for HTML, and does not look for formulas there.
+        # For the parser, folded hints and answers are HTML. It does not convert formulas in HTML.
         return re.sub(r"\$([^$\n]+)\$", lambda math: to_mathml(math[1]), html)
 
 

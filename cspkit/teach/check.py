@@ -25,7 +25,7 @@ def exercise(name: str) -> Callable[[Callable[[object], Verdict]], Callable[[obj
 
 
 def check(name: str, answer: object) -> None:
-    """Print whether an answer is right. It raises no error, whatever the answer is.
+    """Print whether an answer is right. An answer that fails raises no error.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def check(name: str, answer: object) -> None:
 def verdict(name: str, answer: object) -> str:
     """Return the sentence that `check` prints: "right", "not yet" or "not solved", and why."""
     if name not in _CHECKS:
-        return f"not yet: there is no exercise {name!r}; known are {', '.join(sorted(_CHECKS))}"
+        return f"not yet: there is no exercise {name!r}; choose from {', '.join(sorted(_CHECKS))}"
     try:
         wrong = _CHECKS[name](answer)
     except NotImplementedError:
@@ -51,7 +51,7 @@ def verdict(name: str, answer: object) -> str:
 
 
 def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None, Verdict]:
-    """Return an answer as an array of this shape, or a sentence that says why it is not one."""
+    """Return an answer as an array of this shape, or a sentence that says what is wrong."""
     if answer is None:
         return None, "the function returns None; does it end with a return line?"
     expected = f"one array of shape {shape}" if shape else "one number"
@@ -72,7 +72,11 @@ def exercises() -> list[str]:
 
 
 def named(answer: np.ndarray, known: Sequence[tuple[object, str]], otherwise: str) -> str:
-    """Return the sentence of the first known mistake that leads to this answer."""
+    """Name the mistake in an answer.
+
+    `known` has pairs of a wrong answer and the sentence for it. The result is the first sentence
+    whose wrong answer equals this answer, or `otherwise`.
+    """
     for value, sentence in known:
         if np.shape(value) == np.shape(answer) and np.allclose(value, answer):
             return sentence

@@ -10,7 +10,7 @@ from cspkit.study.statistics import DRAWS, UNPRUNED, metric_of, summary
 from cspkit.teach.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, reference_line
 
 MARKERS = "osD^vP*X<>p"
-# csp and the methods most like it have the same colours in all figures.
+# csp and the methods that are most similar to it have the same colour in every figure.
 COLOURS = {"csp": BLUE, "gmp": ORANGE, "dpf": GREEN, "admm": RED, "acdc": PURPLE}
 
 
@@ -20,16 +20,17 @@ def plot(
     axes: plt.Axes | None = None,
     draws: int = DRAWS,
 ) -> plt.Axes:
-    """Draw the test rate against the sparsity, a line per method, with 95 % intervals.
+    """Draw the test rate against the sparsity, one line per method, with 95 % intervals.
 
-    A method with D has filled markers and a solid line, a method without D open markers and a
-    dotted line. The dense model is a dashed line. Points of one sparsity are drawn next to one
-    another.
+    A method with the divergence D has filled markers and a solid line. A method without D has open
+    markers and a dotted line. The dense model is a dashed line. Points of the same sparsity are
+    drawn side by side.
 
     Parameters
     ----------
     rows : DataFrame
-        Of one task, as `cspkit.study.compare` or `read_rows` returns them, and of one length.
+        Rows of one task and one length, in the form that `cspkit.study.compare` and `read_rows`
+        return.
     metric : str, optional
         The default is the metric that the rows have.
     axes : Axes, optional
@@ -50,23 +51,23 @@ def plot(
     axes = axes or plt.figure(figsize=(7.0, 4.0)).add_subplot()
     lines = summary(rows, metric, draws=draws)
     pruned = lines[~lines["method"].isin(UNPRUNED[:2])]
-    with_term = set(rows.loc[rows["mu"] > 0, "method"])
+    with_divergence = set(rows.loc[rows["mu"] > 0, "method"])
     sparsities = sorted(set(pruned["sparsity"]))
     methods = [str(m) for m in pruned["method"].unique()]
     for i, method in enumerate(methods):
         own = pruned[pruned["method"] == method]
-        aside = 0.05 * (i - (len(methods) - 1) / 2)
+        shift = 0.05 * (i - (len(methods) - 1) / 2)
         base = method.removesuffix("+D").removesuffix("-D")
         bases = sorted({m.removesuffix("+D").removesuffix("-D") for m in methods})
         colour = COLOURS.get(base, GREY)
         axes.errorbar(
-            [sparsities.index(s) + aside for s in own["sparsity"]],
+            [sparsities.index(s) + shift for s in own["sparsity"]],
             100 * own["rate"],
             yerr=100 * own[["low", "high"]].sub(own["rate"], axis=0).abs().to_numpy().T,
             color=colour,
             marker=MARKERS[bases.index(base) % len(MARKERS)],
-            markerfacecolor=colour if method in with_term else "white",
-            linestyle="-" if method in with_term else ":",
+            markerfacecolor=colour if method in with_divergence else "white",
+            linestyle="-" if method in with_divergence else ":",
             elinewidth=0.9,
             capsize=2,
             label=method,

@@ -1,4 +1,4 @@
-"""The spoken digits as the bench of a study: each seed has a fold or a speaker that is held out."""
+"""The spoken digits as the bench of a study: each seed holds out one fold or one speaker."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from cspkit.training import train
 class DigitBench:
     """A `cspkit.study.Bench`: seed i has fold i, and a dense recogniser trained with seed i.
 
-    Several processes may use one folder: if two of them need the same dense model, one trains it
-    and the other waits for the file.
+    Several processes may use the same folder. If two processes need the same dense model, one of
+    them trains it and the other waits for the file.
 
     Attributes
     ----------
@@ -49,10 +49,11 @@ class DigitBench:
         Units of each LSTM and of the joiner.
     units : {"words", "characters"}
     split : {"takes", "speakers"}
-        What a seed holds out for testing: fold i, 0 to 4, or the i-th speaker, 0 to 5.
+        Which recordings seed i holds out for testing: those of fold i (0 to 4), or those of the
+        i-th speaker (0 to 5).
     embedded : bool
-        Whether to use a checkpoint that comes with the package, if it was made by the command
-        that would make this one.
+        Whether to use the checkpoints that come with the package. A checkpoint is used only if it
+        was trained with the same fold, seed and number of steps.
     """
 
     models: str = "build"
@@ -78,17 +79,17 @@ class DigitBench:
         return config_for(self.units, self.width)
 
     def __call__(self, seed: int) -> tuple[DigitTask, Transducer]:
-        """Return the task of a seed and its dense model, which is trained if it has no file."""
+        """Return the task of a seed and its dense model. Train the model if it has no file."""
         self._train(seed)
         return self._task(seed), load_transducer(self.checkpoint(seed))
 
     def prepare(self, seeds: Sequence[int], jobs: int | None = None) -> None:
-        """Train the dense models that have no file. A training that was killed continues."""
+        """Train the dense models that have no file. A run that was interrupted continues."""
         missing = [seed for seed in seeds if not self.checkpoint(seed).is_file()]
         joblib.Parallel(n_jobs=jobs)(joblib.delayed(self._train)(seed) for seed in missing)
 
     def small(self, seed: int, n_weights: int, steps: int) -> Transducer:
-        """Train a dense model of about `n_weights` weights, for `steps` more steps than usual."""
+        """Train a dense model of about `n_weights` weights, for `dense_steps` + `steps` steps."""
         narrower = [replace(self, width=width) for width in range(2, self.width + 1)]
         counts = [sum(p.numel() for p in Transducer(b.config).parameters()) for b in narrower]
         nearest = int(np.argmin(np.abs(np.array(counts) - n_weights)))
@@ -128,7 +129,7 @@ class DigitBench:
             return
         check_output(path, "models")
         with locked(path, wait=-1):
-            if not path.is_file():  # else another process has trained it
+            if not path.is_file():  # otherwise another process has trained the model meanwhile
                 model = self._trained(seed, path.with_name(path.name + ".state"))
                 save_transducer(model, path, fold=fold, seed=seed, steps=self.dense_steps)
 
@@ -144,21 +145,21 @@ def compare_digits(
     tuning: bool = False,
     dense: Path | None = None,
 ) -> pd.DataFrame:
-    """Compare pruning methods on the embedded corpus. Dense models without a file are trained.
+    """Compare pruning methods on the embedded corpus. Train dense models that have no file.
 
     Parameters
     ----------
     methods : sequence of str, optional
-        Names as `cspkit.study.entry` reads them. The default is all methods.
+        Names that `cspkit.study.entry` accepts. The default is all methods.
     sparsities, seeds, steps, out, jobs
         See `cspkit.study.compare`.
     tuning : bool
-        Whether to search for settings, by `tune` at the first of the lengths and by `finals`. The
-        trials go to a file in the folder of `out`. Otherwise the settings are those of the recorded
-        tuning, or the method's own if it was not tuned.
+        Whether to search for settings. The search runs `tune` at the first of the lengths, then
+        `finals`, and writes the trials to a file next to `out`. Without a search, the settings are
+        those of the recorded tuning; a method that was not tuned uses its default settings.
     dense : Path, optional
-        Folder for dense models that are trained here. The default is to use those that come with
-        the package.
+        Folder for dense models, which are then trained in this run. The default is to use the
+        dense models that come with the package.
 
     Returns
     -------

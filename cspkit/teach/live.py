@@ -16,25 +16,25 @@ from cspkit.teach.plots import BLUE, GREEN, ORANGE, reference_line
 class LivePlot:
     """Plot loss, divergence and sparsity of a run. Give it to `train` as `on_step`.
 
-    In a notebook the figure is drawn again every `every` steps, and replaces the one before. With
-    `CSPKIT_PROGRESS=0`, as when notebooks are executed to be committed, it is drawn once, at the
-    end of the run. Outside notebooks it is also drawn once, and not shown. Nothing is written to
-    stderr.
+    In a notebook, a new figure replaces the old one after every `every` steps. With
+    `CSPKIT_PROGRESS=0`, the figure is drawn only once, at the end of the run; this setting is used
+    when notebooks are executed for a commit. Outside notebooks, the figure is also drawn once, but
+    it is not shown. Nothing is written to stderr.
 
     Parameters
     ----------
     every : int
-        Number of steps between two drawings. The thick line of the loss is the mean over as many
-        steps.
+        Number of steps between two drawings. The thick line of the loss is the mean over this
+        number of steps.
     reference : float, optional
         A loss to compare with, for example that of the dense model. It is drawn as a dashed line.
     stopping : EarlyStopping, optional
-        Its figures of the dev part are drawn. Give it to `train` too, before this one.
+        Its results on the dev part are drawn. Give it to `train` too, before this LivePlot.
 
     Attributes
     ----------
     rows : list of dict
-        Rows of the log.
+        The rows of the log: one for each step.
     figure : Figure or None
         The last drawing.
 
@@ -63,7 +63,7 @@ class LivePlot:
         self._shown = None
 
     def __call__(self, row: dict[str, float]) -> None:
-        """Add the row of a step."""
+        """Add the row of one step, and draw the figure if it is time."""
         self.rows.append(row)
         if self._live and (row["step"] + 1) % self.every == 0:
             self._show()
@@ -74,7 +74,7 @@ class LivePlot:
             self._show()
 
     def resume(self, log: list[dict[str, float]]) -> None:
-        """Take the rows of the steps that a resumed run made before."""
+        """Start with the rows of an earlier part of the run, when `train` resumes the run."""
         self.rows = list(log)
 
     def _show(self) -> None:
@@ -102,9 +102,9 @@ class LivePlot:
             means = _means(step, divergence, self.every)
             axes.plot(*means, color=ORANGE, linestyle="-.", label="divergence D")
         if self.stopping is not None and self.stopping.rows:
-            seen = [(r["step"] + 1, r[self.stopping.metric]) for r in self.stopping.rows]
+            points = [(r["step"] + 1, r[self.stopping.metric]) for r in self.stopping.rows]
             label = f"{self.stopping.split} {self.stopping.metric}"
-            axes.plot(*zip(*seen, strict=True), "o-", color=GREEN, label=label)
+            axes.plot(*zip(*points, strict=True), "o-", color=GREEN, label=label)
         if self.reference is not None:
             reference_line(axes, self.reference, "reference")
         axes.set(xlabel="step", ylabel="loss in nats", yscale="log")

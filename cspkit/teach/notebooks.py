@@ -1,4 +1,4 @@
-"""Execute notebooks in place, so that the committed outputs are those of the code.
+"""Execute notebooks in place, so that the committed outputs are those of the current code.
 
 python -m cspkit.teach.notebooks            all notebooks
 python -m cspkit.teach.notebooks 01 10      those whose names start with 01 or 10
@@ -31,10 +31,9 @@ def all_notebooks() -> list[Path]:
 def execute(
     notebook: nbformat.NotebookNode, folder: Path = FOLDER, **options
 ) -> nbformat.NotebookNode:
-    """Run a notebook in a new kernel, in place, and return it.
+    """Run a notebook in a new kernel, in place, and return the notebook.
 
-    Metadata that differ between runs or between machines are removed, and the pictures are made
-    smaller.
+    Metadata that differ between runs or machines are removed, and the image data are made smaller.
 
     Parameters
     ----------
@@ -96,7 +95,7 @@ def lighter(png: str) -> str:
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook to a file, which appears whole or not at all."""
+    """Write a notebook to a file, completely or not at all."""
     with replacing(path) as file:
         nbformat.write(notebook, file)
 

@@ -31,5 +31,5 @@ def style() -> None:
 
 
 def reference_line(axes: plt.Axes, value: float, label: str) -> None:
-    """Draw a dashed horizontal line, which stands for theory or the dense model in all figures."""
+    """Draw a dashed horizontal line. In all figures it shows a theory or the dense model."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2, label=label)

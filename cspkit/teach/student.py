@@ -3,7 +3,7 @@
     python -m cspkit.teach.student
 
 The lines between `### BEGIN SOLUTION` and `### END SOLUTION` (nbgrader's marks) are replaced by a
-line that raises NotImplementedError. Everything else stays as it is.
+line that raises NotImplementedError. Everything else stays the same.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def without_solutions(source: str) -> str:
     )
     if "### BEGIN SOLUTION" in stubbed or "### END SOLUTION" in stubbed:
         raise ArgumentError(
-            "source has a BEGIN SOLUTION without its END, or the reverse: expected pairs, in\n"
+            "source has a BEGIN SOLUTION without END SOLUTION, or the reverse: expected pairs, in\n"
             f"{source}"
         )
     return stubbed

@@ -66,7 +66,7 @@ def test_time_masks_hide_frames_and_nothing_else(digit):
 
 def test_frequency_masks_flatten_bands_over_time():
     bands = np.random.default_rng(0).standard_normal((20, 128))
-    seen = masked(bands.T, 1, 30, np.random.default_rng(3), along=1).T
+    seen = masked(bands.T, 1, 30, np.random.default_rng(3), axis=1).T
     changed = np.abs(seen - bands).max(axis=0) > 0
     assert 0 < changed.sum() <= 30
     assert np.ptp(np.flatnonzero(changed)) == changed.sum() - 1

@@ -95,7 +95,7 @@ def test_unknown_parts_and_folds_are_named(corpus, part, fold, message):
     ("features", "text", "message"),
     [
         (np.full((4, 13), np.nan, np.float32), "one", "NaN"),
-        (np.zeros((4, 13), np.float32), "  ", "empty"),
+        (np.zeros((4, 13), np.float32), "  ", "expected a string with at least one word"),
         (np.zeros((0, 13), np.float32), "one", r"shape \(0, 13\)"),
         (np.zeros((4, 13), np.float32), None, "text of utterance 'x' is None"),
         (np.zeros((4, 13), np.float32), ["one"], r"text of utterance 'x' is \['one'\]"),
@@ -132,5 +132,5 @@ def test_a_plus_in_a_name_is_no_sign_of_a_joined_utterance():
     )
     assert corpus.word_ends(corpus.recordings[0]) == [0.1]
     assert corpus.word_ends(Utterance(features, "one one", "theo", "c+c")) == [0.2, 0.4]
-    with pytest.raises(ArgumentError, match=r"utterance has the id 'c\+d': .* it has no 'd'"):
+    with pytest.raises(ArgumentError, match=r"utterance has the id 'c\+d': .* has no 'd'"):
         corpus.word_ends(Utterance(features, "one one", "theo", "c+d"))

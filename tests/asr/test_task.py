@@ -67,7 +67,7 @@ def test_a_corpus_with_deltas_and_a_constant_column_is_learned_from():
     config = TransducerConfig(n_features=26)
     with pytest.raises(ArgumentError, match="config.n_features is 13: expected 26"):
         DigitTask(corpus)
-    with pytest.raises(ArgumentError, match="augmentation is the recipe, which is for 13 cepstra"):
+    with pytest.raises(ArgumentError, match="augmentation is the default, which is for 13 cepstra"):
         DigitTask(corpus, config=config)
     augmentation = Augmentation(speed=0.2, warp=0.1, deltas=1)
     task = DigitTask(corpus, config=config, batch_size=4, augmentation=augmentation)

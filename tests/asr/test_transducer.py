@@ -26,8 +26,9 @@ from cspkit.asr import (
 from cspkit.asr.checkpoint import checkpoint_facts
 from cspkit.asr.corpus import Corpus, data_folder, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS
-from cspkit.asr.task import collate, mean_divergence
+from cspkit.asr.task import collate
 from cspkit.asr.transducer import CHARACTERS
+from cspkit.pruner import kl_divergence
 from cspkit.pruning import prunable_weights
 
 
@@ -169,7 +170,7 @@ def test_a_checkpoint_follows_a_link_and_spares_what_is_no_file(tmp_path, model)
 
 
 def test_what_cannot_be_saved_or_loaded_is_named(tmp_path, model):
-    with pytest.raises(ArgumentError, match="facts are .*'mask': expected what JSON|facts are"):
+    with pytest.raises(ArgumentError, match="facts are .*'mask': expected JSON|facts are"):
         save_transducer(model, tmp_path / "model.safetensors", mask=np.ones(2))
     with pytest.raises(ArgumentError, match="model is a Linear: expected a Transducer"):
         save_transducer(torch.nn.Linear(2, 2), tmp_path / "model.safetensors")
@@ -264,16 +265,16 @@ def test_divergence_does_not_look_at_the_padding(task, filler):
 def test_divergence_counts_a_unit_that_is_ruled_out_as_nothing():
     torch.manual_seed(0)
     reference, logits = torch.randn(2, 5, 4, dtype=torch.float64)
-    expected = mean_divergence(reference[:, :3], logits[:, :3])
+    expected = kl_divergence(reference[:, :3], logits[:, :3])
     reference[:, 3] = logits[:, 3] = -float("inf")
     logits.requires_grad_()
-    divergence = mean_divergence(reference, logits)
+    divergence = kl_divergence(reference, logits)
     divergence.backward()
     assert divergence.item() == pytest.approx(expected.item(), rel=1e-12)
     assert torch.isfinite(logits.grad).all() and (logits.grad[:, 3] == 0).all()
     reference[:, 3] = 0.0
-    assert mean_divergence(reference, logits) == float("inf")
-    assert mean_divergence(reference * float("nan"), logits).isnan()
+    assert kl_divergence(reference, logits) == float("inf")
+    assert kl_divergence(reference * float("nan"), logits).isnan()
 
 
 def test_divergence_of_a_part_is_that_of_its_utterances(task, model):
