@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         code, message = 130, str(error) or "interrupted"
     except ModuleNotFoundError as error:
         code, message = 1, f"{error}; pip install 'cspkit[teach]' installs what every command needs"
-    except BrokenPipeError:  # the program that reads the output has ended, as `head` does
+    except BrokenPipeError:  # the reader of the output has ended, for example `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (FloatingPointError, OSError) as error:
@@ -253,7 +253,7 @@ def _interrupt_says(message: str) -> Iterator[None]:
 
 
 def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) -> None:
-    """Measure the error rates; print all figures for a machine, or WER in per cent for a person."""
+    """Measure the error rates; print all figures, as JSON with --json, otherwise as text."""
     with _interrupt_says(f"interrupted; {call.out} is written, its error rates were not measured"):
         for part in ("dev", "test"):
             figures[f"{part}_wer"] = task.evaluate(model, part)["wer"]
@@ -281,7 +281,7 @@ def _model(call: argparse.Namespace):
 
 
 def _of_project(load, *arguments):
-    """Load data of the project. Damaged data raise OSError, because the call is not wrong."""
+    """Load data that come with the project. Damaged data raise OSError, not ArgumentError."""
     try:
         return load(*arguments)
     except ArgumentError as error:

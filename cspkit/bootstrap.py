@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-CELLS = 2**22  # numbers that one array of draws may hold
+CELLS = 2**22  # largest number of values in one array of draws
 
 
 def utterance_bootstrap(
@@ -29,7 +29,7 @@ def utterance_bootstrap(
     Yields
     ------
     ndarray, shape (part, columns)
-        The parts have `draws` rows in all. They bound the memory.
+        One row per draw, `draws` rows in all. Several parts need less memory than one array.
 
     References
     ----------

@@ -56,8 +56,8 @@ class EarlyStopping:
 
     Notes
     -----
-    This class has a `state`. So with `state_file`, a stopped run continues with exactly the same
-    result as if it had not been stopped, to the last bit.
+    `state_file` of `train` also stores the state of this class. So a run that was stopped and
+    continued gives exactly the same result as a run without a stop, to the last bit.
     """
 
     def __init__(

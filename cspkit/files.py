@@ -133,8 +133,8 @@ def locked(path: str | Path, *, wait: float = 0.0) -> Iterator[None]:
         try:
             yield
         finally:
-            # The lock file is deleted while it is held. A process that waits for it sees that the
-            # file has no name any more, and makes a new one.
+            # The lock file is deleted while it is held. A process that waits for it notices this,
+            # and makes a new file.
             lock_file.unlink(missing_ok=True)
 
 

@@ -54,7 +54,7 @@ def check(call: argparse.Namespace) -> None:
 
 
 def with_option(call: argparse.Namespace, message: str) -> str:
-    """Replace the name of an argument at the start of a message by its option: fold by --fold."""
+    """Replace an argument at the start of a message by its option, for example fold by --fold."""
     argument, _, rest = message.partition(" ")
     is_option = argument in vars(call) and rest.startswith(("is ", "has "))
     return f"--{argument.replace('_', '-')} {rest}" if is_option else message

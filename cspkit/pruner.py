@@ -67,8 +67,8 @@ class Pruner:
         pruner.finish()
 
     Everything that needs Z goes into the block: forward and backward passes, once or several
-    times (gradient accumulation), an evaluation, or the writing of a sparse checkpoint. The block
-    may be entered several times in a step, also inside itself; the support of Z stays the same.
+    times (gradient accumulation), an evaluation, or the writing of a sparse checkpoint. A step may
+    have several such blocks, also nested ones; they all use the same support of Z.
     After the block the model holds V again, even if the block raised an exception.
 
     The pruner follows the optimizer's steps through the step hooks of the optimizer. So it does not
@@ -95,14 +95,14 @@ class Pruner:
         bool, by name of the weight; True is kept.
     mu : float
         Weight of the compression-error term D, see `error_term`. Each method has its own default.
-        The weight may be changed at any time.
+        `mu` may be changed at any time.
     steps_done : int
         Optimizer steps so far, without the skipped steps.
 
     Raises
     ------
     OrderError
-        If the optimizer makes a step inside `sparse`, or with gradients from outside of it;
+        If the optimizer makes a step inside `sparse`, or uses gradients computed outside `sparse`;
         if `sparse` is entered after `finish`; if `state` or `finish` is called inside `sparse`; or
         if `finish` is called before the first step.
     """
@@ -376,7 +376,7 @@ class Pruner:
                 self._dense[name].copy_(weight)
             self._swapped = True
             self.show()
-        torch.clear_autocast_cache()  # it may hold half-precision copies of the weights before
+        torch.clear_autocast_cache()  # it may hold half-precision copies of older weights
 
     @torch.inference_mode(False)
     @torch.no_grad()

@@ -77,7 +77,8 @@ class Task:
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """Return the metrics of one part; smaller is better. Rates are fractions, not per cent.
 
-        The default is "loss", the mean loss of the batches. `cspkit.study.tune` ranks by it.
+        The default is "loss", the mean loss of the batches. By default `cspkit.study.tune` ranks
+        by this loss.
         """
         rng, device = np.random.default_rng(0), next(model.parameters()).device
         with torch.no_grad(), evaluating(model):
@@ -151,7 +152,7 @@ def train(
         pruner. A watcher that changes the run and remembers something must have `state`,
         `load_state` and `settings`, as `cspkit.early_stopping.EarlyStopping` has; its state is
         kept in `state_file`. A watcher that only observes may have a method `resume`: a resumed
-        run calls it with the rows of the steps before.
+        run calls it with the rows of the earlier steps.
     state_file : str or Path, optional
         File for the state of the run. A stopped run continues from it, and ends with exactly the
         same result, to the last bit. To continue, call again with the same arguments, and with a
@@ -217,7 +218,7 @@ def train(
             if log:
                 next(
                     itertools.islice(batches, len(log) - 1, None)
-                )  # skip the batches of the steps before
+                )  # skip the batches of the steps that are done
                 for watch in watchers:
                     if hasattr(watch, "resume"):
                         watch.resume(log)
@@ -298,7 +299,7 @@ def check_task(task: Task) -> None:
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
-    """Move a batch to a device: an object with a method `to`, or a tuple, list or dict of such."""
+    """Move a batch to a device: an object with `to`, or a tuple, list or dict of such objects."""
     if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, dict):
@@ -314,8 +315,8 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
 
     With t = step / steps, "one-cycle" rises along a cosine from 1/25 to 1 until t = 0.3 and falls
     along a cosine to zero. "cosine" is (1 + cos(pi t)) / 2, with a linear warm-up until t = 0.2.
-    The warm-up protects a trained model: the first updates of Adam are as large as the rate,
-    however small the gradient is, and would move the model far away.
+    The warm-up protects a trained model: the first updates of Adam are as large as the rate, even
+    if the gradient is small. Without the warm-up they would move the model far away.
 
     References
     ----------

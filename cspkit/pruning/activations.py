@@ -17,12 +17,12 @@ Rows = dict[str, Tensor]  # inputs of a weight, (m, n), by the parameter's name 
 class ActivationGram:
     """Collect the Gram matrices of the inputs of each weight while a model computes.
 
-        G <- decay G + (1 - decay) A^T A / tr(A^T A) n        for each forward pass with gradients
+        G <- decay G + (1 - decay) n A^T A / tr(A^T A)        for each forward pass with gradients
 
     A (m, n) holds the inputs in that pass, padding included. The factor n / tr(A^T A) gives each
     new Gram matrix a mean diagonal of one. The inputs of a recurrent weight are the hidden states.
-    They are computed again, layer by layer, since a fused module does not return those of all its
-    layers.
+    They are computed again, layer by layer, because a recurrent module returns only those of its
+    last layer.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ class Block:
         scores : dict of Tensor
             Scores >= 0, by the name of the weight.
         sparsity : float
-            Zeros / weights. With "RxC" it is met up to one block.
+            Zeros / weights. With "RxC" it is exact up to one block.
         budget, floor
             See `masks_of_largest`.
 
@@ -136,7 +136,7 @@ class Block:
         return whole[: len(like), : like[0].numel()].reshape(like.shape)
 
     def shrink(self, Z: Tensor, lam: Tensor, firm: bool) -> Tensor:
-        """Apply a soft or firm threshold to each block z of Z; the norms are above lam.
+        """Apply a soft or firm threshold to each block z of Z; below lam, z becomes 0.
 
         (1 - lam / ||z||) z         soft: the proximal operator of the group lasso
         2 (1 - lam / ||z||) z       firm, where ||z|| < 2 lam; z elsewhere

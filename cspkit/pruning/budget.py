@@ -30,15 +30,15 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     Raises
     ------
     ArgumentError
-        If NaN makes the choice impossible. A NaN is never kept.
+        If the k largest entries cannot be found because of NaN. A NaN is never kept.
     """
     flat = magnitudes.flatten()
     n = len(flat)
     if k <= 0:
         return torch.zeros_like(magnitudes, dtype=torch.bool)
     if n > 50_000:
-        # A sample, every 37th value, gives bounds of the k-th largest value. Only the few values
-        # between the bounds must then be ranked.
+        # A sample, every 37th value, gives bounds on the k-th largest value. Then only the
+        # few values between the bounds must be ranked.
         sample = flat[::37]
         m = len(sample)
         rank = k * m / n
@@ -126,7 +126,7 @@ def layer_counts(
     A layer of n weights gets the density
 
         uniform    c
-        erk        c (sum of its dimensions) / n,    (n_in + n_out) / (n_in n_out) of a matrix
+        erk        c (sum of its dimensions) / n;    for a matrix c (n_in + n_out) / (n_in n_out)
 
     limited to the range from its floor to 1. The factor c is chosen so that the layers keep n_kept
     weights together. A recurrent matrix is used as it is stored, with its gates stacked.
@@ -155,9 +155,9 @@ def layer_counts(
     share = {n: size[n] if budget == "uniform" else sum(shapes[n]) for n in shapes}
     counts, free, left = {}, dict(share), n_kept
     while free:
-        # Shares outside their bounds are set to the bound. Either the shares that are too large or
-        # those that are too small come first: the side with the larger total excess. The other
-        # layers share the rest.
+        # A share outside its bounds is set to the bound. In one round this happens either to all
+        # shares that are too large or to all that are too small: to the group that is farther
+        # from its bounds in total. The other layers share the rest.
         c = left / sum(free.values())
         over = {n: c * s - size[n] for n, s in free.items() if c * s > size[n] - 1e-6}
         under = {n: least[n] - c * s for n, s in free.items() if c * s < least[n] + 1e-6}

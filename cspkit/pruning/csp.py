@@ -57,7 +57,7 @@ class CSP(GradualPruner):
     threshold : {"hard", "soft", "firm"}
         How the kept weights shrink while the support still changes, see `Block.shrink`. There lam
         is the largest magnitude that is cut from the layer. "soft" and "firm" need the measurement
-        "identity", which ranks weights by magnitude.
+        "identity", which ranks weights by magnitude, and no "N:M".
     rho : float
         Share of its cut weights that V forgets in each step, 0 to 1.
     block : str
@@ -182,7 +182,7 @@ class CSP(GradualPruner):
         return {n: keep_largest(s, int(shares[n].count_nonzero())) for n, s in scores.items()}
 
     def show(self) -> None:
-        """(S) Put Z into the model: mask * V, which needs no correction for a diagonal G."""
+        """(S) Put Z into the model: mask * V, then corrected for a full G, then shrunk."""
         self.A.begin(self.steps_done)
         super().show()
         for name, weight in self.weights.items():

@@ -1,8 +1,8 @@
 """Measure the error of a cut: the matrix A of 1/2 ||A (Z - V)^T||^2, as its Gram matrix G.
 
 A row v of weights has n entries. Each frame a of the layer's input measures this row once:
-y = a^T v. The error d = z - v of a row costs d^T G d / 2 as a mean over m frames, with
-G = A^T A / m. So only G must be kept. A itself grows with the length of the speech.
+y = a^T v. The error d = z - v of a row costs d^T G d / 2, averaged over m frames, with
+G = A^T A / m. So only G must be kept, and not A, which grows with the length of the speech.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Identity:
     ----------
     weights : dict of nn.Parameter
     power : float
-        Weights are ranked by |V| G_jj^(power / 2), 0 <= power <= 1. With 1 this gives the exact
-        argmin for a diagonal G, and with 0 that for G = I. A value between them gives an uncertain
-        estimate of G only a part of its effect.
+        Weights are ranked by |V| G_jj^(power / 2), 0 <= power <= 1. For a diagonal G, power = 1
+        gives the exact argmin. power = 0 gives the argmin for G = I. A value between 0 and 1
+        reduces the effect of G, which is useful if the estimate of G is uncertain.
     ridge : float
         Weight of the identity that is added to the G of activations or sketch, see `regularised`.
     updates : int
@@ -146,7 +146,7 @@ class Activations(FullGram):
         self._due = self._inputs.active = step % WATCH_EVERY == 0
         gradients = [w.grad for w in self.weights.values() if w.grad is not None]
         if not any(g.any() for g in gradients) or not all(g.isfinite().all() for g in gradients):
-            self._inputs.discard()  # the step before was skipped: this is a new attempt
+            self._inputs.discard()  # the last step was skipped: this is a new attempt
 
     def pause(self) -> None:
         if self._inputs is not None:
@@ -165,7 +165,7 @@ class Activations(FullGram):
 
 
 class Sketch(FullGram):
-    """G is that of a Gaussian matrix with n / 2 rows, where n is the number of layer inputs."""
+    """G is the Gram matrix of a Gaussian matrix with n / 2 rows, for a layer with n inputs."""
 
     def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
         super().__init__(weights, **settings)
@@ -190,7 +190,7 @@ def gaussian_gram(n: int, m: int, generator: torch.Generator) -> Tensor:
 
 
 def regularised(gram: Tensor, ridge: float) -> Tensor:
-    """(G + ridge I) / (1 + ridge): the error of the weights themselves gets the weight ridge."""
+    """(G + ridge I) / (1 + ridge): G mixed with the identity; ridge = 0 leaves G as it is."""
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     return (gram + ridge * eye) / (1 + ridge)
 

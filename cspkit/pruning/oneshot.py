@@ -11,9 +11,9 @@ class OneShot(MaskedPruner):
     """One-shot magnitude pruning: cut the smallest weights at step 0, then fine-tune.
 
         Z <- H_k(W)                        once
-        Z <- Z - eta mask * grad_Z L(Z)    from there on
+        Z <- Z - eta mask * grad_Z L(Z)    in every step
 
-    Every other method ends with the same phase of fine-tuning. Here there is nothing before it.
+    Every other method ends with the same phase of fine-tuning. Here the whole run is this phase.
 
     Parameters
     ----------

@@ -168,9 +168,9 @@ def prune(
     Parameters
     ----------
     model : nn.Module
-        The trained model. It is not changed. D compares with its outputs. If the model is wrapped
-        (`DataParallel`, `DistributedDataParallel`, `torch.compile`), the model inside the wrapper
-        is copied, pruned and returned.
+        The trained model. It is not changed. D compares its outputs with those of the copy. If the
+        model is wrapped (`DataParallel`, `DistributedDataParallel`, `torch.compile`), the model
+        inside the wrapper is copied, pruned and returned.
     task : Task
     method : str
         A name in `PRUNERS`.

@@ -6,7 +6,7 @@ from __future__ import annotations
 def polynomial_sparsity(step: int, end: int, sparsity: float, exponent: float) -> float:
     """Sparsity at a step of a polynomial ramp.
 
-        s_t = s (1 - (1 - t / n)^p)    for t < n,    s after
+        s_t = s (1 - (1 - t / n)^p)    for t < n,    s from t = n on
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ PRUNABLE_TYPES = (
 )
 SOURCES = ("_g", "_v", "_orig", "_raw", "_bar")  # a weight `w` is computed from `w_orig`
 COVERED = 0.9  # warn if the default set of weights has less than this share of the parameters
-LISTED = 12  # most names that a message lists
+LISTED = 12  # largest number of names in a message
 
 COMPUTED = "not a layer's own weight, but computed anew in each forward pass"
 FROZEN = "frozen (requires_grad=False)"
@@ -118,7 +118,7 @@ def prunable_weights(
     """Find the weights to prune.
 
     Any floating-point parameter with two or more dimensions can be pruned. But three kinds of
-    weights stay dense although a pattern, a type or the default selects them: frozen weights,
+    weights stay dense even if a pattern, a type or the default selects them: frozen weights,
     computed weights (weight norm, `torch.nn.utils.prune`), and weights that are shared with a layer
     that is not selected. A warning names these weights. If such a weight, or its layer, is named
     exactly in `layers`, it is an error.

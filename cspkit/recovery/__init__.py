@@ -4,13 +4,15 @@ Everywhere A is (m, n), y is (m,), x is (n,) with k nonzeros, and the lasso is
 
     1/2 ||y - A x||_2^2 + lam ||x||_1,
 
-so that scikit-learn's alpha is lam / m. Every solver returns a `RecoveryResult`. Its `gap` is a
-certificate, for the methods that have one: the objective is at most gap * 1/2 ||y||_2^2 above the
-smallest one. A solver that did not converge says so in the result and in a `ConvergenceWarning`.
-Bad arguments raise an `ArgumentError`, a ValueError that names them.
+so that scikit-learn's alpha is lam / m. Every solver returns a `RecoveryResult`. If the method
+computes a duality gap, the result holds it in `gap`. The gap is a certificate: the objective is at
+most gap * 1/2 ||y||_2^2 above the smallest objective. If a solver did not converge, the result says
+so, and the solver issues a `ConvergenceWarning`. Bad arguments raise an `ArgumentError`, which is a
+ValueError and names the argument.
 
-A and y may have any magnitude. The solvers take out powers of two first and put them back into
-the answer. If floats cannot hold the answer, this is an `ArgumentError`.
+A and y may have any magnitude. The solvers first divide A and y by powers of two, and later
+multiply the answer by the power of two that it needs. If floats cannot hold the answer, the
+solver raises an `ArgumentError`.
 """
 
 from cspkit.recovery.basis_pursuit import basis_pursuit, bpdn

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.linalg.lapack import dposv
 
-# The solver tries several steps, which are the shortest one raised to these powers.
+# A step length is a number from 0 to 1. The solver tries the smallest one at which a sign flips,
+# raised to each of these powers.
 STEP_EXPONENTS = np.linspace(1, 0, 8)
 
 
@@ -15,10 +16,10 @@ def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False)
         G_SS d = A_S^T (y - A x) - t_S s_S
 
     gives the step d to its minimum. If a sign would flip on the way, the step is shortened. The
-    entries that have reached zero stay zero and leave S, and the rest is solved again. At the
+    entries that have reached zero leave S, and the problem on the smaller S is solved again. At the
     minimum for S, columns with |a_j^T (y - A x)| > t_j enter with the sign of their correlation.
-    The objective falls in every step and the number of supports is finite. So the method ends,
-    with an answer that is exact up to rounding.
+    The objective falls in every step, and the number of supports is finite. So the method ends.
+    Its answer is exact up to rounding.
 
     Parameters
     ----------
@@ -70,8 +71,9 @@ def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False)
         else:
             x_new = _best_step(x_S, d, s, flips, G_SS, slope)
             if x_new is None:
-                # Columns that entered together would get the opposite signs. They leave again,
-                # and from now on only the worst violator enters, which always lowers the objective.
+                # Several columns entered together, and some would get the wrong sign. These leave
+                # again. From now on only the column with the largest excess enters, because this
+                # always lowers the objective.
                 S = S[~(flips & (x_S == 0))]
                 at_minimum = bool(np.all(x[S] != 0))
                 if share == 1 and at_minimum:
@@ -85,10 +87,11 @@ def minimise_on_columns(G, correlation, penalty, x, noise, *, nonnegative=False)
 
 
 def _solve(G_SS, slope):
-    """Newton step. Equal columns make G_SS singular; a small multiple of the identity is added.
+    """Newton step d, from G_SS d = slope.
 
-    The step is then long in directions that do not change the fit. This is right: it is cut where
-    the next entry reaches zero.
+    Equal columns make G_SS singular, so a small multiple of the identity is added. The step is
+    then long in directions that do not change the fit. This does no harm, because the caller
+    shortens the step to where the next entry reaches zero.
     """
     for ridge in (1e-14, 1e-12, 1e-10, 1e-8):
         H = G_SS.copy()
@@ -108,7 +111,7 @@ def _best_step(x_S, d, s, flips, G_SS, slope):
     first = np.argmin(reach)
     steps = reach[first] ** STEP_EXPONENTS if reach[first] > 0 else np.ones(1)
     tried = x_S[:, None] + steps * d[:, None]
-    tried[first, 0] = 0  # exactly, without rounding: the shortest step ends here
+    tried[first, 0] = 0  # exactly zero: the shortest step ends where this entry is 0
     tried *= tried * s[:, None] > 0
     moves = tried - x_S[:, None]
     change = 0.5 * np.sum(moves * (G_SS @ moves), axis=0) - slope @ moves

@@ -12,7 +12,7 @@ from cspkit.recovery.result import RecoveryResult, make_result
 from cspkit.recovery.validation import check_system, check_tolerance
 from cspkit.recovery.working_set import WorkingSet, solve_in_rounds
 
-LASSO_TOL = 1e-13  # as exact as float64 allows, since other answers are derived from the lasso's
+LASSO_TOL = 1e-13  # as small as float64 allows: x and theta are computed from the lasso answer
 LASSO_ROUNDS = 200
 
 
@@ -21,10 +21,10 @@ def basis_pursuit(
 ) -> RecoveryResult:
     """Minimise ||x||_1 subject to A x = y.
 
-    For small lam the answer has the support and the signs of the lasso answer. So lam is
-    divided by ten again and again. Each time, least squares on the lasso's support gives x, and
-    the lasso's residual gives the dual point theta = (y - A x_lam) / lam. Together they give a
-    certificate: the dual problem is to maximise y^T theta subject to ||A^T theta||_inf <= 1.
+    For small lam the lasso answer has the same support and signs as the answer of basis pursuit.
+    So lam is divided by ten in each step. In each step, least squares on the lasso's support gives
+    x, and the lasso's residual gives the dual point theta = (y - A x_lam) / lam. Together they give
+    a certificate: the dual problem is to maximise y^T theta subject to ||A^T theta||_inf <= 1.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def basis_pursuit(
     y : array_like, shape (m,)
         Measurements, in the range of A.
     tol : float
-        Largest relative gap, and largest ||y - A x|| / ||y||. A value below ten times the
+        Bound on the relative gap and on ||y - A x|| / ||y||. A value below ten times the
         spacing of floats near 1 is raised to it.
     max_iter : int
         Largest number of values of lam.
@@ -43,8 +43,8 @@ def basis_pursuit(
     Returns
     -------
     RecoveryResult
-        The gap is relative to the answer, (||x||_1 - y^T theta) / ||x||_1, and infinite if
-        A x = y does not hold. The history has it for each lam.
+        The gap is relative to the answer, (||x||_1 - y^T theta) / ||x||_1, and it is infinite if
+        A x = y does not hold. The history has the gap for each lam.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def basis_pursuit(
     Warns
     -----
     ConvergenceWarning
-        If no lam gives the certificate. This is so if A x = y has no solution.
+        If no lam gives a gap of at most `tol`. This happens if A x = y has no solution.
 
     References
     ----------
@@ -78,12 +78,13 @@ def bpdn(
 ) -> RecoveryResult:
     """Basis pursuit denoising: minimise ||x||_1 subject to ||y - A x||_2 <= eps.
 
-    The answer is that of the lasso for the lam at which the residual norm is eps. While the
-    support S and its signs s stay the same, this norm satisfies
+    The answer is the lasso answer x_lam for the lam at which ||y - A x_lam||_2 = eps. While the
+    support S and its signs s stay the same, the residual norm satisfies
 
         ||y - A x_lam||^2 = c + lam^2 s^T (A_S^T A_S)^-1 s,
 
-    which gives the next lam. A bracket around lam keeps the search safe.
+    with a constant c. This formula gives the next lam. If this lam lies outside the interval that
+    is known to contain the right lam, the search takes a point inside the interval instead.
 
     Parameters
     ----------
@@ -92,10 +93,10 @@ def bpdn(
     y : array_like, shape (m,)
         Measurements.
     eps : float
-        Bound on the norm of the noise, at least 0. For 0 the method is `basis_pursuit`.
+        Bound on the norm of the noise, at least 0. If eps is 0, `basis_pursuit` solves the problem.
     tol : float
-        Largest relative gap, and largest relative error of the residual norm. A value below ten
-        times the spacing of floats near 1 is raised to it.
+        Bound on the relative gap, and on how far the residual norm may exceed eps, relative to
+        eps. A value below ten times the spacing of floats near 1 is raised to it.
     max_iter : int
         Largest number of values of lam.
     nonnegative : bool
@@ -105,8 +106,8 @@ def bpdn(
     -------
     RecoveryResult
         The gap is relative to the answer, (||x||_1 - bound) / ||x||_1, where the bound is the
-        value y^T theta - eps ||theta||_2 of a point of the dual problem. The history has it for
-        each lam.
+        value y^T theta - eps ||theta||_2 of a point of the dual problem. The history has the
+        gap for each lam.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def bpdn(
     Warns
     -----
     ConvergenceWarning
-        If the certificate is not reached. This is so if no x satisfies the bound eps.
+        If the gap is still above `tol`. This happens if no x satisfies ||y - A x||_2 <= eps.
 
     References
     ----------
@@ -156,7 +157,7 @@ def bpdn(
 
 
 def _solve(A, y, tol, max_iter, nonnegative):
-    """Basis pursuit of a scaled problem: x, n_iter, converged, gap and history."""
+    """Basis pursuit of a scaled problem. Returns x, n_iter, converged, gap and history."""
     tol, max_iter = check_tolerance(tol, y.dtype), count("max_iter", max_iter)
     penalty = L1(nonnegative=nonnegative)
     working_set, history = WorkingSet(A, y, penalty), []
@@ -180,7 +181,7 @@ def _least_squares(working_set):
     members = np.flatnonzero(working_set.u)
     basis, y = working_set.unit_columns[members].T, working_set.y.astype(np.float64)
     u = np.linalg.lstsq(basis, y, rcond=None)[0]
-    # The lasso's support may contain columns that the answer does not use.
+    # The lasso support may contain columns that basis pursuit does not use.
     u[np.abs(u) < 1e-13 * np.max(np.abs(u))] = 0
     x = np.zeros(working_set.A.shape[1], dtype=working_set.y.dtype)
     x[working_set.members[members]] = u / working_set.norms[members]

@@ -20,9 +20,9 @@ def linearized_bregman(
         v <- v + A^T (y - A x) / ||A||_2^2
         x <- soft_threshold(v, lam)
 
-    The dense vector v = A^T theta adds up all residuals so far. The sparse x is the part of v
-    above the threshold. So an entry of x that has become zero can return. If lam is large enough,
-    some multiple of max|x|, the answer is that of basis pursuit.
+    The dense vector v = A^T theta adds up all residuals so far. The sparse x is the part of v above
+    the threshold. So an entry of x that has become zero can become nonzero again. If lam is a large
+    enough multiple of max|x|, the answer is the same as that of basis pursuit.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def linearized_bregman(
         Stop when ||y - A x|| / ||y|| is at most this. Then x is the minimiser for the
         measurements A x. A value below ten times the spacing of floats near 1 is raised to it.
     max_iter : int
-        Largest number of iterations. A large lam needs many.
+        Largest number of iterations. A large lam needs many iterations.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The certificate: a bound on how far an answer can be from the optimum."""
+"""The certificate: a bound on the distance of the objective from its minimum."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def relative_gap(
 
     The penalty is a norm, penalty(x) = lam Omega(x). The dual problem is to maximise
     1/2 ||y||^2 - 1/2 ||y - theta||^2 subject to Omega*(A^T theta) <= lam. Any residual can be
-    scaled until it satisfies the constraint. The dual value at this theta is a lower bound on
-    every objective. The gap is the objective minus this bound, divided by 1/2 ||y||^2: the
-    objective of x is at most gap * 1/2 ||y||^2 above the smallest objective.
+    scaled to a theta that satisfies the constraint. The dual value at this theta is a lower bound
+    on the smallest objective. The gap is the objective minus this bound, divided by 1/2 ||y||^2.
+    So the objective of x is at most gap * 1/2 ||y||^2 above the smallest objective.
 
     Parameters
     ----------
@@ -33,17 +33,17 @@ def relative_gap(
     penalty : float, or array_like of shape (r,)
         lam Omega(x).
     dual_residual : array_like, shape of y
-        The vector that is scaled to a dual point: `residual`, or the residual of a nearby point
-        for which A^T times it is known.
+        The vector that is scaled to a dual point. It is `residual`, or the residual of a nearby
+        point if the product of A^T with this residual is known already.
     largest : float, or array_like of shape (r,)
         Omega*(A^T dual_residual) / lam, where Omega* is the dual norm. A value <= 0 means that
-        every positive multiple of `dual_residual` satisfies the constraint, as may happen with
+        every positive multiple of `dual_residual` satisfies the constraint. This is possible with
         the constraint x >= 0.
 
     Returns
     -------
     float, or ndarray of shape (r,)
-        The relative gap of each column, at least 0. For y = 0 it is the gap itself.
+        The relative gap of each column, at least 0. For y = 0 it is the absolute gap.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def lasso_gap(
     Returns
     -------
     float, or ndarray of shape (r,)
-        The relative gap of each column, at least 0. For y = 0 it is the gap itself.
+        The relative gap of each column, at least 0. For y = 0 it is the absolute gap.
 
     Raises
     ------
@@ -120,18 +120,20 @@ def lasso_gap(
 
 
 def certificate(y, residual, penalty, dual_residual, largest):
-    """Gap and objective, both relative to 1/2 ||y||^2; arguments as in `relative_gap`.
+    """Gap and objective, both relative to 1/2 ||y||^2.
+
+    The arguments are those of `relative_gap`.
 
     Returns
     -------
     gap, objective : float, or ndarray of shape (r,)
-        For y = 0 the absolute values.
+        For y = 0 they are the absolute values.
     """
     squares, fit = _dot(dual_residual, dual_residual), _dot(y, dual_residual)
     energy = 0.5 * _dot(y, y)
-    # The best multiple of the dual residual is fit / squares, if the constraint allows it. It
-    # allows every multiple if `largest` is at most 0. A zero dual residual gives 0 / 0 here, which
-    # is replaced.
+    # The best multiple of the dual residual is fit / squares, if the constraint allows it. The
+    # constraint allows every multiple if `largest` is at most 0. A zero dual residual gives 0 / 0,
+    # and the scale is then set to 0.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         allowed = 1 / np.maximum(largest, np.float64(0))
         scale = np.minimum(np.maximum(fit / squares, 0), allowed)
@@ -171,11 +173,11 @@ def certificate_in_float64(A, y, x, lam, penalty):
 
 
 def allowed_gap(objective, tol):
-    """Largest gap at which a solver may stop: tol, and sqrt(tol) times the objective.
+    """Largest gap at which a solver may stop: the smaller of tol and sqrt(tol) times the objective.
 
-    Both numbers are relative to 1/2 ||y||^2. The second one matters for a very small lam. The
-    smallest objective is then far below tol * 1/2 ||y||^2, and an x that only fits y would
-    satisfy the first.
+    Gap and objective are relative to 1/2 ||y||^2. The second bound matters for a very small lam.
+    The smallest objective is then far below tol * 1/2 ||y||^2. So any x that fits y, even one with
+    a large l1 norm, would satisfy the first bound.
     """
     return np.minimum(tol, np.sqrt(tol) * objective)
 

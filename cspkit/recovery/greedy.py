@@ -21,7 +21,7 @@ def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:
     squares solution on the support. A QR factorisation of the chosen columns grows by one column
     in each step. The choice by |a_j^T r| assumes columns of about equal norm.
 
-    Many signals share the Gram matrix A^T A if this is faster (batch OMP).
+    If there are many signals, they share the Gram matrix A^T A where this is faster (batch OMP).
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:
         Measurements, one signal per column.
     k : int
         Number of columns to choose, at most min(m, n). Fewer are chosen if the residual becomes
-        zero first, or if no column explains any more of it.
+        zero earlier, or if no further column can make the residual smaller.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def cosamp(
     Returns
     -------
     RecoveryResult
-        The iterate of smallest residual. The history has the relative residual after each
+        The iterate with the smallest residual. The history has the relative residual after each
         iteration. There is no gap (nan).
 
     Raises
@@ -126,14 +126,14 @@ def cosamp(
         residual_new = y - A @ x_new
         history.append(np.linalg.norm(residual_new) / norm_y)
         if history[-1] > last + tol:
-            break  # the supports repeat in a cycle: keep the better iterate
+            break  # the supports repeat in a cycle: keep the previous, better iterate
         converged = history[-1] <= tol or last - history[-1] <= tol
         x, residual, last = x_new, residual_new, history[-1]
     return make_result(x, len(history), converged, np.nan, history, scale, method="cosamp")
 
 
 def _omp_one(A, y, k):
-    """One signal: Q R = A[:, support] grows by one column in every step."""
+    """OMP for one signal. Q R = A[:, support] grows by one column in every step."""
     m, n = A.shape
     At = A.T
     Q = np.empty((m, k), dtype=y.dtype, order="F")
@@ -141,7 +141,7 @@ def _omp_one(A, y, k):
     support, scale, history = [], [], []
     residual, norm_y = y, np.linalg.norm(y)
     rounding = np.finfo(y.dtype).eps
-    # A smaller residual is rounding error, and the next column would be chosen at random.
+    # A residual below this size is rounding error. It would choose the next column at random.
     while len(support) < k and np.linalg.norm(residual) > 10 * rounding * norm_y:
         i = len(support)
         j = int(np.argmax(np.abs(At @ residual)))
@@ -153,12 +153,12 @@ def _omp_one(A, y, k):
             size = np.linalg.norm(a)
         R[:i, i] = Q[:, :i].T @ a
         q = a - Q[:, :i] @ R[:i, i]
-        again = Q[:, :i].T @ q  # Gram-Schmidt twice: once loses orthogonality
+        again = Q[:, :i].T @ q  # Gram-Schmidt twice: a single pass is not orthogonal enough
         q -= Q[:, :i] @ again
         R[:i, i] += again
         R[i, i] = np.linalg.norm(q)
         if R[i, i] <= np.sqrt(m) * 10 * rounding * size:
-            break  # the best column depends on the chosen ones: it cannot explain more
+            break  # a_j is a linear combination of the chosen columns
         Q[:, i] = q / R[i, i]
         residual = residual - Q[:, i] * (Q[:, i] @ residual)
         support.append(j)
@@ -171,7 +171,7 @@ def _omp_one(A, y, k):
 
 
 def _omp_gram(A, Y, k):
-    """Many signals: G = A^T A replaces A, and all signals take a step at the same time.
+    """OMP for many signals: G = A^T A replaces A, and all signals take a step at the same time.
 
     `inverse` holds the inverse Cholesky factor of G[support, support] of every signal. It grows
     by one row in a step. A signal that has stopped gets rows of zeros.
@@ -206,7 +206,8 @@ def _omp_gram(A, Y, k):
         correlation = start - X @ G
     else:
         i = k
-    # The normal equations lose half of the digits. One correction by the residual restores them.
+    # The normal equations lose half of the digits. One correction step, computed from the
+    # residual, restores them.
     correlation = (Y.T - X @ A.T) @ A
     c = np.take_along_axis(correlation, support, axis=1)
     correction = _times(inverse.transpose(0, 2, 1), _times(inverse, c))

@@ -27,9 +27,9 @@ def lasso(
     """Minimise 1/2 ||y - A x||_2^2 + lam sum_j w_j |x_j| to a certified relative gap.
 
     Only columns whose correlation |a_j^T (y - A x)| exceeds lam w_j can lower the objective. In
-    every round the strongest of them join a working set. On this set the problem is solved
-    exactly, by Cholesky factorisations on the support with its signs. Then one product A^T r
-    over all columns gives the duality gap and the next candidates.
+    every round the columns that exceed this bound most join a working set. The problem on this
+    set is solved exactly, with a Cholesky factorisation for each support and its signs. Then the
+    product A^T (y - A x) over all columns gives the duality gap and the next candidates.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def lasso(
     max_iter : int
         Largest number of rounds.
     weights : array_like, shape (n,), optional
-        Positive weights w_j of the l1 norm. The default is 1 for each.
+        Positive weights w_j of the l1 norm. The default is 1 for every entry.
     nonnegative : bool
         Add the constraint x >= 0.
 
@@ -53,7 +53,7 @@ def lasso(
     -------
     RecoveryResult
         The history has the relative duality gap after each round. For lam at least
-        max_j |a_j^T y| / w_j the answer is zero, after no round.
+        max_j |a_j^T y| / w_j the answer is zero, and no round is needed.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def lasso(
     -----
     ConvergenceWarning
         If the gap is too large after `max_iter` rounds, or if rounding errors keep it too large.
-        If A x = y has a solution, this happens in float64 for lam below about 1e-13 lam_max, and
-        in float32 for lam below about 1e-4 lam_max.
+        If A x = y has a solution, rounding errors do so in float64 for lam below about
+        1e-13 lam_max, and in float32 for lam below about 1e-4 lam_max.
 
     References
     ----------
@@ -100,7 +100,7 @@ def lasso_path(
     weights: ArrayLike | None = None,
     nonnegative: bool = False,
 ) -> tuple[np.ndarray, RecoveryResult]:
-    """Lasso answers for a falling sequence of lam, each started from the one before.
+    """Lasso answers for a decreasing sequence of lam. Each solve starts from the previous answer.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def lasso_path(
     Returns
     -------
     lams : ndarray, shape (L,)
-        The weights, falling.
+        The weights, in decreasing order.
     result : RecoveryResult
         One column for each weight.
 
@@ -174,9 +174,9 @@ def reweighted_lasso(
 
     Each round solves the weighted lasso, then sets w_j = 1 / (1 + |x_j| / (epsilon max|x|)).
     Zeros keep the weight 1, so lam still decides which entries are zero. The largest entry gets
-    a weight of about epsilon, and so has little bias. Each round linearises the penalty
-    sum_j log(1 + |x_j| / constant). This penalty is not convex, and is closer to the number of
-    nonzeros.
+    a weight of about epsilon, and so it has little bias. Each round linearises the penalty
+    sum_j log(1 + |x_j| / constant). This penalty is not convex. It is closer to the number of
+    nonzeros than the l1 norm is.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def reweighted_lasso(
     rounds : int
         Number of weighted problems. The first one has equal weights.
     epsilon : float
-        Size below which an entry counts as small, relative to the largest entry.
+        An entry counts as small if it is below epsilon times the largest entry.
     tol : float
         Largest relative duality gap of each weighted problem, as in `lasso`.
     nonnegative : bool
@@ -247,7 +247,7 @@ def lam_max_of(
     y : array_like, shape (m,)
         Measurements.
     weights : array_like, shape (n,), optional
-        Positive weights of the l1 norm. The default is 1 for each.
+        Positive weights of the l1 norm. The default is 1 for every entry.
     nonnegative : bool
         Whether x >= 0 is a constraint. The result is then max_j (a_j^T y) / w_j, at least 0.
 

@@ -1,4 +1,4 @@
-"""Approximate message passing, and its state evolution: one number that describes each step."""
+"""Approximate message passing, and state evolution, which predicts its noise level in each step."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def amp(
         x   <- soft_threshold(x + A^T z, alpha tau)
         z   <- y - A x + z (number of nonzeros of x) / m
 
-    Plain thresholding does not have the last term. It makes x + A^T z look like the signal plus
-    white noise of standard deviation tau. This holds for large matrices with independent entries
-    of variance 1/m. For other matrices the iteration may diverge.
+    The last term of z does not occur in plain iterative thresholding. With this term, x + A^T z
+    looks like the signal plus white noise of standard deviation tau. This holds for large matrices
+    with independent entries of variance 1/m. For other matrices the iteration may diverge.
 
     Parameters
     ----------
     A : array_like, sparse matrix or LinearOperator, shape (m, n)
-        Measurement matrix. If the mean norm of its columns is not about 1, a power of two is
-        divided out first.
+        Measurement matrix. If the mean norm of its columns is not about 1, it is first divided by
+        a power of two.
     y : array_like, shape (m,) or (m, r)
         Measurements, one signal per column.
     alpha : float, optional
@@ -49,7 +49,7 @@ def amp(
     max_iter : int
         Largest number of iterations.
     nonnegative : bool
-        Threshold to x >= 0.
+        Add the constraint x >= 0: the threshold sets negative entries to zero.
 
     Returns
     -------
@@ -66,7 +66,8 @@ def amp(
     Warns
     -----
     ConvergenceWarning
-        If x still changes by more than `tol` after `max_iter` iterations, or if it diverges.
+        If x still changes by more than `tol` after `max_iter` iterations, or if the
+        iteration diverges.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What the solvers need from a measurement matrix besides products: columns, norm, float64."""
+"""Operations on a measurement matrix: columns, spectral norm, least squares, float64 products."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +23,7 @@ def columns(A, support):
     Returns
     -------
     ndarray, shape (m, s)
-        A[:, support], in column order in memory.
+        A[:, support], stored column by column in memory.
     """
     if sparse.issparse(A):
         return A[:, support].toarray(order="F")
@@ -66,7 +66,7 @@ def largest_singular_value(A):
 
 
 def least_squares(A, y, support):
-    """Signal on a given support with the smallest residual, argmin ||y - A x||_2.
+    """Signal with the smallest residual on a given support, argmin ||y - A x||_2.
 
     Parameters
     ----------
@@ -75,12 +75,13 @@ def least_squares(A, y, support):
     y : ndarray, shape (m,)
         Measurements.
     support : ndarray of int
-        Where x may differ from zero.
+        Positions at which x may be nonzero.
 
     Returns
     -------
     ndarray, shape (n,)
-        The signal. If several signals have the same residual, it is the one with smallest norm.
+        The signal. If several signals have the same residual, the one with the smallest
+        norm is returned.
     """
     x = np.zeros(A.shape[1], dtype=y.dtype)
     if len(support) == 0:
@@ -96,7 +97,7 @@ def least_squares(A, y, support):
 
 
 def in_float64(A):
-    """The same matrix with products in float64, for a certificate of a float32 answer.
+    """The same matrix, but with products in float64, to certify a float32 answer.
 
     Parameters
     ----------

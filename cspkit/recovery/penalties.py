@@ -11,7 +11,7 @@ class L1:
     Parameters
     ----------
     weights : ndarray, shape (n,), optional
-        Positive weights w_j. The default is 1 for each.
+        Positive weights w_j. The default is 1 for every entry.
     nonnegative : bool
         Add the constraint x >= 0.
     """
@@ -27,17 +27,20 @@ class L1:
         return np.sum(size, axis=0, dtype=np.float64)
 
     def dual_norm(self, correlation):
-        """Omega* of each column, max_j |c_j| / w_j; with x >= 0 max_j c_j / w_j, of any sign."""
+        """Omega* of each column: max_j |c_j| / w_j.
+
+        With x >= 0 it is max_j c_j / w_j, which may be negative.
+        """
         return np.max(self.excess(correlation), axis=0)
 
     def excess(self, correlation):
-        """|c_j| / w_j, or c_j / w_j with x >= 0: entry j can leave zero if it is above lam."""
+        """|c_j| / w_j, or c_j / w_j with x >= 0. If this exceeds lam, x_j can become nonzero."""
         if self.weights is not None:
             correlation = (correlation.T / self.weights).T
         return correlation if self.nonnegative else np.abs(correlation)
 
     def prox(self, v, t):
-        """Proximal operator of t ||x||_1, for weights of 1."""
+        """Proximal operator of t ||x||_1. It assumes that all weights are 1."""
         return shrink(v, t, self.nonnegative)
 
 
@@ -47,7 +50,7 @@ class GroupNorm:
     Parameters
     ----------
     groups : ndarray of int, shape (n,)
-        Number of the group of each entry.
+        The group number of each entry.
     weights : ndarray, shape (G,)
         Positive weights w_g.
     """

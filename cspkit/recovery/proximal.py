@@ -91,7 +91,7 @@ def l0_threshold(v: ArrayLike, t: float | ArrayLike) -> np.ndarray:
 
 
 def block_soft_threshold(v: ArrayLike, t: float | ArrayLike, groups: ArrayLike) -> np.ndarray:
-    """Proximal operator of sum_g t_g ||x_g||_2: each group shrinks as a whole.
+    """Proximal operator of sum_g t_g ||x_g||_2. It shrinks each group as a whole.
 
     x_g = max(1 - t_g / ||v_g||_2, 0) v_g
 
@@ -102,18 +102,19 @@ def block_soft_threshold(v: ArrayLike, t: float | ArrayLike, groups: ArrayLike) 
     t : float or array_like, shape (G,)
         Threshold of each group, at least 0.
     groups : array_like of int, shape (n,)
-        Number of the group of each entry; all of 0, 1, ..., G - 1 occur.
+        The group number of each entry. Each of 0, 1, ..., G - 1 must occur.
 
     Returns
     -------
     ndarray, shape (n,)
-        The point, with whole groups at zero: float32 if `v` is float32, otherwise float64.
+        The point after shrinking, in which whole groups can be zero: float32 if `v` is float32,
+        otherwise float64.
 
     Raises
     ------
     ArgumentError
-        If `v` is not real and finite, `groups` does not number its entries, or `t` is negative,
-        nan or of a wrong shape.
+        If `v` is not real and finite, `groups` does not give a group number for each
+        entry, or `t` is negative, nan or of a wrong shape.
     """
     v = _point(v)
     if v.ndim != 1 or v.size == 0:
@@ -163,20 +164,22 @@ def project_l2_ball(v: ArrayLike, radius: float) -> np.ndarray:
 
 
 def project_linf_ball(v: ArrayLike, radius: float | ArrayLike) -> np.ndarray:
-    """Projection on the box max_i |x_i| <= radius, the dual partner of `soft_threshold`.
+    """Projection on the box max_i |x_i| <= radius.
+
+    `soft_threshold` subtracts this projection: v = soft_threshold(v, t) + project_linf_ball(v, t).
 
     Parameters
     ----------
     v : array_like
         Point, of any shape.
     radius : float or array_like
-        Half of the side of the box, at least 0. An array that broadcasts with `v` gives one for
-        each entry.
+        Half of the side length of the box, at least 0. An array that broadcasts with `v` gives
+        one radius for each entry.
 
     Returns
     -------
     ndarray
-        The nearest point of the box; v = soft_threshold(v, t) + project_linf_ball(v, t).
+        The nearest point of the box.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Gradient step, then soft threshold: ISTA, and FISTA with momentum."""
+"""A gradient step, then a soft threshold: ISTA, and with momentum FISTA."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def ista(
 
         x <- soft_threshold(x + A^T (y - A x) / L, lam / L),      L = ||A||_2^2.
 
-    The objective falls in every step. In general its distance to the minimum falls like 1/t.
+    The objective falls in every step. In general its distance to the minimum falls like 1/t
+    after t steps.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def ista(
     Returns
     -------
     RecoveryResult
-        The iterate of smallest gap. The history has the relative duality gap after each
+        The iterate with the smallest gap. The history has the relative duality gap after each
         iteration.
 
     Raises
@@ -91,8 +92,8 @@ def fista(
         t_new <- (1 + sqrt(1 + 4 t^2)) / 2,
         z     <- x_new + (t - 1) / t_new (x_new - x).
 
-    The distance of the objective to its minimum falls like 1/t^2. If the step points against the
-    momentum, <z - x_new, x_new - x> > 0, the momentum starts again from zero.
+    After k steps the distance of the objective to its minimum falls like 1/k^2. If the step points
+    against the momentum, <z - x_new, x_new - x> > 0, the momentum starts again from zero.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def fista(
     Returns
     -------
     RecoveryResult
-        The iterate of smallest gap. The history has the relative duality gap after each
+        The iterate with the smallest gap. The history has the relative duality gap after each
         iteration.
 
     Raises
@@ -150,10 +151,10 @@ def group_lasso(
     max_iter: int = 10_000,
     weights: ArrayLike | None = None,
 ) -> RecoveryResult:
-    """Group lasso by FISTA: in each group either all entries are zero or, in general, none.
+    """Group lasso by FISTA: each group is either all zero or, in general, has no zeros.
 
-    Minimises 1/2 ||y - A x||_2^2 + lam sum_g w_g ||x_g||_2. The iteration is that of `fista`
-    with `block_soft_threshold` as the proximal step.
+    Minimises 1/2 ||y - A x||_2^2 + lam sum_g w_g ||x_g||_2. The iteration is that of `fista`,
+    but with `block_soft_threshold` in place of `soft_threshold`.
 
     Parameters
     ----------
@@ -164,20 +165,20 @@ def group_lasso(
     lam : float
         Weight of the group norms, above 0.
     groups : array_like of int, shape (n,)
-        Number of the group of each entry; all of 0, 1, ..., G - 1 occur.
+        The group number of each entry. Each of 0, 1, ..., G - 1 must occur.
     tol : float
         Stop when the duality gap, relative to 1/2 ||y||_2^2, is at most this. The gap must also
         be at most sqrt(tol) times the objective, which matters if lam is very small.
     max_iter : int
         Largest number of iterations.
     weights : array_like, shape (G,), optional
-        Positive weight w_g of each group. The default is 1 for each. Groups of different size
-        often get the square root of their size as weight.
+        Positive weight w_g of each group. The default is 1 for every group. For groups of
+        different sizes, the square root of the size is a usual weight.
 
     Returns
     -------
     RecoveryResult
-        The iterate of smallest gap. The history has the relative duality gap after each
+        The iterate with the smallest gap. The history has the relative duality gap after each
         iteration.
 
     Raises
@@ -208,7 +209,7 @@ def group_lasso(
 def _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter, accelerated=True):
     """FISTA, or ISTA without momentum, for 1/2 ||y - A x||^2 + lam Omega(x).
 
-    The momentum of every column restarts on its own. Returns x, n_iter, converged, gap, history.
+    The momentum restarts for each column separately. Returns x, n_iter, converged, gap, history.
     """
     lam = scale.of_penalty(positive("lam", lam))
     tol, max_iter = positive("tol", tol, zero=True), count("max_iter", max_iter)
@@ -232,7 +233,8 @@ def _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter, accelerated=Tru
             t_new = (1 + np.sqrt(1 + 4 * t**2)) / 2
             momentum = (t - 1) / t_new
             z = x_new + momentum * (x_new - x)
-            # A z needs no second product: it is the same combination of A x_new and A x.
+            # No product A z is needed: z is a combination of x_new and x, so y - A z is the same
+            # combination of their residuals.
             residual_z = residual_new + momentum * (residual_new - residual)
             t = t_new
         else:
@@ -247,7 +249,7 @@ def _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter, accelerated=Tru
 
 
 class _Best:
-    """The iterate of smallest gap of each column, until its gap is small enough."""
+    """For each column, the iterate with the smallest gap until this gap is small enough."""
 
     def __init__(self, x, tol):
         self.x, self.tol = x, tol
@@ -256,7 +258,7 @@ class _Best:
         self.history, self.n_iter, self.n_stopped = [], -1, np.zeros(x.shape[1:], dtype=int)
 
     def would_stop(self, gap, objective):
-        """Whether a column would stop that has not stopped yet."""
+        """Whether any column that is still running would now stop."""
         return (~self.stopped & (gap <= allowed_gap(objective, self.tol))).any()
 
     def offer(self, x, gap, objective):

@@ -1,4 +1,4 @@
-"""The result of every solver, and the warning that a solver did not finish."""
+"""The result of every solver, and the warning for a solver that did not converge."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class ConvergenceWarning(UserWarning):
 class RecoveryResult:
     """A recovered signal and the evidence for it.
 
-    The fields below describe one signal. For ``r`` signals at once, ``y`` of shape (m, r), every
-    field is an array over columns: ``x`` (n, r), ``support`` an object array of r index arrays,
-    ``n_iter``, ``converged`` and ``gap`` of shape (r,), and ``history`` (iterations, r), which is
-    nan after a signal has stopped.
+    The fields below describe one signal. If ``y`` has shape (m, r), there are r signals, and
+    every field is an array. ``x`` has shape (n, r). ``support`` is an object array of r index
+    arrays. ``n_iter``, ``converged`` and ``gap`` have shape (r,). ``history`` has shape
+    (iterations, r), and is nan after a signal has stopped.
 
     Parameters
     ----------
@@ -31,12 +31,13 @@ class RecoveryResult:
         Whether the method met its own stopping criterion.
     gap : float
         Relative duality gap. The objective of ``x`` is at most ``gap * 1/2 ||y||^2`` above the
-        smallest objective, up to rounding in float64. It is computed from ``x`` in float64, also
-        if ``x`` is float32. `basis_pursuit` and `bpdn` state it relative to ``||x||_1``. It is
-        nan if the method has no such certificate.
+        smallest objective, up to rounding in float64. The gap is computed from ``x`` in float64,
+        even if ``x`` is float32. In `basis_pursuit` and `bpdn` it is relative to ``||x||_1``. It
+        is nan if the method has no duality gap.
     history : ndarray, shape (iterations,)
-        The relative duality gap after each iteration, or, if the method has none, the relative
-        residual ``||y - A x|| / ||y||``. For float32 it is computed in float32.
+        The relative duality gap after each iteration. If the method has no duality gap, it is a
+        different quantity, in general the relative residual ``||y - A x|| / ||y||``. For float32
+        the history is computed in float32.
     """
 
     x: np.ndarray

@@ -14,9 +14,10 @@ from cspkit.recovery.validation import check_finite, exponents, real_array
 
 
 def soft_threshold_risk(mu: float | ArrayLike, t: float) -> float | np.ndarray:
-    """Mean squared error of soft thresholding one value in standard normal noise.
+    """Mean squared error of soft thresholding for one value in standard normal noise.
 
-    E[(soft_threshold(mu + Z, t) - mu)^2]; for mu = 0 it is 2 M(t) of `phase_transition`.
+    This is E[(soft_threshold(mu + Z, t) - mu)^2], where Z is standard normal. For mu = 0 it is
+    2 M(t), with M as in `phase_transition`.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def rademacher(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def partial_dct(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Randomly chosen m rows of the orthonormal n-point cosine transform, times sqrt(n/m).
+    """Choose m random rows of the orthonormal n-point cosine transform, times sqrt(n/m).
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def toeplitz(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def check_generator(rng):
-    """Return `rng`, or refuse it if it is not a numpy.random.Generator."""
+    """Return `rng`, or raise an error if it is not a numpy.random.Generator."""
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng is {rng!r}: expected a Generator, as numpy.random.default_rng(0)")
     return rng

@@ -1,4 +1,4 @@
-"""When recovery works: properties of a matrix, and the threshold for large random matrices."""
+"""When does recovery work? Properties of a matrix, and the threshold for large random matrices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def coherence(A: ArrayLike) -> float:
     Returns
     -------
     float
-        A number between the Welch bound and 1, and 0 for a single column.
+        A number between the Welch bound and 1. For a single column it is 0.
 
     Raises
     ------
@@ -76,9 +76,9 @@ def welch_bound(m: int, n: int) -> float:
 
 
 def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
-    """Exact recovery condition of a support S: max_{j not in S} ||A_S^+ a_j||_1.
+    """Exact recovery coefficient of a support S: max_{j not in S} ||A_S^+ a_j||_1.
 
-    If it is below 1, OMP and basis pursuit recover every signal with support S.
+    If the coefficient is below 1, OMP and basis pursuit recover every signal with support S.
 
     Parameters
     ----------
@@ -108,11 +108,11 @@ def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
 
 
 def irrepresentability(A: ArrayLike, support: ArrayLike, signs: ArrayLike) -> float:
-    """How well other columns imitate a sign pattern: ||A_N^T A_S (A_S^T A_S)^-1 s||_inf.
+    """How well columns outside S can imitate the signs s on S: ||A_N^T A_S (A_S^T A_S)^-1 s||_inf.
 
-    N is the set of columns outside S. If the value is below 1, the lasso finds the support S with
-    the signs s if noise and lam are small enough. If it is above 1, the lasso does not find them,
-    even with very little noise.
+    N is the set of columns outside S. If the value is below 1, and noise and lam are small
+    enough, the lasso finds the support S with the signs s. If it is above 1, the lasso does not
+    find them, even with very little noise.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def irrepresentability(A: ArrayLike, support: ArrayLike, signs: ArrayLike) -> fl
             f"signs is {signs.tolist()}: expected {e.size} values +1 or -1, one for each column of "
             "support"
         )
-    # The theta of smallest norm with A_S^T theta = s.
+    # theta is the vector of smallest norm with A_S^T theta = s.
     theta = np.linalg.lstsq(A_S.T, np.ldexp(signs, -e), rcond=None)[0]
     return float(np.max(np.abs(A_N.T @ theta), initial=0))
 
@@ -158,8 +158,8 @@ def rip_lower_bound(
     """Monte Carlo lower bound of the restricted isometry constant delta_k.
 
     delta_k is the largest | ||A x||^2 / ||x||^2 - 1 | over all k-sparse x. Its exact value takes
-    too long to compute. Random supports of size k give a lower bound only: a worse support may
-    exist that was not drawn.
+    too long to compute. Random supports of size k give only a lower bound, because a support
+    that was not drawn may have a larger value.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def phase_transition(delta: float | ArrayLike, nonnegative: bool = False) -> flo
     Raises
     ------
     ArgumentError
-        If a delta is not between 0 and 1.
+        If a value of `delta` is not between 0 and 1.
 
     References
     ----------
@@ -278,7 +278,7 @@ def _sparsity_at(delta, z, nonnegative):
 
 
 def _split(A, support):
-    """Columns inside S and outside, the ones inside scaled by 2^-e; the exponents e."""
+    """Return the columns inside S, scaled by 2^-e, the columns outside S, and the exponents e."""
     A, _ = check_matrix(A)
     real_array("support", support)
     n, S = A.shape[1], np.asarray(support)

@@ -1,4 +1,4 @@
-"""Hard thresholding: a gradient step, then the k largest entries (IHT, HTP)."""
+"""Hard thresholding: take a gradient step, then keep the k largest entries (IHT, HTP)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def iht(
         x <- H_k(x + mu A^T (y - A x)),      mu = ||g_S||^2 / ||A g_S||^2,
 
     where g = A^T (y - A x), S is the support of x, and H_k keeps the k largest magnitudes. If
-    the support stays the same, mu is the exact line search. If it changes, mu is halved until
-    the step is short enough to lower the residual.
+    the support stays the same, mu is the step of the exact line search. If it changes, mu is halved
+    until the step is short enough to lower the residual.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def iht(
         while (
             not np.array_equal(x_new != 0, x != 0)
             and not _short_enough(A, x_new - x, mu)
-            and mu > 0  # otherwise an operator that returns nan would keep the loop running
+            and mu > 0  # else the loop would never end if an operator returns nan
         ):
             mu /= 2
             x_new = keep_largest(x + mu * g, k)
@@ -82,11 +82,11 @@ def iht(
 
 
 def htp(A: Matrix, y: ArrayLike, k: int, *, max_iter: int = 500) -> RecoveryResult:
-    """Hard thresholding pursuit: IHT chooses the support, least squares the values.
+    """Hard thresholding pursuit: IHT chooses the support, and least squares gives the values.
 
         S <- support of H_k(x + mu A^T (y - A x)),      x <- argmin over S of ||y - A x||_2
 
-    It ends when the support repeats, which usually takes a few steps.
+    The method ends when a step gives the same support again, usually after a few steps.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def htp(A: Matrix, y: ArrayLike, k: int, *, max_iter: int = 500) -> RecoveryResu
 
 
 def _normalised_step(A, x, g, k, rescaled=False):
-    """mu of the exact line search along g on the support of x, or of H_k(g) at the start."""
+    """Step mu of the exact line search along g_S; S is the support of x, or of H_k(g) if x = 0."""
     g_S = np.where(x != 0, g, 0) if x.any() else keep_largest(g, k)
     A_g = A @ g_S
     curvature = A_g @ A_g

@@ -1,4 +1,4 @@
-"""Checks of matrices and arrays at the public functions, and the scale of a system y = A x."""
+"""Checks of the arguments of public functions, and the scaling of a system y = A x."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from scipy.sparse.linalg import LinearOperator
 from cspkit.arguments import ArgumentError, positive
 
 KINDS = ("array", "sparse", "operator")
-# A matrix is scaled if log2 of its column norm lies outside plus or minus this number. Inside,
-# the solvers' largest powers of A, about ||A||^4, neither overflow nor underflow.
+# A matrix is scaled if |log2(mean column norm)| exceeds this number. Up to this number, the
+# largest powers of A in the solvers, about ||A||^4, neither overflow nor underflow.
 ORDINARY = {np.dtype(np.float32): 10, np.dtype(np.float64): 60}
 
 
 class Scale(NamedTuple):
     """Powers of two that `check_system` takes out of a system.
 
-    A = 2^a A', y = 2^b y' and x = 2^(b - a) x'. The solvers see A', y' and x', whose squares
-    neither overflow nor underflow. A power of two changes only the exponent of a number, so
-    nothing is rounded.
+    A = 2^a A', y = 2^b y' and x = 2^(b - a) x'. The solvers work with A', y' and x'. The
+    squares of their entries neither overflow nor underflow. A power of two changes only the
+    exponent of a number, so nothing is rounded.
 
     Attributes
     ----------
@@ -48,16 +48,16 @@ class Scale(NamedTuple):
 
     @staticmethod
     def _scaled(value, exponent):
-        # In the scaled problem no number that matters exceeds 1e30, and a float32 can hold it.
+        # Numbers above 1e30 act like 1e30 in the scaled problem, and a float32 can hold 1e30.
         with np.errstate(over="ignore"):
             return np.minimum(np.ldexp(value, exponent), 1e30)
 
     def restore_signal(self, x):
-        """Return x in the caller's units, or refuse if floats cannot hold it."""
+        """Return x in the caller's units, or raise an error if floats cannot hold it."""
         return self._restore("x", x, self.b - self.a)
 
     def restore_penalty(self, lam):
-        """Return lam in the caller's units, or refuse if floats cannot hold it."""
+        """Return lam in the caller's units, or raise an error if floats cannot hold it."""
         return self._restore("lam_max", np.float64(lam), self.a + self.b)
 
     @staticmethod
@@ -176,7 +176,7 @@ def check_matrix(A, *, kinds=("array",), dtype=None, unit_columns=False):
 
 
 class _Operator(LinearOperator):
-    """A caller's operator, divided by 2^a. It gets floats and returns floats of the same type."""
+    """A caller's operator, divided by 2^a. Input and output have the same float type."""
 
     def __init__(self, operator, dtype, a):
         self.operator, self.a = operator, a
@@ -239,7 +239,7 @@ def _product(what, product, v):
 
 def _exponent(e, energy, dtype, unit_columns):
     """Exponent of the mean column norm, 2^e sqrt(energy); 0 if A need not be scaled."""
-    # Norms from 0.518 to 1.035 count as about 1. AMP diverges for larger ones.
+    # Norms from 0.518 to 1.035 count as about 1. AMP diverges for larger norms.
     e += int(np.ceil(np.log2(energy) / 2 - 0.05)) if energy > 0 else 0
     return e if unit_columns or abs(e) > ORDINARY[np.dtype(dtype)] else 0
 
@@ -252,7 +252,7 @@ def _energy(values):
 
 
 def exponents(values):
-    """Exponents e with max|values| between 1/2 and 1 times 2^e, one for each column."""
+    """For each column, the exponent e with 1/2 <= max|values| / 2^e < 1."""
     return np.frexp(np.max(np.abs(values), axis=0, initial=0))[1]
 
 
@@ -269,7 +269,7 @@ def check_tolerance(tol, dtype):
     Returns
     -------
     float
-        `tol`, or ten times the spacing of numbers near 1 if that is larger.
+        `tol`, or ten times the spacing of floats near 1 if this is larger.
 
     Raises
     ------
@@ -353,9 +353,9 @@ def real_array(name, values):
 
 
 def check_finite(name, values):
-    """Refuse nan and inf."""
-    # One sum is many times cheaper than a test of every entry. It can overflow, so that the
-    # entries are tested if the sum is not finite.
+    """Raise an error if a value is nan or inf."""
+    # One sum is many times cheaper than a test of every entry. But the sum can overflow. So the
+    # entries are tested only if the sum is not finite.
     with np.errstate(invalid="ignore", over="ignore"):
         total = np.sum(values, dtype=np.float64)
     if not (np.isfinite(total) or np.all(np.isfinite(values))):

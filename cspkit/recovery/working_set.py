@@ -1,4 +1,4 @@
-"""Working sets: the few columns of a lasso problem that its answer can use."""
+"""Working sets: the few columns of a lasso problem that its answer is likely to use."""
 
 import numpy as np
 
@@ -9,11 +9,12 @@ from cspkit.recovery.validation import exponents
 
 
 class WorkingSet:
-    """The columns that matter so far for one signal, and the answer on them.
+    """The columns chosen so far for one signal, and the lasso answer on these columns.
 
-    Columns are scaled to norm 1 and kept in float64, whatever the type of A. The Gram matrix is
-    then as well conditioned as scaling can make it, and only the few columns of the working set
-    pay for it. The unknowns u_j = ||a_j|| x_j have the penalties lam w_j / ||a_j||.
+    Columns are scaled to norm 1 and kept in float64, whatever the type of A. The scaling
+    improves the condition of the Gram matrix. The cost is small, because only the few columns of
+    the working set are scaled and converted. The unknowns u_j = ||a_j|| x_j have the penalties
+    lam w_j / ||a_j||.
 
     Parameters
     ----------
@@ -28,11 +29,11 @@ class WorkingSet:
     def __init__(self, A, y, penalty):
         self.A, self.y, self.penalty = A, y, penalty
         self.members = np.empty(0, dtype=np.intp)
-        self.unit_columns = np.empty((0, A.shape[0]))  # one per row, so that growing is cheap
+        self.unit_columns = np.empty((0, A.shape[0]))  # one column of A per row: appending is cheap
         self.norms, self.u = np.empty(0), np.empty(0)
         self.gram = np.empty((0, 0))
         self.residual = y
-        self.incomplete = False  # whether columns that should be members were left out
+        self.incomplete = False  # True if some violating columns were left out
 
     @property
     def x(self):
@@ -82,13 +83,13 @@ class WorkingSet:
         self.u = np.concatenate([self.u, np.zeros(len(new))])
 
     def solve(self, correlation, lam):
-        """Minimise over the working set, from the present answer and its correlations.
+        """Minimise over the working set. Start from the present answer and its correlations.
 
-        The answer on an incomplete set is provisional and need not be exact: correlations may
-        then exceed their penalty by the smallest penalty.
+        If the set is incomplete, the answer is provisional and need not be exact. A correlation
+        may then exceed its penalty by up to the smallest of all penalties.
         """
         penalty = lam / self.norms * self.weights
-        # Correlations below 1e-13 ||y|| are rounding errors of those of y.
+        # Correlations below 1e-13 ||y|| are rounding errors.
         noise = np.min(penalty) if self.incomplete else 1e-13 * np.linalg.norm(self.y)
         self.u = minimise_on_columns(
             self.gram, correlation[self.members] / self.norms, penalty, self.u, noise,
@@ -107,7 +108,7 @@ def solve_in_rounds(A, sets, lam, tol, max_iter):
     A : ndarray, sparse matrix or LinearOperator, shape (m, n)
         Measurement matrix.
     sets : list of WorkingSet
-        One for each of r signals. Each holds its answer at the end.
+        One working set for each of r signals. At the end each set holds the answer.
     lam : float, or ndarray of shape (r,)
         Weight of the l1 term.
     tol : float
@@ -141,8 +142,8 @@ def solve_in_rounds(A, sets, lam, tol, max_iter):
             converged[i] = gap[i] <= allowed_gap(objective, tol)
             if converged[i] or n_iter[i] == max_iter:
                 continue
-            # A round adds columns or refines the answer. If it does neither, the next one does
-            # neither.
+            # A round adds columns or refines the answer. If it does neither, all later rounds
+            # would do neither, so this signal ends here.
             before, exact = len(part.members), not part.incomplete
             part.grow(correlation, lam[i])
             stalled = gap[i] > 0.5 * old
