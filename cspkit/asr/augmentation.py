@@ -156,8 +156,8 @@ class Augmentation:
             )
         features, scale = [f[:, :C] for f in features], scale[:C]
         varied = resampled(features, rng.uniform(1 - self.speed, 1 + self.speed, size=N))
-        # Warp, bands and gain draw random numbers only if they are on. So the other variations draw
-        # the same numbers as if these three did not exist.
+        # Warp, bands and gain draw random numbers only if they are on. If all three are off, they
+        # do not change the random numbers of the other variations.
         if self.warp:
             factors = rng.uniform(1 - self.warp, 1 + self.warp, size=N)
             varied = [warped(v, factor) for v, factor in zip(varied, factors, strict=True)]

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from cspkit.arguments import ArgumentError, count, one_of
 
-# Stands for log(0). It adds nothing to a sum of probabilities, and its differences are finite.
+# Stands for log(0). It adds nothing to a sum of probabilities, and NEVER - NEVER is finite.
 NEVER = -1e30
 
 
@@ -49,7 +49,7 @@ def rnnt_loss(
     blank and by its label, and gamma = xi_blank + xi_label is the posterior probability that a
     path passes through the cell.
 
-    Values beyond the lengths of an utterance are padding. They may be anything, also NaN and
+    Values beyond the lengths of an utterance are padding. They may be anything, even NaN and
     infinity. They do not change the cost, and their gradient is exactly zero.
 
     Parameters

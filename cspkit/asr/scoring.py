@@ -121,8 +121,8 @@ def bootstrap_interval(
     level : float
         Probability covered by the interval, in (0, 1).
     baseline : sequence of str, optional
-        Hypotheses of another model for the same utterances. The interval is then one of the
-        difference (WER - WER of the baseline). Both rates use the same draws of utterances.
+        Hypotheses of another model for the same utterances. The result is then an interval of
+        the difference (WER - WER of the baseline). Both rates use the same draws of utterances.
 
     Returns
     -------
@@ -291,8 +291,8 @@ def confusions(
     -------
     DataFrame
         A row for every spoken word, a column for every heard word. The last column counts
-        deletions, and the last row counts insertions. Both have the name "-". If "-" is one of
-        the words, the name is "--", and so on.
+        deletions, and the last row counts insertions. This column and this row are named "-".
+        If "-" is one of the words, they are named "--", and so on.
 
     Raises
     ------

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from cspkit.asr.transducer import Transducer
 
-MAX_SYMBOLS = 3  # limit on the labels that one stacked frame emits; makes every search end
+MAX_SYMBOLS = 3  # most labels that one stacked frame may emit, so that every search ends
 MARGIN = 8.0  # in nats: beam search adds no hypothesis that is this far below the best one
-_MULTIPLIER = 6364136223846793005  # of the rolling hash of labels, modulo 2^64
+_MULTIPLIER = 6364136223846793005  # for the rolling hash of labels, modulo 2^64
 
 Path = list[tuple[int, int]]  # pairs of a label and the stacked frame that emits it
 

@@ -137,8 +137,8 @@ class StreamingMFCC:
     The floor of `mfcc` is 80 dB below the loudest value of the whole recording. The floor of this
     class is 80 dB below the loudest value so far. So frames before the loudest frame may have
     bands below the floor of `mfcc`. From the loudest frame on, the features are equal. On the 415
-    test strings of fold 0, joined as audio, a fifth of the frames differ. Half of the frames that
-    differ do so by less than 1.1 (the first coefficient has a standard deviation of 145). The
+    test strings of fold 0, joined as audio, a fifth of the frames differ. Half of these
+    frames differ by less than 1.1 (the first coefficient has a standard deviation of 145). The
     recorded model makes 19 errors in 1,620 words with either kind of features.
 
     A frame is complete when the 25 ms after its centre have arrived; `finish` returns the last

@@ -106,8 +106,9 @@ class DigitTask(Task):
         Number of utterances of a training batch.
     curriculum : int
         Length of the curriculum in steps, for training from scratch. Strings have one digit in
-        the first tenth of these steps, at most three digits until three tenths, and at most seven
-        digits afterwards. If it is 0, strings have at most seven digits from the start.
+        the first tenth of these steps, at most three digits in the next two tenths, and at most
+        seven digits afterwards. If `curriculum` is 0, strings have at most seven digits from the
+        start.
     augmentation : Augmentation or None, optional
         Random variation of the training strings; None uses the features as they are. The default
         is `AUGMENTATION` with a curriculum, and `LIGHT` without a curriculum.
@@ -186,7 +187,7 @@ class DigitTask(Task):
         return model
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield batches: for "train" random ones without end, for other parts the fixed strings."""
+        """Yield batches: random strings without end for "train", fixed strings for other parts."""
         if split == "train":
             step = 0
             while True:
@@ -203,7 +204,7 @@ class DigitTask(Task):
         return 3 if step < 0.3 * self.curriculum else MAX_DIGITS
 
     def _draw(self, longest: int, rng: np.random.Generator) -> list[Utterance]:
-        """Draw the strings of one batch, each by one speaker, and vary them."""
+        """Draw the strings of one batch, each spoken by one speaker, and vary them."""
         speakers = list(self._by_speaker)
         strings = []
         for _ in range(self.batch_size):

@@ -143,7 +143,7 @@ def _normalised_step(A, x, g, k, rescaled=False):
     g_S = np.where(x != 0, g, 0) if x.any() else keep_largest(g, k)
     A_g = A @ g_S
     curvature = A_g @ A_g
-    if curvature == 0:  # g_S is zero: x is the best on its support, and any step is allowed
+    if curvature == 0:  # A g_S is zero: no step on this support changes the residual
         A_g = A @ g
         g_S, curvature = g, A_g @ A_g
     single = g.dtype == np.float32

@@ -59,9 +59,9 @@ def compare(
         Gives the task and the dense model of a seed.
     methods : sequence of str or Entry
         Names of pruning methods, as `entry` reads them, and of three baselines: "dense" is the
-        dense model itself; "dense+" is the dense model trained for the same number of steps more;
-        "small-dense" is a small dense model with as many weights as a pruned model has left, and
-        needs `bench.small`.
+        dense model itself; "dense+" is the dense model, trained for as many more steps as the
+        others; "small-dense" is a small dense model with as many weights as a pruned model has
+        left, and needs `bench.small`.
     sparsities : sequence of float
         Zeros / prunable weights.
     seeds : sequence of int
@@ -70,9 +70,9 @@ def compare(
     out : str or Path
         CSV file, see `measure` for its columns.
     settings : mapping, optional
-        By the name of an entry: `rate`, `mu`, and arguments of the method's class, as `tuned`
-        returns them. A name with "+D" or "-D" that is not in the mapping takes the settings of its
-        method, except `mu`. An Entry uses its own settings instead.
+        Maps the name of an entry to a dict with `rate`, `mu` and arguments of the method's class,
+        as `tuned` returns it. A name with "+D" or "-D" that is not in the mapping takes the
+        settings of its method, except `mu`. An Entry uses its own settings instead.
     jobs : int, optional
         Number of runs at the same time, each in a process with one torch thread. With None,
         `joblib.parallel_config` decides.
@@ -127,7 +127,7 @@ def grid(
     steps: int | Sequence[int],
     settings: Mapping[str, Mapping[str, Any]],
 ) -> list[Run]:
-    """List the runs of a comparison, seed by seed, each once.
+    """List each run of a comparison once, seed by seed.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class Bench(Protocol):
     from scratch, for `steps` more steps than the dense model.
     """
 
-    name: str  # of the task; the first column of every row
+    name: str  # name of the task; the first column of every row
 
     def __call__(self, seed: int) -> tuple[Task, nn.Module]:
         """Return the task of a seed and its trained dense model, the same ones in every call."""
@@ -49,7 +49,7 @@ class Bench(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """A method with its settings, one of those that a study compares.
+    """One of the methods that a study compares, with its settings.
 
     Attributes
     ----------

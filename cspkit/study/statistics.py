@@ -19,7 +19,7 @@ from cspkit.study.rows import unpack_counts
 
 DRAWS = 10_000
 LEAST_SEEDS = 3  # fewest seeds for a verdict
-LOSSLESS = 0.005  # "no loss against dense": the upper end of the interval is below half a point
+LOSSLESS = 0.005  # "no loss against dense": upper end of the interval < half a percentage point
 COLUMNS = ["method", "sparsity", "steps"]  # they identify a column of `Resampled`
 UNPRUNED = ("dense", "dense+", "small-dense")
 EXACT_SEEDS = 20  # with more seeds, `sign_flip_p` draws signs
@@ -350,12 +350,12 @@ def verdicts(
     Notes
     -----
     If the task counts errors in each utterance, the p-values are those of the hierarchical
-    bootstrap. With three to five seeds alone, no hypothesis can be rejected. The hundreds of
-    utterances make it possible; and because seeds are resampled too, the variation between training
-    runs is included. Without such counts the p-values come from the sign-flip test over seeds. They
-    are at least 2^(1 - F). Holm's correction over m rivals multiplies the smallest of them by m, so
-    with two rivals a win needs seven seeds. The strings of a test part are not quite independent,
-    because a recording may be part of several strings.
+    bootstrap. With three to five seeds alone, no hypothesis can be rejected. With hundreds
+    of utterances this is possible. Because seeds are resampled too, the p-values include the
+    variation between training runs. Without such counts the p-values come from the sign-flip test
+    over seeds. They are at least 2^(1 - F). Holm's correction over m rivals multiplies the smallest
+    of them by m, so with two rivals a win needs seven seeds. The strings of a test part are not
+    quite independent, because a recording may be part of several strings.
     """
     if len(resampled.seeds) < LEAST_SEEDS:
         return {}

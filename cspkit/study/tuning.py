@@ -63,9 +63,9 @@ def default_space(member: Entry) -> dict[str, BaseDistribution]:
     Returns
     -------
     dict of optuna distributions
-        Each contains the value with which tuning starts: the value of the entry, or the default of
-        the class. If this value lies outside a range, the range is widened: for csp, whose default
-        is rho = 1, the range of rho goes up to 1.
+        Each distribution contains the value with which tuning starts: the value of the entry, or
+        the default of the class. If the value lies outside the usual range, the range is widened.
+        For example, the default of csp is rho = 1, so its range of rho goes up to 1.
     """
     space = {"rate": _interval(member.rate, *RATES)}
     if member.mu > 0:
@@ -109,7 +109,7 @@ def tune(
     """Search for the best settings of each method on the dev part of one seed.
 
     Trial 0 is the method with its defaults. The next four trials are drawn at random. The others
-    are drawn from a tree-structured Parzen estimator that is fitted to the trials before. A trial
+    are drawn from a tree-structured Parzen estimator that is fitted to the earlier trials. A trial
     depends only on the seed, its number and the trials before it, so a tuning that was killed
     continues where it stopped. The methods take turns, and do not influence one another. As in
     `compare`, the checksum of the dense model is part of a row's key.
@@ -122,8 +122,8 @@ def tune(
     out : str or Path
         CSV file, a row per trial.
     spaces : mapping, optional
-        By the name of an entry, optuna distributions of `rate`, `mu` and settings. They replace
-        those of `default_space`.
+        Maps the name of an entry to optuna distributions of `rate`, `mu` and settings. They
+        replace those of `default_space`.
     trials : int
         Number of trials of each method.
     steps, sparsity, seed
@@ -231,7 +231,8 @@ def finals(
     FileNotFoundError
         If there is no such file.
     ArgumentError
-        If an argument is wrong, or if the file holds no trials of this bench on another seed.
+        If an argument is wrong, or if the file does not hold trials of this bench on exactly one
+        other seed.
     """
     seeds = [count("an entry of seeds", seed, least=0) for seed in as_list("seeds", seeds)]
     within = positive("within", within, zero=True)
@@ -284,13 +285,13 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     objective : str
         The column to minimise. If trials ran on several seeds, the geometric mean over the seeds is
         minimised, or the arithmetic mean if a value is not positive. Trials that ran on fewer seeds
-        than others of their method are left out. Of equally good trials the first is taken.
+        than others of their method are left out. If trials are equally good, the first is taken.
 
     Returns
     -------
     dict
-        By the name of an entry: rate, mu, and settings of the class. `compare` takes this dict as
-        `settings`.
+        Maps the name of an entry to its rate, mu, and settings of the class. `compare` takes this
+        dict as `settings`.
 
     Raises
     ------
@@ -371,7 +372,7 @@ def _metric_for(objective: str, metric: str | None) -> str | None:
 def _row(
     run: Run, outcome: dict | FloatingPointError, bench: Bench, objective: str
 ) -> dict[str, Any]:
-    """Return the row of a trial. A trial that diverged, as at a high rate, has the loss inf."""
+    """Return the row of a trial. The loss of a trial that diverged is inf."""
     if isinstance(outcome, FloatingPointError):
         return run.key(bench.name) | {objective: math.inf, "version": __version__}
     return outcome | {objective: math.inf} if math.isnan(outcome[objective]) else outcome
