@@ -13,43 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from cspkit.arguments import ArgumentError
+from cspkit.task import kl_divergence
 
 
 class OrderError(RuntimeError):
     """The parts of a training step were called in the wrong order."""
-
-
-def kl_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:
-    """Mean over cells of KL(p_reference || p), in float32 or a higher precision.
-
-        KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k))
-
-    Parameters
-    ----------
-    reference_logits, logits : Tensor, shape (..., K)
-        Logits of the K classes of each cell.
-
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ.
-    """
-    if reference_logits.shape != logits.shape:
-        raise ArgumentError(
-            f"reference outputs have shape {tuple(reference_logits.shape)}, outputs "
-            f"{tuple(logits.shape)}: expected the same shape"
-        )
-    log_p, log_reference = (
-        t.log_softmax(dim=-1, dtype=torch.promote_types(t.dtype, torch.float32))
-        for t in (logits, reference_logits)
-    )
-    terms = log_reference.exp() * (log_reference - log_p)
-    terms = terms.masked_fill(log_reference == -math.inf, 0.0)
-    return terms.sum() / max(1, logits[..., 0].numel())
 
 
 class Pruner:

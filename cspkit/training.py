@@ -12,10 +12,9 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,68 +26,10 @@ from cspkit.modules import check_trainable
 from cspkit.progress import progress
 from cspkit.pruner import Pruner
 from cspkit.resume import RunState, weights_hash
+from cspkit.task import Task, check_task, evaluating, on_device
 
 Watcher = Callable[[dict[str, float]], bool | None]
 SCHEDULES = ("one-cycle", "cosine")
-
-
-class Task:
-    """Base of all learning tasks: batches, a loss, and metrics.
-
-    A task must have `batches` and `loss`. The other members have defaults.
-
-    Attributes
-    ----------
-    settings : dict
-        Values that identify this task among others of its class. A run can be resumed only if they
-        have not changed.
-    divergence : callable or None
-        `divergence(reference_outputs, outputs, batch)` returns the scalar D, the compression
-        error of the outputs. With None, the task can be trained and pruned only with mu = 0.
-    errors : callable or None
-        `errors(model, split)` returns two integer arrays: the numbers of errors and of words in
-        each utterance of a part. `cspkit.study` computes intervals from them.
-    """
-
-    settings: ClassVar[dict[str, object]] = {}
-    divergence: Callable[[Any, Any, Any], Tensor] | None = None
-    errors: Callable[[nn.Module, str], tuple[np.ndarray, np.ndarray]] | None = None
-
-    def batches(self, split: str, rng: np.random.Generator) -> Iterable[Any]:
-        """Return the batches of a part: "train", "dev" or "test".
-
-        When the batches of "train" end, the loop calls this method again. The batches of the other
-        parts must end.
-        """
-        raise NotImplementedError(f"{type(self).__name__} needs a method `batches(split, rng)`")
-
-    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
-        """Return the scalar training loss, and the outputs of the model for `divergence`."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method `loss(model, batch)`")
-
-    def reference_outputs(self, model: nn.Module, batch: Any) -> Any:
-        """Return the outputs of the reference model for `divergence`.
-
-        By default these are the outputs that `loss` returns. A task may override this method to
-        compute only what D compares, without a loss.
-        """
-        return self.loss(model, batch)[1]
-
-    def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Return the metrics of one part; smaller is better. Rates are fractions, not per cent.
-
-        The default is "loss", the mean loss of the batches. By default `cspkit.study.tune` ranks
-        by this loss.
-        """
-        rng, device = np.random.default_rng(0), next(model.parameters()).device
-        with torch.no_grad(), evaluating(model):
-            losses = [
-                float(self.loss(model, on_device(batch, device))[0])
-                for batch in self.batches(split, rng)
-            ]
-        if not losses:
-            raise ArgumentError(f"batches of {type(self).__name__} gave nothing for {split!r}")
-        return {"loss": float(np.mean(losses))}
 
 
 def train(
@@ -216,9 +157,8 @@ def train(
         with state.held():
             log = state.load()
             if log:
-                next(
-                    itertools.islice(batches, len(log) - 1, None)
-                )  # skip the batches of the steps that are done
+                for _ in log:
+                    next(batches)  # the batches of the steps that are done
                 for watch in watchers:
                     if hasattr(watch, "resume"):
                         watch.resume(log)
@@ -270,46 +210,6 @@ def train(
     return log
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode inside this block."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def check_task(task: Task) -> None:
-    """Refuse an object that is not a task.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    if isinstance(task, type):
-        raise ArgumentError(f"task is the class {task.__name__}: expected an object of this class")
-    if not isinstance(task, Task):
-        raise ArgumentError(
-            f"task is a {type(task).__name__}: expected an object of a subclass of "
-            "cspkit.training.Task"
-        )
-
-
-def on_device(batch: Any, device: torch.device) -> Any:
-    """Move a batch to a device: an object with `to`, or a tuple, list or dict of such objects."""
-    if hasattr(batch, "to"):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {key: on_device(part, device) for key, part in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        parts = [on_device(part, device) for part in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    return batch
-
-
 def rate_factor(schedule: str, step: int, steps: int) -> float:
     """Learning rate of a step as a fraction of its peak.
 
@@ -331,8 +231,6 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
 
 
 def _check(model, task, reference, mu, rng, pruner) -> None:
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model is {model!r}: expected an nn.Module")
     check_trainable(model)
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from blobs import Blobs
@@ -69,6 +70,17 @@ def test_the_second_table_is_that_of_the_rows(place):
 def test_what_is_said_of_images_beside_the_table():
     lines = lines_of("images", metric="error").set_index("method")
     assert f"(Of images `dense+` makes {100 * lines.loc['dense+', 'rate']:.2f} %.)" in README
+
+
+def test_what_is_said_of_the_time_of_a_step():
+    text = " ".join(README.split())
+    for name, version in (("training_step", "0.1.0"), ("training_step_avx512", "0.2.0")):
+        rows = pd.read_csv(ROOT / "data" / "results" / f"{name}.csv").set_index("what")
+        of_dense, dense = rows["of_dense"], rows["milliseconds"]["dense"]
+        assert f"takes {dense:.0f} ms" in text, version
+        assert f"{of_dense['csp']:.2f} times as long" in text, version
+        assert f"{of_dense['csp without D']:.2f} times" in text, version
+    assert f"{of_dense['gmp']:.2f} times with `gmp`" in text
 
 
 CODE = re.findall(r"```python\n(.*?)```", README, flags=re.S)

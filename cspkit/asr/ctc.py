@@ -20,7 +20,7 @@ from cspkit.asr.decoding import in_batches
 from cspkit.asr.task import Batch, DigitTask
 from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
 from cspkit.modules import unwrapped
-from cspkit.pruner import kl_divergence
+from cspkit.task import kl_divergence
 
 
 class CTCModel(nn.Module):

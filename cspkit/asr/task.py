@@ -21,7 +21,7 @@ from cspkit.asr.normalisation import LEAST_STD
 from cspkit.asr.scoring import utterance_errors
 from cspkit.asr.transducer import Transducer, TransducerConfig
 from cspkit.modules import unwrapped
-from cspkit.pruner import kl_divergence
+from cspkit.task import kl_divergence
 from cspkit.training import Task, evaluating
 
 # The default is AUGMENTATION to train from scratch, and LIGHT to train a trained model further.

@@ -28,8 +28,8 @@ from cspkit.asr.corpus import Corpus, data_folder, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS
 from cspkit.asr.task import collate
 from cspkit.asr.transducer import CHARACTERS
-from cspkit.pruner import kl_divergence
 from cspkit.pruning import prunable_weights
+from cspkit.task import kl_divergence
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,15 @@
 """Time of a training step, dense and pruned, and of the transducer loss, on one thread.
 
-    python tests/benchmarks/training_step.py
+    python tests/benchmarks/training_step.py [OUT]
 
 Steps of all kinds take turns on the same batches in one process; a ratio is the median of the
 ratios to the dense step of the same turn. Among them are the matrix products of the LSTMs, alone:
 no step can take less than they do. Then the dense step by parts, from torch's profiler, as shares
-of their sum. The table goes to data/results/training_step.csv.
+of their sum. The table goes to OUT, data/results/training_step.csv if nothing else is said.
 """
 
 import copy
+import sys
 import time
 from pathlib import Path
 
@@ -152,5 +153,5 @@ def losses():
 if __name__ == "__main__":
     rows = pd.DataFrame(training_steps() + losses(), columns=["what", "milliseconds", "of_dense"])
     print(rows.round(2).to_string(index=False))
-    with replacing(OUT) as file:
+    with replacing(sys.argv[1] if len(sys.argv) > 1 else OUT) as file:
         rows.round(3).to_csv(file, index=False)

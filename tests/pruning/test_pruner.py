@@ -13,24 +13,13 @@ from blobs import Blobs
 from torch import nn
 
 from cspkit.arguments import ArgumentError
-from cspkit.pruner import OrderError, kl_divergence
+from cspkit.pruner import OrderError
 from cspkit.pruning import CSP, GMP, PRUNERS, Hold, prunable_weights, prune
+from cspkit.task import kl_divergence
 from cspkit.training import rate_factor, train
 
 STEPS = 45
 ALL = pytest.mark.parametrize("method", sorted(PRUNERS))
-
-
-@pytest.fixture(scope="module")
-def task():
-    return Blobs()
-
-
-@pytest.fixture(scope="module")
-def dense(task):
-    model = task.new_model()
-    train(model, task, 200, rng=np.random.default_rng(0), rate=1e-2)
-    return model
 
 
 def flat(tensors):
