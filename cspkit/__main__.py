@@ -174,7 +174,7 @@ def transcribe_command(call: argparse.Namespace) -> int:
 
 
 class _Stopwatch:
-    """A watcher that counts the seconds of a training run, also over interruptions."""
+    """A watcher that adds up the training time of a run that may be interrupted and resumed."""
 
     def __init__(self, call: argparse.Namespace) -> None:
         self.settings: dict[str, object] = {}
@@ -254,7 +254,9 @@ def _interrupt_says(message: str) -> Iterator[None]:
 
 def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) -> None:
     """Measure the error rates; print all figures, as JSON with --json, otherwise as text."""
-    with _interrupt_says(f"interrupted; {call.out} is written, its error rates were not measured"):
+    with _interrupt_says(
+        f"interrupted; {call.out} is written, but its error rates were not measured"
+    ):
         for part in ("dev", "test"):
             figures[f"{part}_wer"] = task.evaluate(model, part)["wer"]
     if call.json:

@@ -16,15 +16,17 @@ def utterance_bootstrap(
 
         sum(errors) / sum(words)    over the utterances of a draw
 
-    Words are not resampled, because the errors of an utterance are not independent.
+    Whole utterances are drawn, not words, because the errors of an utterance are not independent.
 
     Parameters
     ----------
     errors : ndarray, shape (n, columns)
         Errors of each model in each utterance; all models share the draws.
     words : ndarray, shape (n,)
+        Number of words in each utterance.
     rng : np.random.Generator
     draws : int
+        Number of draws, each of n utterances.
 
     Yields
     ------

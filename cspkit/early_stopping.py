@@ -17,12 +17,12 @@ class EarlyStopping:
 
     Give it to `cspkit.training.train` as `on_step`. The model is evaluated every `every` steps. The
     run ends after `patience` evaluations in a row without a new lowest value. While a pruner still
-    chooses its support, nothing is evaluated: the weights between two such steps are not those of
-    the final model.
+    chooses its support, nothing is evaluated, because the weights do not yet have their final
+    sparsity.
 
-    At the end of every run the loop calls `finish`. It evaluates the last weights, if they were not
-    evaluated yet, and puts the best weights back into the model. The loop calls `finish` of the
-    pruner after that, so a pruned model always has its final sparsity.
+    At the end of every run the loop calls `finish` of this class, which evaluates the last weights,
+    if they were not evaluated yet, and puts the best weights back into the model. After that, the
+    loop calls `finish` of the pruner. So a pruned model always has its final sparsity.
 
     The schedules of `train` lower the learning rate until the last step, and most models improve
     until then. A run that is stopped early ends at a learning rate that is still high.

@@ -122,7 +122,7 @@ def check_trainable(model: nn.Module) -> None:
 def check_finite(model: nn.Module) -> None:
     """Refuse a model with parameters that are NaN or infinite, or with buffers that have NaN.
 
-    A buffer may hold infinite values: the mask of an attention layer does.
+    A buffer may hold infinite values, as the mask of an attention layer does.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def check_finite(model: nn.Module) -> None:
     Raises
     ------
     ArgumentError
-        The message names the tensor and how many of its values are NaN and infinite.
+        The message names the first such tensor, and counts its NaN and infinite values.
     """
     for name, tensor in _tensors(unwrapped(model)):
         if not (tensor.is_floating_point() or tensor.is_complex()):

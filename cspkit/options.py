@@ -21,7 +21,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _sparsity(name: str, value: float) -> None:
     if fraction(name, value) == 1:
-        raise ArgumentError(f"{name} is {value!r}: expected less than 1, so that weights are left")
+        raise ArgumentError(f"{name} is {value!r}: expected less than 1, so that weights remain")
 
 
 _seed = partial(count, least=0, most=2**63 - 1)
@@ -87,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         option("--seed", type=int, default=0, help="seed of weights and batches (%(default)s)")
         option("--out", type=Path, default=Path(out), help="file to write (%(default)s)")
         text = (
-            "save the state of the run in OUT.state every N steps; after an interruption the same "
-            "call goes on from there (%(default)s)"
+            "save the state of the run in OUT.state every N steps; after an interruption, repeat "
+            "the call to continue from there (%(default)s)"
         )
         option("--state-every", type=int, default=50, metavar="N", help=text)
         option("--fresh", action="store_true", help="delete OUT.state and start at step 0")
@@ -113,17 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     option("--model", type=Path, help="dense checkpoint (default: that of the project)")
 
     option = add("compare", "Compare pruning methods on the embedded corpus.")
-    text = "dense, dense+, small-dense and methods, with +D or -D (all methods)"
+    text = "dense, dense+, small-dense or a method; M+D and M-D: method M with or without D (all)"
     option("--methods", nargs="+", metavar="NAME", help=text)
-    option("--sparsities", nargs="+", type=float, metavar="S", help="(.8 .9 .95 .98)")
+    option(
+        "--sparsities", nargs="+", type=float, metavar="S", help="zeros / weights (.8 .9 .95 .98)"
+    )
     option("--seeds", nargs="+", type=int, metavar="I", help="seed i uses fold i (0 1 2 3 4)")
     option("--steps", nargs="+", type=int, metavar="N", help="training steps of each run (600)")
     option("--jobs", type=int, default=2, help="runs at the same time (%(default)s)")
     text = "file of results; runs that are in it are not repeated (%(default)s)"
     option("--out", type=Path, default=Path("build/compare.csv"), help=text)
-    text = "first try ten settings of each method, instead of using the recorded ones"
+    text = "first try ten settings of each method, instead of using the recorded settings"
     option("--tune", action="store_true", help=text)
-    text = "train the dense models into this folder, instead of using those of the project"
+    text = "train dense models and keep them in FOLDER, instead of using those of the project"
     option("--train-dense", type=Path, metavar="FOLDER", help=text)
     text = "dense, gmp and csp at .95 on fold 0, 150 steps, unless other options are given"
     option("--quick", action="store_true", help=text)

@@ -42,8 +42,8 @@ class Pruner:
     The pruner follows the optimizer's steps through the step hooks of the optimizer. So it does not
     matter who calls the step: the loop, a gradient scaler, or a trainer that passes a closure. If a
     gradient scaler skips a step, the pruner does not change. If the gradients of a step are not
-    finite, the pruner removes all gradients of the optimizer, so that the step changes nothing, and
-    does not count the step. For a loop without hooks, call `step` of the pruner instead of `step`
+    finite, the pruner removes all gradients of the optimizer, so that the step changes nothing. The
+    pruner does not count this step. Without `attach`, call `step` of the pruner in place of `step`
     of the optimizer. If a step calls its closure several times, as LBFGS does, the pruner uses the
     gradients of the first call.
 
@@ -60,7 +60,7 @@ class Pruner:
     ----------
     weights : dict of nn.Parameter
     masks : dict of Tensor
-        bool, by name of the weight; True is kept.
+        bool, by name of the weight; True means that the weight is kept.
     mu : float
         Weight of the compression-error term D, see `error_term`. Each method has its own default.
         `mu` may be changed at any time.
@@ -71,8 +71,8 @@ class Pruner:
     ------
     OrderError
         If the optimizer makes a step inside `sparse`, or uses gradients computed outside `sparse`;
-        if `sparse` is entered after `finish`; if `state` or `finish` is called inside `sparse`; or
-        if `finish` is called before the first step.
+        if `sparse` is entered after `finish`; if `state`, `load_state` or `finish` is called inside
+        `sparse`; or if `finish` is called before the first step.
     """
 
     mu = 0.0
@@ -99,7 +99,9 @@ class Pruner:
     def sparse(self) -> Iterator[None]:
         """Let the model compute with the sparse weights Z inside this block."""
         if self.finished:
-            raise OrderError(f"{self._name}.sparse: entered after finish()")
+            raise OrderError(
+                f"{self._name}.sparse: entered after finish(); the model holds its final weights"
+            )
         self._depth += 1
         try:
             if self._depth == 1:
@@ -123,12 +125,12 @@ class Pruner:
         ArgumentError
             If the optimizer lacks a weight.
         OrderError
-            If the pruner is attached to another optimizer.
+            If the pruner is attached to another optimizer, or after `finish`.
         """
         if self._optimizer is optimizer:
             return
         if self.finished:
-            raise OrderError(f"{self._name}.attach: called after finish()")
+            raise OrderError(f"{self._name}.attach: called after finish(); make a new pruner")
         if self._optimizer is not None:
             raise OrderError(f"{self._name}.attach: attached already; call detach() first")
         self._check_optimizer(optimizer)
@@ -160,7 +162,9 @@ class Pruner:
         elif self._optimizer is optimizer:
             optimizer.step()
         else:
-            raise OrderError(f"{self._name}.step: attached to another optimizer")
+            raise OrderError(
+                f"{self._name}.step: attached to another optimizer; call detach() first"
+            )
 
     def error_term(
         self, reference_outputs: Tensor, outputs: Tensor, valid: Tensor | None = None
@@ -257,7 +261,7 @@ class Pruner:
         if "run" in state:
             stored = json.loads(state["run"].numpy(force=True).tobytes())
         if stored != json.loads(json.dumps(run)):
-            raise ArgumentError(f"state is of {stored}: expected that of {run}")
+            raise ArgumentError(f"state belongs to {stored}: expected a state of {run}")
         for name in current.keys() ^ (state.keys() - {"run", "steps_done"}):
             raise ArgumentError(f"state is damaged: {name!r} is missing, or is not expected")
         self.steps_done = int(state["steps_done"])
@@ -300,13 +304,13 @@ class Pruner:
 
     @torch.no_grad()
     def apply_masks(self) -> None:
-        """Set weights that are cut to zero."""
+        """Write zeros into the weights that are cut."""
         for name, weight in self.weights.items():
             weight.masked_fill_(~self.masks[name], 0)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
-        """Set the gradients of weights that are cut to zero."""
+        """Write zeros into the gradients of the weights that are cut."""
         for name, weight in self.weights.items():
             if weight.grad is not None:
                 weight.grad.mul_(self.masks[name])
@@ -369,7 +373,7 @@ class Pruner:
 
     def _restore(self) -> None:
         if self._swapped:
-            # Autograd notices this change in place: a backward pass after the block is an error.
+            # Autograd notices this change in place, so a backward pass after the block is an error.
             for name, weight in self.weights.items():
                 weight.copy_(self._dense[name])
             self._swapped = False

@@ -37,7 +37,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class RunState:
-    """The state file of one run. If there is no path, no file is written.
+    """The state file of one run. If `path` is None, no file is written.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ class RunState:
     Raises
     ------
     ArgumentError
-        If the file cannot be written, or if a part lacks `state` or `settings`.
+        If the file cannot be written, if a part lacks `state` or `settings`, or if the
+        `state_dict` of the model holds anything but tensors.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class RunState:
         Raises
         ------
         Interrupted
+            If Ctrl-C was pressed.
         """
         done, stop = len(log), self._interrupted()
         if self.path is not None and (stop or done % self.every == 0):
@@ -191,8 +193,8 @@ class RunState:
 def stored_weights(path: str | Path) -> dict[str, Tensor]:
     """Read the last good weights that a run wrote, in the form of `state_dict`.
 
-    These are the weights that the model holds between two steps. If a pruner still chose its
-    support, they are the dense weights.
+    These are the weights that the model holds between two steps. If a pruner was still
+    choosing its support, they are the dense weights.
 
     Parameters
     ----------

@@ -69,7 +69,10 @@ class Task:
                 for batch in self.batches(split, rng)
             ]
         if not losses:
-            raise ArgumentError(f"batches of {type(self).__name__} gave nothing for {split!r}")
+            raise ArgumentError(
+                f"batches of {type(self).__name__} gave nothing for {split!r}: expected at least "
+                "one batch"
+            )
         return {"loss": float(np.mean(losses))}
 
 
@@ -91,6 +94,7 @@ def check_task(task: Task) -> None:
     Raises
     ------
     ArgumentError
+        If `task` is a class, or not an instance of `Task`.
     """
     if isinstance(task, type):
         raise ArgumentError(f"task is the class {task.__name__}: expected an object of this class")

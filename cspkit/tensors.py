@@ -24,6 +24,6 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         tensors = load(content)
     except SafetensorError as error:
-        raise ArgumentError(f"{path} is truncated or is no safetensors file: {error}") from None
+        raise ArgumentError(f"{path} is truncated or is not a safetensors file: {error}") from None
     header_size = int.from_bytes(content[:8], "little")
     return tensors, json.loads(content[8 : 8 + header_size]).get("__metadata__", {})

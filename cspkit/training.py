@@ -1,4 +1,4 @@
-"""The training loop, and the base class of all tasks.
+"""The training loop.
 
 The loop works with any task and any pruning method. Dense training is the loop with a pruner that
 prunes nothing. The weight mu of the compression-error term mu * D(reference || model) is an
@@ -57,7 +57,7 @@ def train(
 
     clips its norm, and makes one step of the optimizer. The training runs on the device of the
     model. To train on a GPU, first move the model and the reference there, and then make the
-    pruner. Two runs give exactly the same result, to the last bit, only on a CPU.
+    pruner. On a CPU two runs give exactly the same result, to the last bit; on a GPU they may not.
 
     Parameters
     ----------
@@ -112,7 +112,8 @@ def train(
     Raises
     ------
     ArgumentError
-        If an argument is wrong or does not fit the others, before anything is trained.
+        Before the training: if an argument is wrong or does not fit the others. During the
+        training: if the task does not return what `Task` describes.
     cspkit.resume.OtherRun
         If `state_file` belongs to another run.
     cspkit.resume.Interrupted
@@ -251,7 +252,7 @@ def _optimizer(make: Callable, parameters: list[nn.Parameter], rate: float) -> A
     except TypeError as error:
         raise ArgumentError(
             f"optimizer failed with (parameters, lr={rate}): {error}; expected a class such as "
-            "torch.optim.SGD, or functools.partial of one"
+            "torch.optim.SGD, or functools.partial of such a class"
         ) from None
     if not isinstance(update, torch.optim.Optimizer) or isinstance(update, torch.optim.LBFGS):
         raise ArgumentError(
@@ -261,7 +262,8 @@ def _optimizer(make: Callable, parameters: list[nn.Parameter], rate: float) -> A
     held = {id(p) for group in update.param_groups for p in group["params"]}
     if held != {id(p) for p in parameters}:
         raise ArgumentError(
-            "optimizer returned one of other parameters: expected one of all parameters given"
+            "optimizer returned an optimizer of other parameters: expected all parameters that it "
+            "was given, and no others"
         )
     return update
 
@@ -269,8 +271,8 @@ def _optimizer(make: Callable, parameters: list[nn.Parameter], rate: float) -> A
 def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
     """Yield the batches of "train" again and again.
 
-    A loader that shuffles draws its order from torch's generator when a pass begins. The order is
-    made to depend on `rng` and the number of the pass, so that a resumed run sees the same batches.
+    A loader that shuffles draws its order from torch's generator when a pass begins. Here the order
+    depends only on `rng` and the number of the pass, so that a resumed run sees the same batches.
     """
     digest = hashlib.sha256(_generator(rng).encode()).digest()
     for number in itertools.count():
@@ -286,8 +288,8 @@ def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
             first = list(itertools.islice(batches, 1))
         if not first:
             raise ArgumentError(
-                f"batches of {type(task).__name__} gave nothing for 'train': expected batches each "
-                "time it is called"
+                f"batches of {type(task).__name__} gave nothing for 'train': expected batches in "
+                "every call"
             )
         yield from first
         yield from batches
@@ -303,7 +305,7 @@ def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
     loss = _scalar("loss", returned[0])
     if not loss.requires_grad:
         raise ArgumentError(
-            "loss of the task returned a loss without a gradient: expected one with requires_grad"
+            "loss of the task returned a loss without a gradient: expected requires_grad to be True"
         )
     return loss, returned[1]
 

@@ -587,7 +587,7 @@ def test_an_interruption_after_the_training_says_that_the_model_is_written(
     monkeypatch.setattr("cspkit.asr.DigitTask.evaluate", stop)
     out = tmp_path / "model.safetensors"
     assert main(["train", "--steps", "1", "--out", str(out)]) == 130
-    assert f"{out} is written, its error rates were not" in capsys.readouterr().err
+    assert f"{out} is written, but its error rates were not" in capsys.readouterr().err
     assert load_transducer(out) is not None
 
 

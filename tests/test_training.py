@@ -177,7 +177,7 @@ def test_what_a_task_must_not_return_is_named(change, message):
         ),
         (
             {"optimizer": lambda weights, lr: torch.optim.SGD(nn.Linear(2, 2).parameters())},
-            "optimizer returned one of other parameters",
+            "optimizer returned an optimizer of other parameters",
         ),
         ({"pruner": 3}, "pruner is 3: expected a cspkit.training.Pruner"),
     ],

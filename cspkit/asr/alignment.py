@@ -29,7 +29,7 @@ class Lattice(NamedTuple):
     log_probability : float
         Log probability of the labels, summed over all alignments: the negative of the loss.
     path : ndarray, shape (U,)
-        The frame that emits each label in the most probable alignment.
+        The frame, from 0, that emits each label in the most probable alignment.
     path_log_probability : float
         Log probability of the most probable alignment.
     """
@@ -54,7 +54,7 @@ def lattice_posteriors(
 
         gamma(t, u) = sum over alignments through (t, u) of P(alignment) / P(labels)
 
-    Every alignment passes each anti-diagonal t + u = d once, so gamma sums to 1 along it.
+    Every alignment passes each anti-diagonal t + u = d once, so gamma sums to 1 along each of them.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
     features : ndarray, shape (T, n_features)
         Raw features.
     text : str
-        The words.
+        The spoken words.
 
     Returns
     -------
@@ -134,8 +134,8 @@ def align(model: Transducer, features: np.ndarray, text: str) -> Lattice:
     Raises
     ------
     ArgumentError
-        If the features have another shape, or contain NaN or infinity; if a word is not a unit
-        of the model; or if the weights of the model contain NaN or infinity.
+        If the features have another shape, or contain NaN or infinity; if a word, or a character,
+        is not a unit of the model; or if the weights of the model contain NaN or infinity.
     """
     model = checked_model(model)
     features = checked_features(model, features).to(model.device)

@@ -34,7 +34,7 @@ class Augmentation:
     ----------
     speed : float
         Multiply the speed of the utterance by a random factor from 1 - speed to 1 + speed. New
-        frames are interpolated between the old frames.
+        frames are interpolated between the old frames. `speed` must be below 1.
     warp : float
         Multiply the frequencies of the formants by a random factor from 1 - warp to 1 + warp. A
         shorter or longer vocal tract has this effect, see `cspkit.asr.warping`. `warp` must be
@@ -56,8 +56,8 @@ class Augmentation:
         Number of masks, and the maximum width of a mask in mel bands (there are 128). A mask
         replaces all values of each of its bands by the mean of the band over the utterance.
     time_masks : tuple of int
-        Number of masks, and the maximum width of a mask in frames. A mask replaces a frame by the
-        mean of all frames of the utterance.
+        Number of masks, and the maximum width of a mask in frames. A mask replaces each of its
+        frames by the mean of all frames of the utterance.
     deltas : int
         How many orders of deltas follow the cepstra in the features (1: slopes, 2: accelerations
         too), see `cspkit.asr.deltas`. Only the cepstra are varied. The deltas are then computed
@@ -217,11 +217,12 @@ def noisy_bands(
 ) -> np.ndarray:
     """Add stationary noise to the mel bands (T, 128) of a sound, in dB.
 
-    The power of the sound is the sum of its bands, because the filters divide the spectrum into
-    parts. The noise has a spectrum f^(-colour). In each band and frame, the power of the noise is
-    multiplied by a random number. This number has an exponential distribution, like the power of
-    Gaussian noise in a bin of the spectrum. The mean of the distribution is e^0.577, so that its
-    mean in dB is 0. The bands of the sound were smoothed in dB, so they are means in dB too.
+    The power of the sound is the sum of its bands, because the filters add up to 1 between the
+    centres of the first and the last band. The noise has the power spectrum f^(-colour). In each
+    band and frame, the power of the noise is multiplied by a random number. This number has an
+    exponential distribution, like the power of Gaussian noise in a bin of the spectrum. The mean of
+    the distribution is e^0.577, so that its mean in dB is 0. The bands of the sound were smoothed
+    in dB, so they are means in dB too.
     """
     bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
     shape = mel_filters()[:, 1:] @ bins[1:] ** -colour

@@ -99,7 +99,7 @@ def checkpoint_facts(path: str | Path) -> dict[str, object]:
     Raises
     ------
     FileNotFoundError, ArgumentError
-        If the file does not exist, or is not a checkpoint of a Transducer.
+        If the file does not exist, is damaged, or is not a checkpoint of a Transducer.
     """
     return _read(path)[1]
 
@@ -112,7 +112,7 @@ def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Ten
     tensors, metadata = read_tensors(existing_file(path))
     if metadata.get("format") != FORMAT:
         raise ArgumentError(
-            f"{path} is no checkpoint of this program: its format is "
+            f"{path} is not a checkpoint of a Transducer: its format is "
             f"{metadata.get('format')!r}, expected {FORMAT!r}"
         )
     try:

@@ -1,9 +1,9 @@
 """The embedded corpus: 3,000 recorded digits of six speakers, as MFCC features.
 
-The recordings are split by take. A take is a session in which a speaker said all ten digits, so
-every recording is in exactly one part. All folds have the same dev part, takes 45-49. Fold i
-tests on the nine takes 9i to 9i + 8, and trains on the rest. A recogniser is trained and tested
-on strings of one to seven digits, joined from recordings of one speaker (`joined`).
+The recordings are split by take. A take is a session in which a speaker said all ten digits. Every
+recording belongs to one take, so it is in exactly one part. All folds have the same dev part, takes
+45-49. Fold i tests on the nine takes 9i to 9i + 8, and trains on the rest. A recogniser is trained
+and tested on strings of one to seven digits, joined from recordings of one speaker (`joined`).
 
 A second, harder split holds out a speaker: give the name of the speaker instead of the number of
 the fold. The test part then has all recordings of this speaker except those in takes 45-49. The
@@ -157,7 +157,7 @@ class Corpus:
     def strings(self, part: str, fold: int | str = 0) -> list[Utterance]:
         """Return the joined utterances that are used to score a recogniser on dev or test.
 
-        Every recording of the part occurs in exactly three of them. The list depends only on the
+        Every recording of the part occurs in exactly three utterances. The list depends only on the
         part and the fold.
 
         Parameters

@@ -1,9 +1,10 @@
 """Connectionist temporal classification (CTC) with the encoder of the Transducer.
 
-A CTC model is a Transducer without a predictor, so it serves as a comparison. The training of a
-Transducer can also start from the trained encoder of a CTC model. On the digits this does not help
-(data/results/ctc.csv).
-Shapes are written as in `transducer`.
+A CTC model has no predictor and no joiner. It is used as a comparison with the Transducer. The
+training of a Transducer can also start from the trained encoder of a CTC model. On the digits this
+does not help (data/results/ctc.csv).
+
+Shapes are written as in `cspkit.asr.transducer`.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def ctc_transcribe(
 def ctc_greedy(model: CTCModel, features: Tensor, lengths: Tensor) -> list[list[int]]:
     """Decode the best path: take the best unit of each frame, merge repeats, remove blanks.
 
-    The labels of the most probable path are not always the most probable labels.
+    Many paths give the same labels. So the labels of the most probable path are not always the most
+    probable labels.
 
     Parameters
     ----------
@@ -132,8 +134,8 @@ class CTCTask(DigitTask):
     The cost of an utterance is -log P(labels). A path has one unit for each frame. It gives the
     labels if its repeats are merged and its blanks are removed. P(labels) is the sum of the
     probabilities of all paths that give the labels. Equal neighbouring labels need a blank between
-    them, so an utterance may have too few frames for any path. Its cost is then infinite, and is
-    replaced by zero, with a zero gradient (`zero_infinity` of torch).
+    them, so an utterance may have too few frames for any path. Its cost would then be infinite. It
+    is replaced by zero, with a zero gradient (`zero_infinity` of torch).
 
     Parameters
     ----------

@@ -161,6 +161,8 @@ def latencies(emitted: Sequence[Emission], word_ends: Sequence[float]) -> np.nda
 def greedy(model: Transducer, features: Tensor, lengths: Tensor) -> list[list[int]]:
     """Decode greedily: emit the best unit until it is the blank, then go to the next frame.
 
+    A frame emits at most MAX_SYMBOLS units.
+
     Parameters
     ----------
     model : Transducer

@@ -365,8 +365,13 @@ def mel_filters(
     Returns
     -------
     ndarray, shape (n_mels, n_fft // 2 + 1)
-        Each row is one filter; the columns are the bins of the spectrum. The peak of a filter is
-        1; filters are not normalised by area.
+        Each row is one filter; the columns are the bins of the spectrum. A filter is 1 at its
+        centre; filters are not normalised by area.
+
+    Raises
+    ------
+    ArgumentError
+        If `n_mels` is not a positive integer, or `f_min` and `f_max` are out of range.
     """
     count("n_mels", n_mels)
     numbers = all(isinstance(f, Real) for f in (f_min, f_max))

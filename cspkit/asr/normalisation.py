@@ -47,7 +47,7 @@ def normalise_by_speaker(corpus: Corpus, fold: int | str = 0) -> Corpus:
     Raises
     ------
     ArgumentError
-        If there is no such fold, or a speaker has no recording in its training or test part.
+        If there is no such fold, or a speaker has no recording in the training or test part.
 
     References
     ----------
@@ -106,6 +106,7 @@ def mean_normalised(features: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray, shape (T, n_features)
+        float32.
 
     Raises
     ------

@@ -24,7 +24,8 @@ class Score:
     Attributes
     ----------
     substitutions, deletions, insertions : int
-        Words heard as another word, words not heard, and words heard that nobody spoke.
+        Words recognised as another word, words not recognised, and recognised words that nobody
+        spoke.
     words : int
         Number of words in the references.
     """
@@ -131,7 +132,8 @@ def bootstrap_interval(
     Raises
     ------
     ArgumentError
-        For the same reasons as `word_error_rate`, or if `n` or `level` is out of range.
+        For the same reasons as `word_error_rate`; if `n` or `level` is out of range; or if `rng`
+        is not a Generator.
 
     References
     ----------
@@ -140,7 +142,7 @@ def bootstrap_interval(
     """
     count("n", n)
     if fraction("level", level) in (0, 1):
-        raise ArgumentError(f"level is {level!r}: expected a number between 0 and 1")
+        raise ArgumentError(f"level is {level!r}: expected a number in (0, 1)")
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
     references = _texts("references", references)
@@ -225,8 +227,8 @@ def scores_by_group(
     Raises
     ------
     ArgumentError
-        For the same reasons as `word_error_rate`, or if `groups` has another length or an entry
-        that is neither a string nor a whole number.
+        For the same reasons as `word_error_rate`, or if `groups` has another length, or has an
+        entry that is neither a string nor a whole number.
     """
     references, hypotheses = _pair(references, hypotheses)
     groups = _entries("groups", groups, str | Integral, "a string or a whole number")

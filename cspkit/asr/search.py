@@ -94,7 +94,7 @@ def beam_paths(
         Its log probability, float64.
     """
     N, blank = len(features), model.config.blank
-    # Utterances are sorted from long to short: those that have not ended are always the first rows.
+    # Utterances are sorted from long to short, so the first rows are those that have not ended.
     lengths, order = (lengths // model.config.stack).sort(descending=True, stable=True)
     frames, _ = model.encode(features[order])
     predicted, state = model.predict(torch.full((1, 1), blank, device=model.device))

@@ -91,9 +91,9 @@ class StreamingRecogniser:
     def finish(self) -> list[str]:
         """End the utterance, return its last word, and start the next utterance.
 
-        Only a model that writes characters can have a last word here: it ends a word with a space,
-        and no space follows the last word. Frames that do not fill a stack are dropped, as in
-        `greedy`. An utterance shorter than one stack has no words.
+        Only a model that writes characters can return a word here. It ends a word with a space, but
+        no space follows the last word of an utterance. Frames that do not fill a stack are dropped,
+        as in `greedy`. An utterance shorter than one stack has no words.
 
         Returns
         -------
@@ -141,8 +141,8 @@ class StreamingMFCC:
     frames differ by less than 1.1 (the first coefficient has a standard deviation of 145). The
     recorded model makes 19 errors in 1,620 words with either kind of features.
 
-    A frame is complete when the 25 ms after its centre have arrived; `finish` returns the last
-    frame.
+    A frame is complete when the 25 ms after its centre have arrived. `finish` returns the frames
+    that are left.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ Shapes: N utterances, T feature frames, S = T // stack stacked frames, U labels,
 (the words, then the blank), H a hidden size.
 
     features (N, T, 13) -> normalise, stack -> encoder LSTM -> (N, S, H)
-    labels   (N, U)     -> embed            -> predictor LSTM -> (N, U + 1, H)
+    labels   (N, U)     -> add start, embed -> predictor LSTM -> (N, U + 1, H)
     joiner   tanh(A_enc encoded + A_pred predicted) -> output layer -> logits (N, S, U + 1, K)
 """
 
@@ -44,7 +44,8 @@ class TransducerConfig:
     Raises
     ------
     ArgumentError
-        If there are no units, if two units are equal, or if a size is not a positive integer.
+        If there are no units, if a unit is not a string, if two units are equal, or if a size is
+        not a positive integer.
     """
 
     units: tuple[str, ...] = DIGITS
@@ -60,7 +61,7 @@ class TransducerConfig:
         strings = not isinstance(self.units, str) and all(isinstance(u, str) for u in self.units)
         if not strings or not self.units or len(set(self.units)) < len(self.units):
             raise ArgumentError(
-                f"units is {self.units!r}: expected different units, at least one, all strings"
+                f"units is {self.units!r}: expected one or more strings, all different"
             )
         for name, value in vars(self).items():
             if name != "units":
@@ -187,7 +188,8 @@ class Transducer(nn.Module):
         Raises
         ------
         ArgumentError
-            If a value is NaN or infinite, or a standard deviation is not positive.
+            If a shape is wrong, if a value is NaN or infinite, or if a standard deviation is not
+            positive.
         """
         mean, std = torch.as_tensor(mean), torch.as_tensor(std)
         for name, value in (("mean", mean), ("std", std)):

@@ -1,4 +1,4 @@
-"""Pruning during training: schedules (when to cut), budgets (which weights), a file per method."""
+"""Pruning during training: schedules, budgets (weights per layer), and one file per method."""
 
 from cspkit.pruning.acdc import ACDC
 from cspkit.pruning.admm import ADMM

@@ -15,25 +15,26 @@ class ACDC(MaskedPruner):
         dense phase     W <- W - eta grad L(W)
         sparse phase    W <- H_k(W)  at its start, then  W <- W - eta mask * grad L(W)
 
-    Every sparse phase keeps as many weights, k, as the final sparsity allows. AC/DC is iterative
-    hard thresholding with many gradient steps between two thresholds; in the dense phases these
-    steps may leave the support. The first phase is dense. The last dense phase ends at `end`, and
-    the run stays sparse after it.
+    H_k keeps the k largest weights and sets all others to zero. In every sparse phase, k is the
+    number that the final sparsity allows. AC/DC is iterative hard thresholding with many gradient
+    steps between two hard thresholds; in the dense phases these steps also move weights outside the
+    support. The first phase is dense. The last dense phase ends at `end`, and the run stays sparse
+    after it.
 
     Parameters
     ----------
     weights, sparsity, steps, end, budget, floor
         See `MaskedPruner`.
     cycles : int
-        Number of dense phases. With the sparse phases between them there are 2 cycles - 1 phases,
-        all of equal length.
+        Number of dense phases. With the sparse phases between them there are 2 cycles - 1 phases
+        before `end`, all of equal length.
 
     Notes
     -----
     A weight that was cut starts a dense phase from zero. The moments of Adam belong to the
     optimizer and are not reset. In a sparse phase a cut weight gets no gradient, and its first
-    moment is multiplied by 0.9 in each step. At the end of the phase it is almost zero, so that no
-    old gradient moves the weight. In the original, the last dense phase is longer than the others,
+    moment is multiplied by 0.9 in each step. At the end of the phase it is almost zero, so no old
+    gradient moves the weight. In the original, the last dense phase is longer than the others,
     and the momentum of SGD is reset.
 
     References

@@ -20,9 +20,9 @@ class ActivationGram:
         G <- decay G + (1 - decay) n A^T A / tr(A^T A)        for each forward pass with gradients
 
     A (m, n) holds the inputs in that pass, padding included. The factor n / tr(A^T A) gives each
-    new Gram matrix a mean diagonal of one. The inputs of a recurrent weight are the hidden states.
-    They are computed again, layer by layer, because a recurrent module returns only those of its
-    last layer.
+    new Gram matrix a mean diagonal of one. The inputs of `weight_hh` of a recurrent layer are its
+    hidden states. They are computed again, layer by layer, because a recurrent module returns only
+    the hidden states of its last layer.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ class ActivationGram:
         By their name in the model: (out, n), or (out, channels, width) of a convolution with
         n = channels * width.
     gram : dict of Tensor
-        (n, n) by name; changed in place by `commit`.
+        (n, n), by name. `commit` changes it in place.
     decay : float
         Decay of the running average in each forward pass.
 
     Attributes
     ----------
     active : bool
-        Whether forward passes are collected at present.
+        Whether the inputs of forward passes are collected at present.
 
     Raises
     ------
@@ -73,11 +73,11 @@ class ActivationGram:
             self.remove()
             raise ArgumentError(
                 f"measurement is 'activations', but the inputs of {next(iter(unseen.values()))!r} "
-                f"cannot be collected: {reason}; choose another measurement, or leave the layer out"
+                f"cannot be collected: {reason}; choose another measurement, or exclude the layer"
             )
 
     def commit(self) -> None:
-        """Add the collected forward passes to the running averages of the Gram matrices."""
+        """Add the collected Gram matrices to the running averages, if they are finite."""
         for name, new in self._pending:
             if new.isfinite().all():
                 self.gram[name].lerp_(new, 1 - self.decay)

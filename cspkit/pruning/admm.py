@@ -18,7 +18,8 @@ class ADMM(MaskedPruner):
         Z <- H_k(W + U)                                         every few steps
         U <- U + W - Z                                          after that
 
-    The start is Z = H_k(W), U = 0. At `end` W is cut, and fine-tuned after that.
+    H_k keeps the k largest weights and sets all others to zero. The start is Z = H_k(W), U = 0. At
+    `end` W is cut. After that, the kept weights are fine-tuned.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ class ADMM(MaskedPruner):
     -----
     The penalty is a part of the loss, as in the original: its gradient rho (W - Z + U) goes through
     the optimizer together with the gradient of L. It is added after the loop has clipped the
-    gradient of L. ADMM takes the gradient of L at W, but CSP takes it at Z.
+    gradient of L, and is not clipped itself. ADMM takes the gradient of L at W, but CSP takes it
+    at Z.
 
     References
     ----------

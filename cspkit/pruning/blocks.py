@@ -24,7 +24,7 @@ class Block:
     "RxC": blocks of R neighbouring outputs by C neighbouring inputs. The blocks with the largest
     Euclidean norms are kept, as by the proximal operator of the group lasso. "1x8" means eight
     inputs of one output, "8x1" eight outputs of one input; one vector instruction can multiply such
-    a block. The last blocks of a matrix are smaller if R or C does not divide its side.
+    a block. The last blocks are smaller if R does not divide `out`, or if C does not divide n.
 
     "N:M": of every M neighbours in a row, the N largest are ranked before all other weights. So a
     rising sparsity cuts the other weights first, until N of every M are left.
@@ -85,7 +85,7 @@ class Block:
         if self.name != "1x1" and (budget, floor) != ("global", 0.0):
             raise ArgumentError(
                 f"block is {self.name!r} with budget {budget!r} and floor {floor}: "
-                "expected 'global' and 0"
+                "expected budget 'global' and floor 0"
             )
         if self.pattern is None:
             return
@@ -136,7 +136,7 @@ class Block:
         return whole[: len(like), : like[0].numel()].reshape(like.shape)
 
     def shrink(self, Z: Tensor, lam: Tensor, firm: bool) -> Tensor:
-        """Apply a soft or firm threshold to each block z of Z; below lam, z becomes 0.
+        """Apply a soft or firm threshold to each block z of Z. If ||z|| <= lam, z becomes 0.
 
         (1 - lam / ||z||) z         soft: the proximal operator of the group lasso
         2 (1 - lam / ||z||) z       firm, where ||z|| < 2 lam; z elsewhere

@@ -18,7 +18,7 @@ def keep_largest(magnitudes: Tensor, k: int) -> Tensor:
     Parameters
     ----------
     magnitudes : Tensor
-        Of any shape. Of several equal entries, the entries with lower indices are kept.
+        Of any shape. If entries are equal, those with lower indices are kept.
     k : int
         0 to magnitudes.numel().
 
@@ -60,7 +60,7 @@ def _largest(values: Tensor, k: int) -> Tensor:
     mask = values >= threshold
     excess = int(mask.count_nonzero()) - k
     if excess < 0:
-        raise ArgumentError("magnitudes hold NaN: expected numbers that can be ranked")
+        raise ArgumentError("magnitudes contain NaN: expected numbers that can be ranked")
     if excess > 0:
         mask[(values == threshold).nonzero().squeeze(1)[-excess:]] = False
     return mask
@@ -76,7 +76,8 @@ def masks_of_largest(
     weights : dict of Tensor
         By name.
     sparsity : float
-        Zeros / all these weights. The number of zeros is rounded to the nearest whole number.
+        Zeros / weights, of all layers together. The number of zeros is rounded to the nearest
+        whole number.
     budget : {"global", "uniform", "erk"}
         "global" is one threshold for all layers. The others give each layer its own number of
         weights, see `layer_counts`.
@@ -92,7 +93,8 @@ def masks_of_largest(
     Raises
     ------
     ArgumentError
-        If the floors keep more weights than the sparsity allows, or a weight is NaN.
+        If the floors keep more weights than the sparsity allows, or if weights cannot be ranked
+        because of NaN.
     """
     total = sum(w.numel() for w in weights.values())
     n_kept = total - round(sparsity * total)

@@ -39,8 +39,8 @@ class CSP(GradualPruner):
     comes back only if one step lifts it over the threshold. With rho < 1, V forgets them step by
     step, and with rho = 0 it never forgets them.
 
-    D measures the compression error in the outputs of the model. The training loop computes it, see
-    `cspkit.pruner.Pruner.error_term`.
+    D measures the compression error in the outputs of the model. `cspkit.training.train` computes
+    D; in your own loop, call `cspkit.pruner.Pruner.error_term`.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ class CSP(GradualPruner):
     power, ridge, updates, seed
         Settings of the measurement, see `cspkit.pruning.measurement.Identity`.
     threshold : {"hard", "soft", "firm"}
-        How the kept weights shrink while the support still changes, see `Block.shrink`. There lam
-        is the largest magnitude that is cut from the layer. "soft" and "firm" need the measurement
-        "identity", which ranks weights by magnitude, and no "N:M".
+        How the kept weights shrink while the support still changes, see `Block.shrink`. The lam
+        of a layer is the largest norm of the blocks that are cut from it. "soft" and "firm" need
+        the measurement "identity", which ranks weights by magnitude, and a block "RxC".
     rho : float
-        Share of its cut weights that V forgets in each step, 0 to 1.
+        In each step, the cut weights in V are multiplied by 1 - rho, 0 <= rho <= 1.
     block : str
         "1x1", "RxC" or "N:M", see `cspkit.pruning.blocks.Block`.
 
@@ -78,7 +78,7 @@ class CSP(GradualPruner):
     is gradual magnitude pruning that sets cut weights to zero, `GMP(keep_values=False)`, except
     that one step may bring a cut weight back. With rho between 0 and 1, the first line of (E) pulls
     V toward Z, as the penalty does in ADMM and in learning-compression; but these two methods take
-    the gradient at V. With plain gradient steps, rho = 0 and a fixed soft threshold it is the
+    the gradient at V. With plain gradient steps, rho = 0 and a fixed soft threshold, CSP is the
     linearized Bregman method, if the loss is quadratic and V starts at 0.
 
     The measurement "gradients" with power = 1 gives the saliency of optimal brain damage, with an
@@ -136,7 +136,7 @@ class CSP(GradualPruner):
         if threshold != "hard" and (measurement != "identity" or self._block.pattern):
             raise ArgumentError(
                 f"threshold is {threshold!r} with measurement {measurement!r} and block {block!r}: "
-                "expected 'identity' and 'RxC'"
+                "expected measurement 'identity' and a block 'RxC'"
             )
         measured = {"power": power, "ridge": ridge, "updates": updates, "seed": seed}
         self.A = MEASUREMENTS[measurement](weights, **measured)
@@ -154,7 +154,7 @@ class CSP(GradualPruner):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings that identify this run. A resumed run must have the same ones."""
+        """The settings that identify this run. A resumed run must have the same settings."""
         names = ("power", "ridge", "updates", "seed")
         return super().settings | {name: getattr(self.A, name) for name in names}
 

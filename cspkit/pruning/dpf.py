@@ -11,16 +11,16 @@ class DPF(GradualPruner):
         Z <- H_k(V)
         V <- V - eta grad_Z L(Z)
 
-    The dense weights V are a memory. A cut weight is zero in Z, but its entry in V still moves by
-    the gradient at Z, and the weight comes back when this entry is large enough. GMP differs from
-    DPF because it masks the gradient. CSP is the method closest to DPF, but minimises another
-    error.
+    H_k keeps the k largest weights and sets all others to zero. A cut weight is zero in Z, but its
+    entry in V still moves by the gradient at Z. The weight comes back when this entry is large
+    enough. GMP differs from DPF because it masks the gradient. CSP is the method closest to DPF,
+    but minimises another error.
 
     Parameters
     ----------
     weights, sparsity, steps, exponent, end, every, budget, floor
         See `GradualPruner`. The original chooses its masks every 16 steps and never freezes them.
-        Here they are chosen in every step and frozen at `end`, as for the other methods.
+        Here they are chosen in every step by default, and are frozen at `end`, as in all methods.
 
     References
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from cspkit.pruning.gradual import GradualPruner
@@ -14,15 +13,16 @@ class GMP(GradualPruner):
         Z <- H_k(W)
         W <- W - eta mask * grad_Z L(Z)
 
-    A masked weight keeps the value that it had when it was cut, and gets no gradient. It comes back
-    only if other weights shrink below it. With `keep_values=False` it is set to zero, W <- Z, as
-    some implementations do, and never comes back.
+    H_k keeps the k largest weights and sets all others to zero. In W, a masked weight keeps the
+    value that it had when it was cut, and gets no gradient. It comes back only if other weights
+    shrink below it. With `keep_values=False` it is set to zero, W <- Z, as some implementations do,
+    and never comes back.
 
     Parameters
     ----------
     weights, sparsity, steps, exponent, end, every, budget, floor
-        See `GradualPruner`. Here the masks are chosen again in every step. In short runs this is a
-        stronger baseline than the original, which chooses them every hundred steps or more.
+        See `GradualPruner`. By default the masks are chosen again in every step. In short runs this
+        is a stronger baseline than the original, which chooses them every hundred steps or more.
     keep_values : bool
         Whether masked weights keep their values.
 
@@ -59,4 +59,4 @@ class GMP(GradualPruner):
             return
         # Momentum moves weights even without a gradient: restore the values of masked weights.
         for name, weight in self.weights.items():
-            weight.copy_(torch.where(self.masks[name], weight, self._dense[name]))
+            weight.copy_(self._dense[name].lerp(weight, self.masks[name].to(weight.dtype)))

@@ -14,14 +14,14 @@ from cspkit.pruning.schedule import polynomial_sparsity
 
 
 class MaskedPruner(Pruner):
-    """Base of all methods: weights, their masks, and a last phase in which the masks stay.
+    """Base of all methods: weights, their masks, and a last phase with frozen masks.
 
     At step `end` the largest weights are kept, exactly as many as the final sparsity allows. All
     other weights are zero from then on, and only the kept weights are trained. This is the
     debiasing step of compressed sensing. A method decides what happens before `end` by overriding
     the hooks of `cspkit.pruner.Pruner`.
 
-    All attributes of a method that are numbers or strings are its settings. Its state is the
+    The settings of a method are its public attributes that are numbers or strings. Its state is the
     attributes that `remembers` names; they are dicts of tensors. Everything else must follow from
     the settings and the initial weights.
 
@@ -68,11 +68,11 @@ class MaskedPruner(Pruner):
         self.end = int(fraction("end", end) * count("steps", steps))
         self.budget = one_of("budget", budget, self.budgets)
         self.floor = fraction("floor", floor)
-        self.largest(self.target)  # an error now, not during training, if the floors are too high
+        self.largest(self.target)  # floors that are too high raise an error now, before training
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings that identify this run. A resumed run must have the same ones."""
+        """The settings that identify this run. A resumed run must have the same settings."""
         return super().settings | {"by_name": dict(self._by_name)}
 
     def choose(self, step: int) -> None:
@@ -81,17 +81,17 @@ class MaskedPruner(Pruner):
             self.cut()
 
     def after_backward(self, step: int) -> None:
-        """Give no gradient to weights that are cut for good."""
+        """If the support is frozen, give no gradient to weights that are cut."""
         if self.debiasing(step):
             self.mask_gradients()
 
     def after_update(self, step: int) -> None:
-        """Undo what momentum and weight decay did to weights that are cut for good."""
+        """If the support is frozen, undo what the optimizer did to weights that are cut."""
         if self.debiasing(step):
             self.apply_masks()
 
     def conclude(self) -> None:
-        """Leave the final weights in the model. A support that is frozen stays as it is."""
+        """Leave the final weights in the model. If the support is not frozen yet, cut now."""
         if self.debiasing(self.steps_done - 1):
             self.apply_masks()
         else:
@@ -124,7 +124,7 @@ class MaskedPruner(Pruner):
         return masks_of_largest(scores, sparsity, self.budget, self.floor)
 
     def cut(self) -> None:
-        """W <- H_k(W) at the final k."""
+        """W <- H_k(W): keep the k largest weights, as many as the final sparsity allows."""
         self.masks = self.largest(self.target)
         self.apply_masks()
 
@@ -177,7 +177,8 @@ class GradualPruner(MaskedPruner):
 
     def show(self) -> None:
         """Z <- mask * V."""
-        self.apply_masks()
+        for name, weight in self.weights.items():
+            weight.mul_(self.masks[name]).add_(0.0)  # -0 + 0 = 0; faster than masked_fill_
 
 
 def _check_weights(weights: dict[str, nn.Parameter]) -> None:
@@ -209,6 +210,6 @@ def _by_name(weights: dict[str, nn.Parameter], sparsity: object) -> dict[str, fl
     if set(sparsity) != set(weights):
         differing = min(set(sparsity) ^ set(weights), key=str)
         raise ArgumentError(
-            f"sparsity and weights differ in {differing!r}: expected a sparsity for each weight"
+            f"sparsity and weights differ in {differing!r}: expected the same names in both"
         )
     return {name: _sparsity(f"sparsity of {name!r}", s) for name, s in sparsity.items()}

@@ -19,7 +19,7 @@ class Hold(Pruner):
     Parameters
     ----------
     weights : dict of nn.Parameter
-        The prunable weights, by name. The weights that the masks cut are set to zero at once.
+        The prunable weights, by name. Those that the masks cut are set to zero immediately.
     masks : dict of Tensor
         bool, with the same names and shapes; True is kept.
 
@@ -31,12 +31,10 @@ class Hold(Pruner):
 
     def __init__(self, weights: dict[str, nn.Parameter], masks: dict[str, Tensor]) -> None:
         super().__init__(weights)
-        expected = {name: tuple(weight.shape) for name, weight in weights.items()}
-        found = {name: tuple(mask.shape) for name, mask in masks.items()}
-        if not expected or expected != found or any(m.dtype != torch.bool for m in masks.values()):
-            raise ArgumentError(
-                f"masks have the shapes {found}: expected tensors of bool with {expected}"
-            )
+        expected = {name: (tuple(weight.shape), torch.bool) for name, weight in weights.items()}
+        found = {name: (tuple(mask.shape), mask.dtype) for name, mask in masks.items()}
+        if not expected or expected != found:
+            raise ArgumentError(f"masks have shapes and dtypes {found}: expected {expected}")
         self.masks = {n: mask.to(weights[n].device, copy=True) for n, mask in masks.items()}
         self.conclude()
 

@@ -9,7 +9,7 @@ from cspkit.pruning.gradual import GradualPruner, MaskedPruner
 
 
 class L1Prox(GradualPruner):
-    """Proximal pruning: a soft threshold after every step of Adam, then debiasing.
+    """Proximal pruning: a soft threshold after each step of the optimizer, then debiasing.
 
         V <- W - the optimizer's step for L(W)
         W <- argmin_W 1/2 ||W - V||^2 + tau ||W||_1  =  sign(V) max(|V| - tau, 0)
@@ -23,14 +23,16 @@ class L1Prox(GradualPruner):
     Parameters
     ----------
     weights, sparsity, steps, exponent, end, budget, floor
-        See `GradualPruner`. With a budget per layer or a floor, each layer has its own tau.
+        See `GradualPruner`. With a floor, or with a budget or a sparsity for each layer, each layer
+        has its own tau.
     every : int
         Steps between two soft thresholds.
 
     Notes
     -----
     The proximal step uses the Euclidean norm, with one tau for all coordinates. In the norm that
-    belongs to Adam's steps, tau would be divided by the sqrt(v) of each coordinate (Yun et al.).
+    belongs to Adam's steps, tau would be divided by the sqrt(v) of each coordinate, where v is
+    Adam's average of squared gradients (Yun et al.).
 
     References
     ----------

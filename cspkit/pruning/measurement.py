@@ -1,8 +1,8 @@
 """Measure the error of a cut: the matrix A of 1/2 ||A (Z - V)^T||^2, as its Gram matrix G.
 
 A row v of weights has n entries. Each frame a of the layer's input measures this row once:
-y = a^T v. The error d = z - v of a row costs d^T G d / 2, averaged over m frames, with
-G = A^T A / m. So only G must be kept, and not A, which grows with the length of the speech.
+y = a^T v. The rows of A are m frames. The error d = z - v of a row costs d^T G d / 2 per frame,
+with G = A^T A / m. So only G must be kept, and not A, which grows with the length of the speech.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TINY = 1e-12
 
 
 class Identity:
-    """G = I: the error of the weights themselves. The base of the other measurements.
+    """G = I measures the error of the weights themselves. The base of the other measurements.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Identity:
     Attributes
     ----------
     gram : dict of Tensor
-        G of each layer, or its diagonal, by name; empty if it is I.
+        G of each layer, or its diagonal, by name; empty if G is I.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Identity:
 
 
 class SquaredGradients(Identity):
-    """A diagonal G for all weights together: F, a running average of squared gradients.
+    """A diagonal G with one entry for each weight: F, a running average of squared gradients.
 
         F <- 0.98 F + 0.02 g^2        with g the gradient that the optimizer gets
 
@@ -107,14 +107,14 @@ class SquaredGradients(Identity):
 
 
 class FullGram(Identity):
-    """Base of the measurements whose G is a full matrix of each layer."""
+    """Base of the measurements whose G is a full matrix for each layer."""
 
     def importance(self, name: str) -> Tensor:
         diagonal = regularised(self.gram[name], self.ridge).diagonal()
         return diagonal.sqrt().pow(self.power).view(self.weights[name][:1].shape)
 
     def correct(self, name: str, Z: Tensor, V: Tensor, mask: Tensor) -> Tensor:
-        """Z <- Z + tau mask * (V - Z) G, `updates` times, with tau = 1 / ||G||."""
+        """Z <- Z + tau mask * (V - Z) G, `updates` times; 1 / tau is the spectral norm of G."""
         if self.updates == 0:
             return Z
         gram = regularised(self.gram[name], self.ridge).to(Z.dtype)
@@ -127,7 +127,7 @@ class FullGram(Identity):
 
 
 class Activations(FullGram):
-    """G is a running average over the layer's inputs, with a mean diagonal of one per layer."""
+    """G is a running average of the Gram matrices of a layer's inputs, with mean diagonal one."""
 
     def __init__(self, weights: dict[str, nn.Parameter], **settings) -> None:
         super().__init__(weights, **settings)

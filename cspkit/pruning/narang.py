@@ -32,10 +32,10 @@ class Narang(MaskedPruner):
         layer, so the default budget is "uniform".
     quantile : float, optional
         Fraction of the magnitudes below q_l. The original takes 0.9, for sparsities of about 0.9.
-        The default is the final sparsity, or that of the layer if each layer has its own.
+        The default is the final sparsity. If `sparsity` is a dict, it is the sparsity of the layer.
     start, ramp, end : float
         Fractions of the steps. In the original, start is the second epoch, ramp is 1/4 and end is
-        1/2. The default ramp is half way from start to end.
+        1/2 of the run. The default ramp is half way from start to end.
     ratio : float
         phi_l / theta_l; the original gives 1.5 to 2.
     reach : float
@@ -46,10 +46,10 @@ class Narang(MaskedPruner):
 
     Notes
     -----
-    A threshold does not cut an exact number of weights. So at `end` the method keeps the largest
-    weights, exactly as many as the final sparsity allows. Before `end` the same number of largest
-    weights is safe from the threshold. The original has one threshold for each type of layer; here
-    each layer has its own.
+    A threshold does not cut an exact number of weights. So at `end` the method keeps exactly the k
+    largest weights, where k is the number that the final sparsity allows. Before `end` the
+    threshold never cuts the k largest weights. The original has one threshold for each type of
+    layer; here each layer has its own.
 
     References
     ----------

@@ -95,8 +95,8 @@ class Pruned:
         ----------
         model : nn.Module, optional
             A model that has weights with the names and shapes of the masks, such as a copy of the
-            pruned model. Its weights that the masks cut are set to zero at once. The default is the
-            pruned model itself.
+            pruned model. Its weights that the masks cut are set to zero immediately. The default is
+            the pruned model itself.
 
         Returns
         -------
@@ -106,7 +106,7 @@ class Pruned:
         Raises
         ------
         ArgumentError
-            If the model lacks a weight, or a shape differs.
+            If `model` is not an nn.Module or lacks a weight, or if a shape differs.
         """
         model = self.model if model is None else model
         if not isinstance(model, nn.Module):
@@ -168,25 +168,25 @@ def prune(
     Parameters
     ----------
     model : nn.Module
-        The trained model. It is not changed. D compares its outputs with those of the copy. If the
-        model is wrapped (`DataParallel`, `DistributedDataParallel`, `torch.compile`), the model
-        inside the wrapper is copied, pruned and returned.
+        The trained model. It is not changed. The compression-error term D compares its outputs with
+        those of the copy. If the model is wrapped (`DataParallel`, `DistributedDataParallel`,
+        `torch.compile`), the model inside the wrapper is copied, pruned and returned.
     task : Task
     method : str
         A name in `PRUNERS`.
     sparsity : float or mapping
         Zeros / prunable weights at the end, 0 <= sparsity < 1, exact up to one weight, or up to one
         block if `csp` cuts blocks. A mapping gives names, patterns or types of layers their own
-        sparsity, as in {"encoder.*": 0.95, "joiner*": 0.8}: each weight that matches ends at its
-        sparsity, and all other weights stay dense.
+        sparsity, as in {"encoder.*": 0.95, "joiner*": 0.8}. Each weight that matches a key ends at
+        the sparsity of this key. All other weights stay dense.
     steps : int
         Training steps, including those after the support is frozen.
     rate : float
         Peak learning rate. The rate rises over the first fifth of the steps and falls to zero
         along a cosine.
     mu : float, optional
-        Weight of the compression-error term D. The default is that of the method. If the task has
-        no divergence, the default is 0, with a warning if the method would use D.
+        Weight of the term D. The default is that of the method. If the task has no divergence, the
+        default is 0, with a warning if the method would use D.
     layers, exclude : sequence of str or type, optional
         Which weights are pruned and which stay dense, see `prunable_weights`.
     rng : np.random.Generator, optional
@@ -217,7 +217,8 @@ def prune(
     Warns
     -----
     UserWarning
-        If weights that could be pruned stay dense, see `prunable_weights`, or if mu becomes 0.
+        If weights that could be pruned stay dense, see `prunable_weights`, or if mu is 0 because
+        the task has no divergence.
     """
     one_of("method", method, tuple(PRUNERS))
     check_settings(method, method, settings)

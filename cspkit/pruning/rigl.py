@@ -21,8 +21,9 @@ class RigL(MaskedPruner):
 
         f(t) = alpha/2 (1 + cos(pi t / end))
 
-    Layer l has the same number k_l of weights in every step, by default the number that ERK gives.
-    A weight that was just dropped may be grown again at once, and then keeps its value.
+    Until `end`, layer l has the same number k_l of active weights; by default the budget "erk" sets
+    this number. A weight that was just dropped may be grown again in the same step. It then keeps
+    its value.
 
     Parameters
     ----------
@@ -31,14 +32,14 @@ class RigL(MaskedPruner):
     alpha : float
         f(0). The first updates of the support exchange about this fraction of the weights.
     every : int
-        Steps between two updates of the support; the original, in much longer runs, takes 100.
+        Steps between two updates of the support. The original takes 100, in much longer runs.
 
     Notes
     -----
-    The original starts from random weights and a random support. Here the start is the largest
-    weights of the dense model. In the original, a step that updates the support does not move the
-    weights. Here the optimizer moves the weights of the new support in the same step, by the
-    gradient that chose them. A weight without a gradient is not grown.
+    The original starts from random weights and a random support. Here the run starts from the
+    largest weights of the dense model. In the original, a step that updates the support does not
+    move the weights. Here the optimizer moves the weights of the new support in the same step, by
+    the gradient that chose them. A weight whose gradient is zero is not grown.
 
     References
     ----------

@@ -17,7 +17,7 @@ def polynomial_sparsity(step: int, end: int, sparsity: float, exponent: float) -
     sparsity : float
         s.
     exponent : float
-        p: 1 is linear; a larger p cuts earlier and faster.
+        p: 1 is linear; with a larger p, more weights are cut early.
 
     Returns
     -------

@@ -15,7 +15,7 @@ from cspkit.modules import check_loaded, unwrapped
 
 Layer = str | type[nn.Module]
 
-# Layers that are pruned by default, and so are their subclasses.
+# Layers of these types and of their subclasses are pruned by default.
 PRUNABLE_TYPES = (
     nn.Linear,
     nn.Bilinear,
@@ -58,7 +58,7 @@ class Place:
     computed : bool
         Whether the weight is not a parameter itself, but computed from parameters.
     source : bool
-        Whether a weight is computed from this parameter. Such a parameter cannot be named.
+        Whether a weight is computed from this parameter. No pattern selects such a parameter.
     """
 
     name: str
@@ -120,8 +120,8 @@ def prunable_weights(
     Any floating-point parameter with two or more dimensions can be pruned. But three kinds of
     weights stay dense even if a pattern, a type or the default selects them: frozen weights,
     computed weights (weight norm, `torch.nn.utils.prune`), and weights that are shared with a layer
-    that is not selected. A warning names these weights. If such a weight, or its layer, is named
-    exactly in `layers`, it is an error.
+    that is not selected. A warning names these weights. It is an error to give the exact name of
+    such a weight, or of its layer, in `layers`.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def select(
         See `prunable_weights`.
     sparsity : float or mapping
         A mapping gives a sparsity to each name, pattern or type. It also selects the weights, as
-        `layers` does.
+        `layers` does. A float or None is returned unchanged.
 
     Returns
     -------
@@ -193,7 +193,8 @@ def select(
     by_layer = isinstance(sparsity, Mapping)
     if by_layer and layers is not None:
         raise ArgumentError(
-            "layers is given, and sparsity is a dict, which names layers too: expected only one"
+            "layers is given, and sparsity is a dict, which names layers too: expected only one of "
+            "these two arguments"
         )
     argument, patterns = _asked_for(model, list(sparsity) if by_layer else layers, by_layer)
     chosen = _chosen(argument, patterns, places)
@@ -267,7 +268,7 @@ def _places(model: nn.Module) -> Iterator[Place]:
         if is_parametrized(module):
             for local, sources in module.parametrizations.items():
                 originals = list(sources.parameters(recurse=False))
-                if originals:  # none if a buffer is computed
+                if originals:  # empty if the computed tensor is a buffer
                     computed[local] = max(originals, key=Tensor.numel)
         own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
         inside = any(isinstance(owner, ParametrizationList) for owner in owners.values())

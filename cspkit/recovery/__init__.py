@@ -1,18 +1,20 @@
-"""Sparse recovery: find a sparse x from fewer measurements y = A x + e than unknowns.
+"""Sparse recovery: find a sparse x from y = A x + e, with fewer measurements than unknowns.
 
-Everywhere A is (m, n), y is (m,), x is (n,) with k nonzeros, and the lasso is
+Everywhere A is (m, n), y is (m,), x is (n,) with k nonzeros, and the lasso minimises
 
-    1/2 ||y - A x||_2^2 + lam ||x||_1,
+    1/2 ||y - A x||_2^2 + lam ||x||_1.
 
-so that scikit-learn's alpha is lam / m. Every solver returns a `RecoveryResult`. If the method
-computes a duality gap, the result holds it in `gap`. The gap is a certificate: the objective is at
-most gap * 1/2 ||y||_2^2 above the smallest objective. If a solver did not converge, the result says
-so, and the solver issues a `ConvergenceWarning`. Bad arguments raise an `ArgumentError`, which is a
-ValueError and names the argument.
+The parameter alpha of scikit-learn's Lasso is lam / m.
 
-A and y may have any magnitude. The solvers first divide A and y by powers of two, and later
-multiply the answer by the power of two that it needs. If floats cannot hold the answer, the
-solver raises an `ArgumentError`.
+Every solver returns a `RecoveryResult`. If the method computes a duality gap, the result holds it
+in `gap`. The gap is a certificate: the objective is at most gap * 1/2 ||y||_2^2 above the smallest
+objective. If a solver did not converge, the result says so, and the solver issues a
+`ConvergenceWarning`. Bad arguments raise an `ArgumentError`, which is a ValueError and names the
+argument.
+
+A and y may have any magnitude. The solvers first divide A and y by powers of two, and undo
+this scaling in the answer. If the answer is outside the range of its float type, the solver
+raises an `ArgumentError`.
 """
 
 from cspkit.recovery.basis_pursuit import basis_pursuit, bpdn

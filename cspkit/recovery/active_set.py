@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.linalg.lapack import dposv
 
-# A step length is a number from 0 to 1. The solver tries the smallest one at which a sign flips,
-# raised to each of these powers.
+# The solver takes the smallest step length, between 0 and 1, at which a sign flips. It tries this
+# length to the power of each of these exponents.
 STEP_EXPONENTS = np.linspace(1, 0, 8)
 
 

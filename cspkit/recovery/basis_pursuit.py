@@ -33,10 +33,10 @@ def basis_pursuit(
     y : array_like, shape (m,)
         Measurements, in the range of A.
     tol : float
-        Bound on the relative gap and on ||y - A x|| / ||y||. A value below ten times the
-        spacing of floats near 1 is raised to it.
+        Bound on the relative gap and on ||y - A x|| / ||y||. The solver uses at least ten
+        times the spacing of floats near 1.
     max_iter : int
-        Largest number of values of lam.
+        The solver tries at most this many values of lam.
     nonnegative : bool
         Add the constraint x >= 0.
 
@@ -44,7 +44,7 @@ def basis_pursuit(
     -------
     RecoveryResult
         The gap is relative to the answer, (||x||_1 - y^T theta) / ||x||_1, and it is infinite if
-        A x = y does not hold. The history has the gap for each lam.
+        A x = y or the constraint x >= 0 does not hold. The history has the gap for each lam.
 
     Raises
     ------
@@ -93,12 +93,13 @@ def bpdn(
     y : array_like, shape (m,)
         Measurements.
     eps : float
-        Bound on the norm of the noise, at least 0. If eps is 0, `basis_pursuit` solves the problem.
+        Bound on the norm of the noise, at least 0. For 0, `basis_pursuit` solves the problem, with
+        its default `max_iter`.
     tol : float
-        Bound on the relative gap, and on how far the residual norm may exceed eps, relative to
-        eps. A value below ten times the spacing of floats near 1 is raised to it.
+        Bound on the relative gap, and on (||y - A x||_2 - eps) / eps. The solver uses at least
+        ten times the spacing of floats near 1.
     max_iter : int
-        Largest number of values of lam.
+        The solver tries at most this many values of lam.
     nonnegative : bool
         Add the constraint x >= 0.
 
@@ -106,8 +107,8 @@ def bpdn(
     -------
     RecoveryResult
         The gap is relative to the answer, (||x||_1 - bound) / ||x||_1, where the bound is the
-        value y^T theta - eps ||theta||_2 of a point of the dual problem. The history has the
-        gap for each lam.
+        value y^T theta - eps ||theta||_2 of a point of the dual problem. The gap is infinite if
+        ||y - A x||_2 is above eps by more than `tol` allows. The history has the gap for each lam.
 
     Raises
     ------
@@ -189,7 +190,7 @@ def _least_squares(working_set):
 
 
 def _dual_value(A, y, residual, lam, eps, penalty):
-    """y^T theta - eps ||theta||, for theta = residual / lam, made smaller if |A^T theta| > 1."""
+    """y^T theta - eps ||theta||, at theta = residual / lam, scaled down if |A^T theta| > 1."""
     r = residual.astype(np.float64)
     value = y @ r - eps * np.linalg.norm(r)
     return value / max(penalty.dual_norm(in_float64(A).T @ r), lam)

@@ -20,9 +20,10 @@ def linearized_bregman(
         v <- v + A^T (y - A x) / ||A||_2^2
         x <- soft_threshold(v, lam)
 
-    The dense vector v = A^T theta adds up all residuals so far. The sparse x is the part of v above
-    the threshold. So an entry of x that has become zero can become nonzero again. If lam is a large
-    enough multiple of max|x|, the answer is the same as that of basis pursuit.
+    The dense vector v is A^T times the sum of all residuals so far, divided by ||A||_2^2. The
+    sparse x is the part of v above the threshold. So an entry of x that has become zero can become
+    nonzero again. If lam is a large enough multiple of max|x|, the answer is the same as that of
+    basis pursuit.
 
     Parameters
     ----------
@@ -33,8 +34,9 @@ def linearized_bregman(
     lam : float
         Weight of the l1 term, above 0, in units of x.
     tol : float
-        Stop when ||y - A x|| / ||y|| is at most this. Then x is the minimiser for the
-        measurements A x. A value below ten times the spacing of floats near 1 is raised to it.
+        Stop when ||y - A x|| / ||y|| is at most this. The answer x is the exact minimiser
+        for the measurements A x in place of y. The solver uses at least ten times the spacing of
+        floats near 1.
     max_iter : int
         Largest number of iterations. A large lam needs many iterations.
 

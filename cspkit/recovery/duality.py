@@ -21,10 +21,11 @@ def relative_gap(
     """Duality gap of an answer to 1/2 ||y - A x||_2^2 + penalty(x), relative to 1/2 ||y||_2^2.
 
     The penalty is a norm, penalty(x) = lam Omega(x). The dual problem is to maximise
-    1/2 ||y||^2 - 1/2 ||y - theta||^2 subject to Omega*(A^T theta) <= lam. Any residual can be
-    scaled to a theta that satisfies the constraint. The dual value at this theta is a lower bound
-    on the smallest objective. The gap is the objective minus this bound, divided by 1/2 ||y||^2.
-    So the objective of x is at most gap * 1/2 ||y||^2 above the smallest objective.
+    1/2 ||y||^2 - 1/2 ||y - theta||^2 subject to Omega*(A^T theta) <= lam, where Omega* is
+    the dual norm. Any residual can be scaled to a theta that satisfies the constraint. The dual
+    value at this theta is a lower bound on the smallest objective. The gap is the objective minus
+    this bound, divided by 1/2 ||y||^2. So the objective of x is at most gap * 1/2 ||y||^2 above the
+    smallest objective.
 
     Parameters
     ----------
@@ -33,12 +34,11 @@ def relative_gap(
     penalty : float, or array_like of shape (r,)
         lam Omega(x).
     dual_residual : array_like, shape of y
-        The vector that is scaled to a dual point. It is `residual`, or the residual of a nearby
-        point if the product of A^T with this residual is known already.
+        The vector that is scaled to a dual point: `residual`, or the residual of a nearby point
+        for which A^T dual_residual is known already.
     largest : float, or array_like of shape (r,)
-        Omega*(A^T dual_residual) / lam, where Omega* is the dual norm. A value <= 0 means that
-        every positive multiple of `dual_residual` satisfies the constraint. This is possible with
-        the constraint x >= 0.
+        Omega*(A^T dual_residual) / lam. A value <= 0 means that every positive multiple of
+        `dual_residual` satisfies the dual constraint. This can happen if x >= 0 is required.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def relative_gap(
     Raises
     ------
     ArgumentError
-        If an argument has the wrong shape or type, or holds nan or inf.
+        If an argument has the wrong shape, type or range, or holds nan; if `y` or a residual
+        holds inf.
     """
     y, residual, dual_residual = _vectors(y, residual, dual_residual)
     penalty = _numbers("penalty", penalty, y, 0)
@@ -71,7 +72,7 @@ def lasso_gap(
     *,
     nonnegative: bool = False,
 ) -> float | np.ndarray:
-    """Duality gap of a lasso answer relative to 1/2 ||y||_2^2: `relative_gap` of lam ||x||_1.
+    """Relative duality gap of a lasso answer: `relative_gap` with the penalty lam ||x||_1.
 
     Parameters
     ----------
@@ -105,9 +106,13 @@ def lasso_gap(
         for name, values in (("x", x), ("correlation", correlation))
     )
     if x.ndim != y.ndim or x.shape[1:] != y.shape[1:] or x.size == 0:
-        raise ArgumentError(f"x has shape {x.shape}: expected one column as for y {y.shape}")
+        raise ArgumentError(
+            f"x has shape {x.shape}: expected one column for each column of y {y.shape}"
+        )
     if correlation.shape != x.shape:
-        raise ArgumentError(f"correlation has shape {correlation.shape}: expected {x.shape} as x")
+        raise ArgumentError(
+            f"correlation has shape {correlation.shape}: expected {x.shape}, as x has"
+        )
     check_finite("x", x)
     check_finite("correlation", correlation)
     mantissa, f = np.frexp(positive("lam", lam))
@@ -127,7 +132,7 @@ def certificate(y, residual, penalty, dual_residual, largest):
     Returns
     -------
     gap, objective : float, or ndarray of shape (r,)
-        For y = 0 they are the absolute values.
+        For y = 0 both are absolute.
     """
     squares, fit = _dot(dual_residual, dual_residual), _dot(y, dual_residual)
     energy = 0.5 * _dot(y, y)
@@ -173,11 +178,11 @@ def certificate_in_float64(A, y, x, lam, penalty):
 
 
 def allowed_gap(objective, tol):
-    """Largest gap at which a solver may stop: the smaller of tol and sqrt(tol) times the objective.
+    """Largest gap at which a solver may stop: min(tol, sqrt(tol) * objective).
 
     Gap and objective are relative to 1/2 ||y||^2. The second bound matters for a very small lam.
-    The smallest objective is then far below tol * 1/2 ||y||^2. So any x that fits y, even one with
-    a large l1 norm, would satisfy the first bound.
+    The smallest objective is then far below tol * 1/2 ||y||^2. Under the first bound alone, the
+    solver could stop at any x that fits y, even if its l1 norm is large.
     """
     return np.minimum(tol, np.sqrt(tol) * objective)
 
@@ -190,7 +195,9 @@ def _vectors(y, *others):
     for name, values in zip(("residual", "dual_residual"), others, strict=True):
         arrays.append(real_array(name, values).astype(np.float64, copy=False))
         if arrays[-1].shape != y.shape:
-            raise ArgumentError(f"{name} has shape {arrays[-1].shape}: expected {y.shape} as y")
+            raise ArgumentError(
+                f"{name} has shape {arrays[-1].shape}: expected {y.shape}, as y has"
+            )
     for name, values in zip(("y", "residual", "dual_residual"), arrays, strict=True):
         check_finite(name, values)
     return arrays
@@ -201,7 +208,7 @@ def _numbers(name, values, y, least):
     if values.shape not in ((), y.shape[1:]):
         raise ArgumentError(f"{name} has shape {values.shape}: expected {y.shape[1:]}")
     if not np.all(values >= least):
-        raise ArgumentError(f"{name} is {values.tolist()}: expected numbers >= {least}")
+        raise ArgumentError(f"{name} is {values.tolist()}: expected numbers >= {least}, not nan")
     return values
 
 

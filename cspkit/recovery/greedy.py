@@ -19,9 +19,9 @@ def omp(A: Matrix, y: ArrayLike, k: int) -> RecoveryResult:
 
     In every step j = argmax |a_j^T (y - A x)| joins the support, and x becomes the least
     squares solution on the support. A QR factorisation of the chosen columns grows by one column
-    in each step. The choice by |a_j^T r| assumes columns of about equal norm.
+    in each step. The choice of j assumes columns of about equal norm.
 
-    If there are many signals, they share the Gram matrix A^T A where this is faster (batch OMP).
+    Many signals share the Gram matrix A^T A if this is faster (batch OMP).
 
     Parameters
     ----------
@@ -78,6 +78,8 @@ def cosamp(
         b <- argmin over T of ||y - A b||_2
         x <- H_k(b)
 
+    H_k keeps the k largest magnitudes.
+
     Parameters
     ----------
     A : array_like, sparse matrix or LinearOperator, shape (m, n)
@@ -87,8 +89,8 @@ def cosamp(
     k : int
         Number of nonzeros, at most min(m, n). The fit is unique only if m >= 3k.
     tol : float
-        Stop when the relative residual is at most this, or falls by at most this. A value below
-        ten times the spacing of floats near 1 is raised to it.
+        Stop when the relative residual is at most this, or falls by at most this. The solver uses
+        at least ten times the spacing of floats near 1.
     max_iter : int
         Largest number of iterations.
 
@@ -107,7 +109,7 @@ def cosamp(
     Warns
     -----
     ConvergenceWarning
-        If the residual rises, or still falls after `max_iter` iterations.
+        If the residual rises, or is still falling after `max_iter` iterations.
 
     References
     ----------

@@ -26,10 +26,11 @@ def lasso(
 ) -> RecoveryResult:
     """Minimise 1/2 ||y - A x||_2^2 + lam sum_j w_j |x_j| to a certified relative gap.
 
-    Only columns whose correlation |a_j^T (y - A x)| exceeds lam w_j can lower the objective. In
-    every round the columns that exceed this bound most join a working set. The problem on this
-    set is solved exactly, with a Cholesky factorisation for each support and its signs. Then the
-    product A^T (y - A x) over all columns gives the duality gap and the next candidates.
+    A column outside the support can lower the objective only if its correlation
+    |a_j^T (y - A x)| exceeds lam w_j. In every round the columns with the largest correlations
+    above this bound, relative to w_j, join a working set. The problem on this set is solved
+    exactly, with a Cholesky factorisation for each support and its signs. Then the product
+    A^T (y - A x) over all columns gives the duality gap and the next candidates.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def lasso(
     Returns
     -------
     RecoveryResult
-        The history has the relative duality gap after each round. For lam at least
-        max_j |a_j^T y| / w_j the answer is zero, and no round is needed.
+        The history has the relative duality gap after each round. If lam is at least lam_max, see
+        `lam_max_of`, the answer is zero, and no round is needed.
 
     Raises
     ------
@@ -65,8 +66,8 @@ def lasso(
     -----
     ConvergenceWarning
         If the gap is too large after `max_iter` rounds, or if rounding errors keep it too large.
-        If A x = y has a solution, rounding errors do so in float64 for lam below about
-        1e-13 lam_max, and in float32 for lam below about 1e-4 lam_max.
+        If A x = y has a solution, rounding errors matter for lam below about 1e-13 lam_max in
+        float64, and below about 1e-4 lam_max in float32.
 
     References
     ----------
@@ -119,7 +120,7 @@ def lasso_path(
     lams : ndarray, shape (L,)
         The weights, in decreasing order.
     result : RecoveryResult
-        One column for each weight.
+        One column of x for each weight.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def lasso_path(
         if lam_max == 0:
             raise ArgumentError(
                 f"y is zero, or no column of A has a {'positive' if nonnegative else 'nonzero'} "
-                "correlation with y: lams must be given"
+                "correlation with y, so lam_max is 0: expected lams to be given"
             )
         lams = np.geomspace(lam_max, lam_max / 1000, 50)
     lams = real_array("lams", lams).astype(np.float64)
@@ -175,8 +176,8 @@ def reweighted_lasso(
     Each round solves the weighted lasso, then sets w_j = 1 / (1 + |x_j| / (epsilon max|x|)).
     Zeros keep the weight 1, so lam still decides which entries are zero. The largest entry gets
     a weight of about epsilon, and so it has little bias. Each round linearises the penalty
-    sum_j log(1 + |x_j| / constant). This penalty is not convex. It is closer to the number of
-    nonzeros than the l1 norm is.
+    sum_j log(1 + |x_j| / c), with c = epsilon max|x|. This penalty is not convex. It is closer to
+    the number of nonzeros than the l1 norm is.
 
     Parameters
     ----------

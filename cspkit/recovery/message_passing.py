@@ -1,4 +1,4 @@
-"""Approximate message passing, and state evolution, which predicts its noise level in each step."""
+"""Approximate message passing (AMP), and state evolution, which predicts the noise level in AMP."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def amp(
     y : array_like, shape (m,) or (m, r)
         Measurements, one signal per column.
     alpha : float, optional
-        Threshold in units of tau. The default is `minimax_threshold` of m/n, which recovers
-        noiseless signals up to the phase transition.
+        Threshold in units of tau. The default is `minimax_threshold` of min(m/n, 0.99), which
+        recovers noiseless signals up to the phase transition.
     tol : float
-        Stop when x changes by at most this, relative to ||x||. A value below ten times the
-        spacing of floats near 1 is raised to it.
+        Stop when x changes by at most this, relative to ||x||. The solver uses at least ten
+        times the spacing of floats near 1.
     max_iter : int
         Largest number of iterations.
     nonnegative : bool
@@ -122,7 +122,7 @@ def state_evolution(
     values, probabilities : array_like, shape (q,)
         Distribution of the entries of x: values, including zero, and their probabilities.
     noise : float
-        Standard deviation of the noise of each measurement.
+        Standard deviation of the noise of each measurement, at least 0.
     alpha : float
         Threshold in units of tau.
     n_iter : int

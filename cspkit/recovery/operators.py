@@ -18,7 +18,7 @@ def columns(A, support):
     A : ndarray, sparse matrix or LinearOperator, shape (m, n)
         Measurement matrix.
     support : array_like of int, shape (s,)
-        Numbers of the columns.
+        Indices of the columns.
 
     Returns
     -------
@@ -107,7 +107,8 @@ def in_float64(A):
     Returns
     -------
     ndarray, sparse matrix or LinearOperator, shape (m, n)
-        `A` itself if it is in float64. A float32 array is converted in parts during a product.
+        `A` itself if it is in float64 or a LinearOperator. A float32 array is converted in parts
+        during a product.
     """
     if isinstance(A, LinearOperator) or A.dtype == np.float64:
         return A

@@ -63,7 +63,7 @@ class GroupNorm:
         return self.weights @ group_norms(x, self.groups)
 
     def dual_norm(self, correlation):
-        """Omega* of x, max_g ||c_g||_2 / w_g."""
+        """Omega* of a correlation c, max_g ||c_g||_2 / w_g."""
         return np.max(group_norms(correlation, self.groups) / self.weights)
 
     def prox(self, v, t):

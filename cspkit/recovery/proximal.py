@@ -39,7 +39,7 @@ def hard_threshold(v: ArrayLike, k: int) -> np.ndarray:
     """Projection on the k-sparse vectors: keep the k largest magnitudes, set the others to zero.
 
     This is the proximal operator of the indicator of ||x||_0 <= k. If magnitudes are equal, the
-    first entries stay. So exactly k entries stay, or fewer if v has fewer nonzeros.
+    first entries stay, so never more than k entries stay.
 
     Parameters
     ----------

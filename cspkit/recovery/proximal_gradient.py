@@ -1,4 +1,4 @@
-"""A gradient step, then a soft threshold: ISTA, and with momentum FISTA."""
+"""A gradient step, then a soft threshold (ISTA); the same with momentum (FISTA)."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def _proximal_gradient(A, y, lam, scale, penalty, tol, max_iter, accelerated=Tru
 
 
 class _Best:
-    """For each column, the iterate with the smallest gap until this gap is small enough."""
+    """The iterate with the smallest gap, for each column. A column stops at a small enough gap."""
 
     def __init__(self, x, tol):
         self.x, self.tol = x, tol

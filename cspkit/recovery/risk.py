@@ -77,8 +77,8 @@ def check_prior(values, probabilities, noise):
     Raises
     ------
     ArgumentError
-        If `values` is not a list of finite numbers, or `probabilities` does not fit it or does
-        not sum to 1.
+        If `values` is not a list of finite numbers, or `probabilities` has another shape, a
+        negative entry or another sum than 1.
     """
     values = real_array("values", values).astype(np.float64)
     probabilities = real_array("probabilities", probabilities).astype(np.float64)
@@ -87,7 +87,7 @@ def check_prior(values, probabilities, noise):
     check_finite("values", values)
     if values.shape != probabilities.shape:
         raise ArgumentError(
-            f"probabilities has shape {probabilities.shape}: expected {values.shape} as values"
+            f"probabilities has shape {probabilities.shape}: expected {values.shape}, as values has"
         )
     if not (np.all(probabilities >= 0) and abs(np.sum(probabilities) - 1) <= 1e-9):
         raise ArgumentError(
@@ -144,7 +144,8 @@ def lasso_risk(
     """Mean squared error per entry of the lasso, in the limit of large Gaussian matrices.
 
     Let tau be the largest solution of tau^2 = noise^2 + E[(eta - X)^2] / delta, where
-    eta = soft_threshold(X + tau Z, alpha tau). Then the lasso with
+    eta = soft_threshold(X + tau Z, alpha tau), X is an entry of x, and Z is standard normal. Then
+    the lasso with
 
         lam = alpha tau (1 - P(eta != 0) / delta)
 
@@ -164,7 +165,7 @@ def lasso_risk(
     Returns
     -------
     LassoRisk
-        tau, lam and mse.
+        tau, lam and mse. If alpha is so small that lam is negative, there is no such lasso problem.
 
     Raises
     ------

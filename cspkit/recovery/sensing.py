@@ -23,7 +23,7 @@ def sparse_signal(
     kind : {"gaussian", "sign"}
         Whether the nonzeros are standard normal, or +1 and -1.
     nonnegative : bool
-        Take absolute values.
+        Replace the nonzeros by their absolute values.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def rademacher(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def partial_dct(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose m random rows of the orthonormal n-point cosine transform, times sqrt(n/m).
+    """m random rows of the orthonormal n-point cosine transform, multiplied by sqrt(n/m).
 
     Parameters
     ----------
@@ -159,5 +159,7 @@ def toeplitz(m: int, n: int, rng: np.random.Generator) -> np.ndarray:
 def check_generator(rng):
     """Return `rng`, or raise an error if it is not a numpy.random.Generator."""
     if not isinstance(rng, np.random.Generator):
-        raise ArgumentError(f"rng is {rng!r}: expected a Generator, as numpy.random.default_rng(0)")
+        raise ArgumentError(
+            f"rng is {rng!r}: expected a Generator, for example numpy.random.default_rng(0)"
+        )
     return rng

@@ -41,7 +41,7 @@ def coherence(A: ArrayLike) -> float:
     A = np.ldexp(A, -exponents(A))
     norms = np.linalg.norm(A, axis=0)
     if np.any(norms == 0):
-        raise ArgumentError(f"A has a zero column, number {np.argmin(norms)}: expected none")
+        raise ArgumentError(f"A has a zero column at index {np.argmin(norms)}: expected none")
     unit = A / norms
     cosines = np.abs(unit.T @ unit)
     np.fill_diagonal(cosines, 0)
@@ -78,7 +78,8 @@ def welch_bound(m: int, n: int) -> float:
 def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
     """Exact recovery coefficient of a support S: max_{j not in S} ||A_S^+ a_j||_1.
 
-    If the coefficient is below 1, OMP and basis pursuit recover every signal with support S.
+    A_S^+ is the pseudo-inverse of the columns on S. If the coefficient is below 1, OMP and basis
+    pursuit recover every signal with support S.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def irrepresentability(A: ArrayLike, support: ArrayLike, signs: ArrayLike) -> fl
     ------
     ArgumentError
         If `A` is not a finite real matrix, `support` is not a set of independent columns, or
-        `signs` does not fit it.
+        `signs` does not hold +1 or -1 for each of them.
 
     References
     ----------
@@ -144,8 +145,8 @@ def irrepresentability(A: ArrayLike, support: ArrayLike, signs: ArrayLike) -> fl
     signs = real_array("signs", signs)
     if signs.shape != e.shape or not np.all(np.abs(signs) == 1):
         raise ArgumentError(
-            f"signs is {signs.tolist()}: expected {e.size} values +1 or -1, one for each column of "
-            "support"
+            f"signs is {signs.tolist()}: expected {e.size} values +1 or -1, one for each member "
+            "of support"
         )
     # theta is the vector of smallest norm with A_S^T theta = s.
     theta = np.linalg.lstsq(A_S.T, np.ldexp(signs, -e), rcond=None)[0]
@@ -202,13 +203,14 @@ def rip_lower_bound(
 def phase_transition(delta: float | ArrayLike, nonnegative: bool = False) -> float | np.ndarray:
     """Weak l1 threshold: how sparse a signal must be for basis pursuit to recover it.
 
-    Large Gaussian matrices with m = delta n rows recover most k-sparse signals if and only if
-    k / m is below
+    Basis pursuit with large Gaussian matrices of m = delta n rows recovers most k-sparse signals
+    if and only if k / m is below
 
         rho(delta) = max_z [1 - (c/delta) M(z)] / [1 + z^2 - c M(z)],
         M(z) = (1 + z^2) Phi(-z) - z phi(z),
 
-    with c = 2, or c = 1 for nonnegative signals recovered under the constraint x >= 0.
+    with c = 2, or c = 1 for nonnegative signals recovered under the constraint x >= 0. Phi is the
+    standard normal distribution function, and phi is its density.
 
     Parameters
     ----------
@@ -283,11 +285,13 @@ def _split(A, support):
     real_array("support", support)
     n, S = A.shape[1], np.asarray(support)
     if S.ndim != 1 or S.size == 0 or S.dtype.kind not in "iu":
-        raise ArgumentError(f"support is {support!r}: expected a list of column numbers")
+        raise ArgumentError(f"support is {support!r}: expected a list of column indices")
     if np.any((S < 0) | (S >= n)) or np.unique(S).size < S.size:
-        raise ArgumentError(f"support is {support!r}: expected different columns from 0 to {n - 1}")
+        raise ArgumentError(f"support is {support!r}: expected distinct indices from 0 to {n - 1}")
     e = exponents(A[:, S])
     A_S = np.ldexp(A[:, S], -e)
     if np.linalg.matrix_rank(A_S) < S.size:
-        raise ArgumentError("support names columns of A that are not independent")
+        raise ArgumentError(
+            "support names linearly dependent columns of A: expected independent ones"
+        )
     return A_S, np.delete(A, S, axis=1), e

@@ -19,9 +19,9 @@ def iht(
 
         x <- H_k(x + mu A^T (y - A x)),      mu = ||g_S||^2 / ||A g_S||^2,
 
-    where g = A^T (y - A x), S is the support of x, and H_k keeps the k largest magnitudes. If
-    the support stays the same, mu is the step of the exact line search. If it changes, mu is halved
-    until the step is short enough to lower the residual.
+    where g = A^T (y - A x), and H_k keeps the k largest magnitudes. S is the support of x, or of
+    H_k(g) if x = 0. If the support stays the same, mu is the step of the exact line search. If it
+    changes, mu is halved until the step is short enough to lower the residual.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def iht(
     k : int
         Number of nonzeros, at most min(m, n).
     tol : float
-        Stop when a step changes x by at most this, relative to ||x||. A value below ten times
-        the spacing of floats near 1 is raised to it.
+        Stop when a step changes x by at most this, relative to ||x||. The solver uses at least
+        ten times the spacing of floats near 1.
     max_iter : int
         Largest number of iterations.
 
@@ -113,7 +113,7 @@ def htp(A: Matrix, y: ArrayLike, k: int, *, max_iter: int = 500) -> RecoveryResu
     Warns
     -----
     ConvergenceWarning
-        If the support still changes after `max_iter` iterations, or returns to an earlier one.
+        If the support still changes after `max_iter` iterations, or returns to an earlier support.
 
     References
     ----------
@@ -162,6 +162,6 @@ def _normalised_step(A, x, g, k, rescaled=False):
 
 
 def _short_enough(A, change, mu):
-    """Whether mu ||A change||^2 <= 0.99 ||change||^2, which lowers the residual."""
+    """Whether mu ||A change||^2 <= 0.99 ||change||^2. If so, the step lowers the residual."""
     A_change = A @ change
     return mu * (A_change @ A_change) <= 0.99 * (change @ change)

@@ -35,15 +35,15 @@ class Scale(NamedTuple):
     b: int | np.ndarray
 
     def of_penalty(self, lam):
-        """Return lam in the units of the scaled problem, 2^-(a + b) lam."""
+        """Convert lam to the units of the scaled problem, 2^-(a + b) lam."""
         return np.maximum(self._scaled(lam, -(self.a + self.b)), 1e-300)
 
     def of_signal(self, t):
-        """Return a number in the units of x in the units of the scaled problem, 2^(a - b) t."""
+        """Convert a number t from the units of x to those of the scaled x, 2^(a - b) t."""
         return self._scaled(t, self.a - self.b)
 
     def of_residual(self, eps):
-        """Return a bound on ||y - A x|| in the units of the scaled problem, 2^-b eps."""
+        """Convert a bound on ||y - A x|| to the units of the scaled y, 2^-b eps."""
         return self._scaled(eps, -self.b)
 
     @staticmethod
@@ -73,8 +73,8 @@ class Scale(NamedTuple):
                     "each column of A by its norm"
                 )
             raise ArgumentError(
-                f"y is too {'small' if np.any(lost) else 'large'} for A, or A for y: {name} would "
-                f"be outside the range of {dtype}; multiply y or A by a constant"
+                f"y is too {'small' if np.any(lost) else 'large'} for A: {name} would be outside "
+                f"the range of {dtype}; multiply y or A by a constant"
             )
         return np.ldexp(values, exponent)
 
@@ -91,8 +91,8 @@ def check_system(A, y, *, columns=False, unit_columns=False):
     columns : bool
         Whether the method takes several signals at once.
     unit_columns : bool
-        Whether the method needs columns of norm about 1. Otherwise A is scaled only if its
-        squares could overflow or underflow.
+        Whether the method needs columns of norm about 1. If not, A is scaled only if its squares
+        could overflow or underflow.
 
     Returns
     -------
@@ -115,7 +115,9 @@ def check_system(A, y, *, columns=False, unit_columns=False):
         expected = "(m,) or (m, r)" if columns else "(m,)"
         raise ArgumentError(f"y has shape {y.shape}: expected {expected}")
     if y.shape[0] != A.shape[0] or 0 in y.shape:
-        raise ArgumentError(f"y has shape {y.shape}: expected {A.shape[0]} rows as in A {A.shape}")
+        raise ArgumentError(
+            f"y has shape {y.shape}: expected {A.shape[0]} rows, as A {A.shape} has"
+        )
     check_finite("y", y)
     b = exponents(y)
     return A, np.ldexp(y.astype(A.dtype, copy=False), -b), Scale(a, b)
@@ -303,7 +305,7 @@ def check_weights(weights, n):
     if weights.shape != (n,):
         raise ArgumentError(f"weights has shape {weights.shape}: expected ({n},)")
     if not np.all((weights > 0) & np.isfinite(weights)):
-        raise ArgumentError("weights holds a value that is not positive and finite")
+        raise ArgumentError("weights holds 0, a negative number, nan or inf: expected finite > 0")
     return weights
 
 

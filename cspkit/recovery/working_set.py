@@ -54,7 +54,7 @@ class WorkingSet:
         return certificate(self.y, self.residual, lam * norm, self.residual, largest)
 
     def grow(self, correlation, lam):
-        """Add the columns that violate the optimality conditions most, but not too many."""
+        """Add the columns that violate the optimality conditions most, at most max(32, m / 8)."""
         strength = self.penalty.excess(correlation)
         candidate = strength > lam
         candidate[self.members] = False
@@ -155,6 +155,6 @@ def solve_in_rounds(A, sets, lam, tol, max_iter):
 
 
 def _correlate(A, residuals):
-    if len(residuals) == 1:  # a matrix-vector product is faster than one with a single column
+    if len(residuals) == 1:  # one vector is faster than a matrix with one column
         return [A.T @ residuals[0]]
     return (A.T @ np.stack(residuals, axis=1)).T

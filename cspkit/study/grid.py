@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,10 @@ import pandas as pd
 
 from cspkit.arguments import ArgumentError, count, fraction
 from cspkit.pruning import PRUNERS
+from cspkit.study.bench import Bench, DenseModel, as_list, check_bench, dense_models, try_out
+from cspkit.study.entries import Entry, Run, entry
 from cspkit.study.rows import Rows
-from cspkit.study.runs import (
-    Bench,
-    DenseModel,
-    Entry,
-    Run,
-    as_list,
-    check_bench,
-    dense_models,
-    entry,
-    measure,
-    run_all,
-    try_out,
-)  # fmt: skip
+from cspkit.study.runs import run_all
 
 KEY = ("task", "method", "mu", "sparsity", "steps", "rate", "settings", "seed", "dense")
 
@@ -49,19 +38,19 @@ def compare(
     All methods of a seed start from the same dense model, see the same batches, and make the same
     number of steps. Each run is a row of `out`, written as soon as the run ends. Rows that are
     there already are not measured again, so a study that was killed continues where it stopped.
-    Apart from the times, the file is the same however often the study was killed. The checksum of
-    the dense model is part of a row's key, so rows of other dense models are never used in this
-    study. Two processes may write to one file.
+    It then ends with the same file as a study that was not killed, except for the times. The
+    checksum of the dense model is part of a row's key, so rows of other dense models are never used
+    in this study. Two processes may write to one file.
 
     Parameters
     ----------
     bench : Bench
-        Gives the task and the dense model of a seed.
+        Gives the task and the dense model of a seed, see `cspkit.study.bench.Bench`.
     methods : sequence of str or Entry
         Names of pruning methods, as `entry` reads them, and of three baselines: "dense" is the
-        dense model itself; "dense+" is the dense model, trained for as many more steps as the
-        others; "small-dense" is a small dense model with as many weights as a pruned model has
-        left, and needs `bench.small`.
+        dense model itself; "dense+" is the dense model, trained for `steps` more steps;
+        "small-dense" is a small dense model with as many weights as a pruned model has left, and
+        needs `bench.small`.
     sparsities : sequence of float
         Zeros / prunable weights.
     seeds : sequence of int
@@ -88,20 +77,23 @@ def compare(
     Raises
     ------
     ArgumentError
-        If an argument is wrong, before anything is trained.
+        If an argument is wrong, before any run starts; or if the bench returns different dense
+        models for one seed.
     FloatingPointError
         If runs diverged. It is raised after all other runs are measured.
 
     Warns
     -----
     UserWarning
-        If the task has no divergence: then a method that uses D by default runs without D, for
-        example "csp" as "csp-D". Also if weights stay dense, see `cspkit.pruning.prunable_weights`.
+        If the task has no divergence: then a method that uses D by default, such as "csp", runs
+        without D, as "csp-D". Also if weights stay dense, see `cspkit.pruning.prunable_weights`.
     """
     runs = grid(methods, sparsities, seeds, steps, settings or {})
     check_bench(bench, jobs)
     if any(r.entry.method == "small-dense" for r in runs) and not hasattr(bench, "small"):
-        raise ArgumentError("methods has 'small-dense', but the bench has no method `small`")
+        raise ArgumentError(
+            "methods has 'small-dense', but the bench has no method `small`: add it"
+        )
     rows = Rows(out, KEY, metric)
     runs = _with_models(runs, dense_models(bench, (run.seed for run in runs), jobs))
     missing = [run for run in runs if rows.get(run.key(bench.name)) is None]
@@ -109,15 +101,15 @@ def compare(
         metric, _ = try_out(bench, missing, metric)
         rows.check_metric(metric)
     diverged = []
-    for run, row in run_all(missing, partial(measure, bench, metric=metric), jobs, "comparing"):
+    for run, row in run_all(bench, missing, metric, jobs, "comparing"):
         if isinstance(row, FloatingPointError):
             diverged.append(f"{run}: {row}")
         else:
             rows.add(row)
     if diverged:
         raise FloatingPointError("; ".join(diverged))
-    keys = sorted(tuple(run.key(bench.name).values()) for run in runs)
-    return pd.DataFrame(rows.get(dict(zip(KEY, key, strict=True))) for key in keys)
+    keys = sorted((run.key(bench.name) for run in runs), key=lambda key: tuple(key.values()))
+    return pd.DataFrame(rows.get(key) for key in keys)
 
 
 def grid(
@@ -127,7 +119,7 @@ def grid(
     steps: int | Sequence[int],
     settings: Mapping[str, Mapping[str, Any]],
 ) -> list[Run]:
-    """List each run of a comparison once, seed by seed.
+    """List the runs of a comparison, seed by seed.
 
     Raises
     ------
@@ -135,17 +127,12 @@ def grid(
         If an argument is wrong.
     """
     lengths = [steps] if steps is None or isinstance(steps, (str, Number)) else steps
-    methods, sparsities, seeds, lengths = (
-        as_list(name, values)
-        for name, values in (
-            ("methods", methods), ("sparsities", sparsities), ("seeds", seeds), ("steps", lengths)
-        )
-    )  # fmt: skip
-    for sparsity in sparsities:
-        if fraction("an entry of sparsities", sparsity) == 1:
-            raise ArgumentError(f"an entry of sparsities is {sparsity!r}: expected less than 1")
-    seeds = [count("an entry of seeds", seed, least=0) for seed in seeds]
-    lengths = [count("steps", length) for length in lengths]
+    methods = as_list("methods", methods)
+    sparsities = [fraction("an entry of sparsities", s) for s in as_list("sparsities", sparsities)]
+    if 1 in sparsities:
+        raise ArgumentError("an entry of sparsities is 1.0: expected less than 1")
+    seeds = [count("an entry of seeds", seed, least=0) for seed in as_list("seeds", seeds)]
+    lengths = [count("steps", length) for length in as_list("steps", lengths)]
     known = {}
     for name, given in settings.items():
         if not isinstance(given, Mapping):
@@ -154,19 +141,17 @@ def grid(
             )
         known[entry(name, **given).name] = given
     entries = [m if isinstance(m, Entry) else _tuned_entry(m, known) for m in methods]
-    runs = {}
-    for seed in seeds:
-        for member in entries:
-            pruned = member.method not in ("dense", "dense+")
-            for length in lengths if member.method != "dense" else (0,):
-                for sparsity in sparsities if pruned else (0.0,):
-                    run = Run(member, float(sparsity), seed, length)
-                    runs[tuple(run.key("").values())] = run
-    return list(runs.values())
+    return [
+        Run(member, sparsity, seed, length)
+        for seed in seeds
+        for member in entries
+        for length in (lengths if member.method != "dense" else [0])
+        for sparsity in (sparsities if member.method not in ("dense", "dense+") else [0.0])
+    ]
 
 
 def _with_models(runs: Sequence[Run], models: Mapping[int, DenseModel]) -> list[Run]:
-    """Return the runs with the checksums of their models, and without D if the task has none."""
+    """Return each run once, with the checksum of its model, and without D if the task has none."""
     found, without = {}, {}
     for run in runs:
         used, model = run.entry, models[run.seed]
@@ -178,15 +163,15 @@ def _with_models(runs: Sequence[Run], models: Mapping[int, DenseModel]) -> list[
         found[tuple(run.key("").values())] = run
     if without:
         warnings.warn(
-            f"the task has no divergence: {', '.join(without)} without the term D, recorded as "
-            f"{', '.join(without.values())}; use this name to run without this warning",
+            f"the task has no divergence, so D is left out of {', '.join(without)}, recorded as "
+            f"{', '.join(without.values())}; use the recorded name to avoid this warning",
             stacklevel=3,
         )
     return list(found.values())
 
 
 def _tuned_entry(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
-    """Make an entry with the settings of its name, or else those of its method except mu."""
+    """Make an entry with the settings for its name, or else with those of its method except mu."""
     plain = entry(name)
     of_method = settings.get(plain.method, {})
     chosen = settings.get(plain.name, {n: v for n, v in of_method.items() if n != "mu"})

@@ -71,7 +71,7 @@ def _drawn(lines: pd.DataFrame) -> str:
     """Say what was resampled for the intervals of a task."""
     if "," not in lines["seeds"].iloc[0]:
         if not lines["by_utterance"].all():
-            return "none, one seed without counts of utterances has nothing to resample"
+            return "none: with one seed and no counts of utterances there is nothing to resample"
         return "utterances resampled; one seed cannot show the variation between training runs"
     return f"seeds {'and utterances ' if lines['by_utterance'].all() else ''}resampled"
 

@@ -37,8 +37,8 @@ class Rows:
     ------
     ArgumentError
         If the file cannot be written; if it holds no rows of a study, rows without the checksum of
-        the dense model, or rows of another metric; or if it holds trials of a tuning, but runs of
-        a comparison are expected.
+        the dense model, or rows of another metric; or if it holds trials of a tuning although
+        `key` has no "trial".
     """
 
     def __init__(self, path: str | Path, key: Sequence[str], metric: str | None = None) -> None:
@@ -131,7 +131,10 @@ def read_rows(path: str | Path, key: Sequence[str] = ("task", "method", "seed"))
             for record in records
         )
     except (csv.Error, AttributeError, TypeError, ValueError) as error:
-        raise ArgumentError(f"{path} holds no rows of a study: {error}") from None
+        raise ArgumentError(
+            f"{path} holds no rows of a study: expected a CSV file that compare or tune wrote "
+            f"({error})"
+        ) from None
     missing = [column for column in key if column not in rows]
     if missing:
         raise ArgumentError(f"{path} holds no rows of a study: it lacks the column {missing[0]!r}")

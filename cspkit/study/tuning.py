@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +16,10 @@ import pandas as pd
 from cspkit import __version__
 from cspkit.arguments import ArgumentError, count, fraction, one_of, positive
 from cspkit.pruning.prune import check_settings, settings_of
+from cspkit.study.bench import Bench, as_list, check_bench, dense_models, try_out
+from cspkit.study.entries import Entry, Run, entry
 from cspkit.study.rows import Rows, read_rows
-from cspkit.study.runs import (
-    Bench,
-    Entry,
-    Run,
-    as_list,
-    check_bench,
-    dense_models,
-    entry,
-    measure,
-    run_all,
-    try_out,
-)  # fmt: skip
+from cspkit.study.runs import run_all
 
 if TYPE_CHECKING:
     import optuna
@@ -36,10 +27,13 @@ if TYPE_CHECKING:
 
 TRIAL = ("task", "method", "sparsity", "steps", "seed", "trial")
 KEY = (*TRIAL, "dense")
-# The range of a setting: low, high, and whether the scale is logarithmic. It holds for every method
-# that has a setting of this name. `rho` has two meanings: in admm it is the weight of the penalty
-# that pulls W to its sparse copy, in csp the share of the cut weights that V forgets in each step.
+# The range of a setting: low, high, and whether the scale is logarithmic. Every method that has a
+# setting of this name uses the range. `rho` has two meanings: in admm it is the weight of the
+# penalty that pulls the weights to their sparse copy; in csp each step multiplies the cut weights
+# in V by 1 - rho.
 INTERVALS = {
+    "rate": (3e-3, 3e-2, True),
+    "mu": (0.3, 3.0, True),
     "exponent": (2.0, 10.0, False),
     "end": (0.4, 0.8, False),
     "rho": (1e-3, 1e-1, True),
@@ -48,8 +42,6 @@ INTERVALS = {
     "ratio": (1.0, 3.0, False),
 }
 CHOICES = {"budget": ("global", "uniform")}
-RATES = (3e-3, 3e-2, True)
-MUS = (0.3, 3.0, True)
 N_RANDOM = 4  # random trials, after the defaults and before the fitted model is used
 
 
@@ -65,31 +57,23 @@ def default_space(member: Entry) -> dict[str, BaseDistribution]:
     dict of optuna distributions
         Each distribution contains the value with which tuning starts: the value of the entry, or
         the default of the class. If the value lies outside the usual range, the range is widened.
-        For example, the default of csp is rho = 1, so its range of rho goes up to 1.
+        For example, the default of csp is rho = 1, so its range of rho goes up to 1. A setting with
+        a logarithmic range is left out if its value is 0.
     """
-    space = {"rate": _interval(member.rate, *RATES)}
-    if member.mu > 0:
-        space["mu"] = _interval(member.mu, *MUS)
-    for name, default in (settings_of(member.method) | dict(member.settings)).items():
-        low, high, log = INTERVALS.get(name, (0, 0, False))
-        if high and not (log and default == 0):  # 0 has no logarithm: not tuned
-            space[name] = _interval(default, low, high, log)
-        elif name in CHOICES:
-            space[name] = _choice(default, CHOICES[name])
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    space: dict[str, BaseDistribution] = {}
+    of_class = settings_of(member.method) | dict(member.settings)
+    for name, default in ({"rate": member.rate, "mu": member.mu} | of_class).items():
+        if name in CHOICES:
+            choices = [default, *(c for c in CHOICES[name] if c != default)]
+            space[name] = CategoricalDistribution(choices)
+        elif name in INTERVALS:
+            low, high, log = INTERVALS[name]
+            kind = IntDistribution if isinstance(default, int) else FloatDistribution
+            if default != 0 or not log:  # 0 has no logarithm: not tuned
+                space[name] = kind(min(low, default), max(high, default), log=log)
     return space
-
-
-def _interval(default: float, low: float, high: float, log: bool) -> BaseDistribution:
-    from optuna.distributions import FloatDistribution, IntDistribution
-
-    kind = IntDistribution if isinstance(default, int) else FloatDistribution
-    return kind(min(low, default), max(high, default), log=log)
-
-
-def _choice(default: Any, choices: Sequence[Any]) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution
-
-    return CategoricalDistribution([default, *(c for c in choices if c != default)])
 
 
 def tune(
@@ -127,11 +111,12 @@ def tune(
     trials : int
         Number of trials of each method.
     steps, sparsity, seed
-        The same for all runs.
+        Training steps, sparsity and seed of all trials.
     jobs : int, optional
         As for `compare`.
     metric : str, optional
-        As for `compare`. It is recorded in the rows.
+        An error rate that is recorded too. The default is the METRIC of the objective, or, for
+        "dev_loss", the default of `compare`.
     objective : {"dev_loss", "dev_METRIC"}
         The column to minimise. The loss can rank settings even if the dev part is too small to rank
         them by error rates. For "dev_loss" the task's `evaluate` must return "loss".
@@ -139,12 +124,12 @@ def tune(
     Returns
     -------
     DataFrame
-        The rows of the trials, by method and trial.
+        The rows of the trials, in the order of `methods`, then of the trials.
 
     Raises
     ------
     ArgumentError
-        If an argument is wrong, or if recorded trials come from another search space.
+        If an argument is wrong, or if the defaults or recorded trials lie outside the search space.
 
     References
     ----------
@@ -156,42 +141,44 @@ def tune(
     entries = {e.name: e for e in (m if isinstance(m, Entry) else entry(m) for m in methods)}
     for name in entries:
         if name in ("dense", "small-dense"):
-            raise ArgumentError(f"methods has {name!r}, which has nothing to tune")
+            raise ArgumentError(f"methods has {name!r}, which has nothing to tune: leave it out")
     metric = _metric_for(objective, metric)
     check_bench(bench, jobs)
-    spaces = _spaces(entries, spaces or {})
-    for name, member in entries.items():  # every space must contain the defaults
-        default = Run(member, sparsity, seed, steps, trial=0).key(bench.name)
-        _recorded(member, spaces[name], [default | {objective: 0.0}], objective, seed)
+    searches = [
+        _Search(entries[name], space, objective, seed)
+        for name, space in _spaces(entries, spaces or {}).items()
+    ]
+    for search in searches:  # every space must contain the defaults
+        default = Run(search.member, sparsity, seed, steps, trial=0).key(bench.name)
+        replace(search, rows=[default | {objective: 0.0}]).study()
     rows = Rows(out, KEY, metric)
     dense = dense_models(bench, [seed], jobs)[seed].checksum
-    first = [Run(member, sparsity, seed, steps, 0, dense) for member in entries.values()]
-    place = first[0].key(bench.name)
-    if any(rows.get(place | {"method": n, "trial": trials - 1}) is None for n in entries):
+
+    def row_of(member: Entry, trial: int) -> dict[str, Any] | None:
+        return rows.get(Run(member, sparsity, seed, steps, trial, dense).key(bench.name))
+
+    if any(row_of(member, trials - 1) is None for member in entries.values()):
+        first = [Run(member, sparsity, seed, steps, 0, dense) for member in entries.values()]
         metric, loss = try_out(bench, first, metric)
         rows.check_metric(metric)
         if objective == "dev_loss" and not math.isfinite(loss):
             raise ArgumentError(
-                f"objective is 'dev_loss', but the loss that evaluate returned is {loss} (nan if "
-                f"there is none): expected a finite 'loss', or objective='dev_{metric}'"
+                "objective is 'dev_loss', but evaluate returned no finite 'loss': add it, or use "
+                f"objective='dev_{metric}'"
             )
-    measured = partial(measure, bench, metric=metric, test=False)
-    history: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
     for trial in range(trials):
-        keys = {name: place | {"method": name, "trial": trial} for name in entries}
-        drawn = [
-            _drawn(entries[name], spaces[name], history[name], objective, seed)
-            for name in entries
-            if rows.get(keys[name]) is None
+        runs = [
+            Run(search.next_entry(), sparsity, seed, steps, trial, dense)
+            for search in searches
+            if row_of(search.member, trial) is None
         ]
-        runs = [Run(member, sparsity, seed, steps, trial, dense) for member in drawn]
-        for run, row in run_all(runs, measured, jobs, f"tuning, trial {trial}"):
+        for run, row in run_all(bench, runs, metric, jobs, f"tuning, trial {trial}", test=False):
             rows.add(_row(run, row, bench, objective))
-        for name in entries:
-            history[name].append(rows.get(keys[name]))
-    for name, member in entries.items():  # checks the space even if there was nothing left to draw
-        _recorded(member, spaces[name], history[name], objective, seed)
-    return pd.DataFrame(row for trials_of_method in history.values() for row in trials_of_method)
+        for search in searches:
+            search.rows.append(row_of(search.member, trial))
+    for search in searches:  # the recorded trials must lie in the space even if none was drawn
+        search.study()
+    return pd.DataFrame(row for search in searches for row in search.rows)
 
 
 def finals(
@@ -206,8 +193,8 @@ def finals(
 ) -> pd.DataFrame:
     """Repeat the best trials of each method on the dev parts of other seeds.
 
-    One seed cannot decide between settings with nearly the same loss. If the second best trial of a
-    method is clearly worse than its best trial, the method gets no more runs.
+    One seed cannot decide between settings with nearly the same loss. If no other trial of a method
+    is nearly as good as its best trial, the method gets no more runs.
 
     Parameters
     ----------
@@ -217,14 +204,16 @@ def finals(
     seeds : sequence of int
         Seeds that differ from the seed of the tuning.
     within : float
-        A trial is repeated if its loss is at most `1 + within` times the lowest loss of its method.
+        A trial is nearly as good as the best if its objective is at most `1 + within` times that of
+        the best. These trials are repeated.
     jobs, metric, objective
         As for `tune`.
 
     Returns
     -------
     DataFrame
-        The rows of this bench in the file. `tuned` finds the best of them.
+        The rows in the file that belong to this bench and its dense models. `tuned` finds the best
+        of them.
 
     Raises
     ------
@@ -246,8 +235,8 @@ def finals(
     tuned_on = sorted(set(own["seed"]) - set(seeds))
     if len(tuned_on) != 1:
         raise ArgumentError(
-            f"{out} has trials of {len(tuned_on)} seeds other than those of the finals, "
-            f"{', '.join(map(str, seeds))}: expected one"
+            f"seeds is {seeds}: besides these, {out} has trials of {len(tuned_on)} seeds; expected "
+            "exactly one, the seed of tune"
         )
     models = dense_models(bench, [*tuned_on, *seeds], jobs)
     dense = {seed: model.checksum for seed, model in models.items()}
@@ -262,13 +251,13 @@ def finals(
     near = near[near.groupby("method")["trial"].transform("size") > 1]
     runs = []
     for row in near.to_dict("records"):
-        member = entry(row["method"], mu=row["mu"], rate=row["rate"], **json.loads(row["settings"]))
+        member = entry(row["method"], **_values(row))
         for seed in seeds:
-            if rows.get(row | {"seed": seed, "dense": dense[seed]}) is None:
-                place = row["sparsity"], seed, row["steps"], row["trial"], dense[seed]
-                runs.append(Run(member, *place))
-    measured = partial(measure, bench, metric=metric or rows.metric, test=False)
-    for run, row in run_all(runs, measured, jobs, "tuning, finals"):
+            run = Run(member, row["sparsity"], seed, row["steps"], row["trial"], dense[seed])
+            if rows.get(run.key(bench.name)) is None:
+                runs.append(run)
+    metric = metric or rows.metric
+    for run, row in run_all(bench, runs, metric, jobs, "tuning, finals", test=False):
         rows.add(_row(run, row, bench, objective))
     found = read_rows(out, KEY)
     own = (found["task"] == bench.name) & (found["dense"] == found["seed"].map(dense))
@@ -309,10 +298,10 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         if rows[column].nunique() > 1:
             raise ArgumentError(
                 f"rows have {column} {', '.join(map(str, sorted(rows[column].unique())))}: "
-                f"expected the trials of one value of {column}"
+                f"expected one value of {column}; select the rows of one of them"
             )
     if "dense" in rows and (rows.groupby("seed")["dense"].nunique() > 1).any():
-        raise ArgumentError("rows have trials of two dense models of one seed: expected one")
+        raise ArgumentError("rows have trials of several dense models of one seed: expected one")
     best = {}
     for name, trials in rows.groupby("method"):
         by_trial = trials.groupby("trial")
@@ -322,20 +311,21 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         if losses.isna().all(axis=None):
             columns = ", ".join(c for c in rows if c.startswith("dev_"))
             raise ArgumentError(
-                f"objective is {objective!r}, nan for {name}: expected one of {columns}"
+                f"objective is {objective!r}, which is nan in every trial of {name}: expected one "
+                f"of {columns}"
             )
         losses = losses.dropna()
-        positive = (losses > 0).all(axis=None)
-        means = (np.log(losses) if positive else losses).mean(axis=1)
+        means = (np.log(losses) if (losses > 0).all(axis=None) else losses).mean(axis=1)
         if not means.min() < math.inf:
-            raise ArgumentError(f"every trial of {name} diverged: expected one that did not")
-        row = by_trial.first().loc[means.idxmin()]
-        best[name] = {
-            "rate": float(row["rate"]),
-            "mu": float(row["mu"]),
-            **json.loads(row["settings"]),
-        }
+            raise ArgumentError(f"every trial of {name} diverged: tune it with lower rates")
+        best[name] = _values(by_trial.first().loc[means.idxmin()])
     return best
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rate, mu and settings of a row, as arguments of `entry`."""
+    values = {"rate": float(row["rate"]), "mu": float(row["mu"])}
+    return values | json.loads(row["settings"])
 
 
 def _spaces(
@@ -347,7 +337,9 @@ def _spaces(
     for name, space in given.items():
         one_of("an entry of spaces", name, tuple(entries))
         if not isinstance(space, Mapping):
-            raise ArgumentError(f"spaces has {space!r} for {name}: expected a dict")
+            raise ArgumentError(
+                f"spaces has {space!r} for {name}: expected a dict of distributions"
+            )
         check_settings(f"{name} in spaces", entries[name].method, set(space) - {"rate", "mu"})
         for setting, distribution in space.items():
             if not isinstance(distribution, BaseDistribution):
@@ -359,72 +351,66 @@ def _spaces(
 
 
 def _metric_for(objective: str, metric: str | None) -> str | None:
-    """Return the metric. If it is not given, return the metric that the objective names."""
-    known = ("dev_loss", f"dev_{metric or 'METRIC'}")
-    if not isinstance(objective, str) or not objective.startswith("dev_"):
-        raise ArgumentError(f"objective is {objective!r}: expected one of {', '.join(known)}")
-    if metric is None:
+    """Return the metric, or that of the objective if none is given (None for "dev_loss")."""
+    if metric is None and isinstance(objective, str) and objective.startswith("dev_"):
         return None if objective == "dev_loss" else objective.removeprefix("dev_")
-    one_of("objective", objective, known)
+    one_of("objective", objective, ("dev_loss", f"dev_{metric or 'METRIC'}"))
     return metric
 
 
 def _row(
     run: Run, outcome: dict | FloatingPointError, bench: Bench, objective: str
 ) -> dict[str, Any]:
-    """Return the row of a trial. The loss of a trial that diverged is inf."""
+    """Return the row of a trial. If the trial diverged, its objective is inf."""
     if isinstance(outcome, FloatingPointError):
         return run.key(bench.name) | {objective: math.inf, "version": __version__}
     return outcome | {objective: math.inf} if math.isnan(outcome[objective]) else outcome
 
 
-def _drawn(
-    member: Entry,
-    space: Mapping[str, BaseDistribution],
-    history: Sequence[Mapping[str, Any]],
-    objective: str,
-    seed: int,
-) -> Entry:
-    """Return the entry of the next trial. It depends only on the earlier trials and the seed."""
-    if not history:
-        return member
-    drawn = _recorded(member, space, history, objective, seed).ask(dict(space)).params
-    fixed = dict(member.settings) | {"rate": member.rate, "mu": member.mu}
-    return entry(member.name, **(fixed | drawn))
+@dataclass
+class _Search:
+    """The tuning of one entry in a space, with the rows of its earlier trials in their order."""
 
+    member: Entry
+    space: Mapping[str, BaseDistribution]
+    objective: str
+    seed: int
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
 
-def _recorded(
-    member: Entry,
-    space: Mapping[str, BaseDistribution],
-    history: Sequence[Mapping[str, Any]],
-    objective: str,
-    seed: int,
-) -> optuna.Study:
-    """Return the trials as an optuna study. Trials outside the space raise an ArgumentError."""
-    import optuna
+    def next_entry(self) -> Entry:
+        """Return the entry of the next trial, which depends only on the fields."""
+        if not self.rows:
+            return self.member
+        values = {"rate": self.member.rate, "mu": self.member.mu, **self.member.settings}
+        return entry(self.member.name, **values | self.study().ask(dict(self.space)).params)
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
-            n_startup_trials=1 + N_RANDOM, multivariate=True, seed=1000 * seed + len(history)
-        )
-    study = optuna.create_study(sampler=sampler)
-    for row in history:
-        if math.isnan(row[objective]):
-            raise ArgumentError(f"objective is {objective!r}, which is nan in trial {row['trial']}")
-        values = settings_of(member.method) | json.loads(row["settings"])
-        values |= {"rate": row["rate"], "mu": row["mu"]}
-        try:
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params={name: values[name] for name in space},
-                    distributions=dict(space),
-                    value=row[objective],
-                )
+    def study(self) -> optuna.Study:
+        """Return the trials as an optuna study. Trials outside the space raise an ArgumentError."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                n_startup_trials=1 + N_RANDOM,
+                multivariate=True,
+                seed=1000 * self.seed + len(self.rows),
             )
-        except ValueError as error:
-            raise ArgumentError(
-                f"trial {row['trial']} of {member.name} lies outside its space: {error}"
-            ) from None
-    return study
+        study = optuna.create_study(sampler=sampler)
+        for row in self.rows:
+            loss = row[self.objective]
+            if math.isnan(loss):
+                raise ArgumentError(
+                    f"objective is {self.objective!r}, which is nan in trial {row['trial']}"
+                )
+            values = settings_of(self.member.method) | _values(row)
+            params, space = {name: values[name] for name in self.space}, dict(self.space)
+            try:
+                study.add_trial(
+                    optuna.trial.create_trial(params=params, distributions=space, value=loss)
+                )
+            except ValueError as error:
+                raise ArgumentError(
+                    f"trial {row['trial']} of {self.member.name} lies outside its space: {error}"
+                ) from None
+        return study

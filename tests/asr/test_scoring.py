@@ -233,7 +233,7 @@ def test_an_entry_that_is_no_string_is_named_with_its_row(bad, shown):
         ),
         (
             lambda: bootstrap_interval(SPOKEN, HEARD, np.random.default_rng(0), level=1),
-            "level is 1: expected a number between 0 and 1",
+            r"level is 1: expected a number in \(0, 1\)",
         ),
         (lambda: relative_degradation(["one"], ["one"], []), "1 and baseline 0"),
     ],

@@ -79,7 +79,7 @@ def test_a_corpus_with_deltas_and_a_constant_column_is_learned_from():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"units": ()}, "units is .*expected different units"),
+        ({"units": ()}, "units is .*expected one or more strings"),
         ({"units": ("one", "one")}, "units is "),
         ({"stack": 0}, "stack is 0"),
         ({"encoder_size": 1.5}, "encoder_size is 1.5"),

@@ -121,10 +121,10 @@ def test_truncated_and_foreign_checkpoints_are_refused(tmp_path, model):
     with pytest.raises(ArgumentError, match="truncated"):
         load_transducer(path)
     save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(ArgumentError, match="no checkpoint of this program"):
+    with pytest.raises(ArgumentError, match="not a checkpoint of a Transducer"):
         load_transducer(path)
     path.write_text("hello")
-    with pytest.raises(ArgumentError, match="no safetensors file"):
+    with pytest.raises(ArgumentError, match="not a safetensors file"):
         load_transducer(path)
     with pytest.raises(FileNotFoundError, match="none"):
         load_transducer(tmp_path / "none.safetensors")
@@ -342,7 +342,7 @@ def test_transcribe_refuses_bad_features(model, features, message):
 
 @pytest.mark.parametrize("units", ["abc", ("a", 1), (), ("a", "a")])
 def test_units_that_are_no_strings_are_named(units):
-    with pytest.raises(ArgumentError, match="units is .*expected different units"):
+    with pytest.raises(ArgumentError, match="units is .*expected one or more strings"):
         TransducerConfig(units=units)
 
 

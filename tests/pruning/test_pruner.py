@@ -468,20 +468,20 @@ def test_a_run_stopped_and_resumed_from_its_state_is_unbroken(task, dense, metho
 
 def test_a_state_of_other_weights_is_refused(dense):
     gmp, csp = (pruner_of(m, copy.deepcopy(dense)) for m in ("gmp", "csp"))
-    with pytest.raises(ArgumentError, match=r"state is of \['GMP', .*expected that of \['CSP'"):
+    with pytest.raises(ArgumentError, match=r"belongs to \['GMP', .*expected a state of \['CSP'"):
         csp.load_state(gmp.state())
-    with pytest.raises(ArgumentError, match="state is of .*CSP.*expected that of .*GMP"):
+    with pytest.raises(ArgumentError, match="state belongs to .*CSP.*expected a state of .*GMP"):
         gmp.load_state(csp.state())
     with pytest.raises(ArgumentError, match="'target': 0.9.*'target': 0.5"):
         pruner_of("gmp", copy.deepcopy(dense), 0.5).load_state(gmp.state())
-    with pytest.raises(ArgumentError, match="state is of nothing"):
+    with pytest.raises(ArgumentError, match="state belongs to nothing"):
         gmp.load_state({})
     damaged = gmp.state()
     del damaged["masks.2.weight"]
     with pytest.raises(ArgumentError, match="damaged: 'masks.2.weight' is missing"):
         gmp.load_state(damaged)
     wide = GMP({"0.weight": nn.Parameter(torch.ones(3, 3))}, 0.5, 10)
-    with pytest.raises(ArgumentError, match="state is of .*expected that of"):
+    with pytest.raises(ArgumentError, match="state belongs to .*expected a state of"):
         wide.load_state(gmp.state())
 
 

@@ -352,7 +352,9 @@ def test_the_metric_is_the_first_figure_that_is_no_loss(tmp_path, figures):
 def test_without_a_divergence_csp_runs_without_d_and_says_so(tmp_path):
     bench = TaskBench(AsWritten())
     call = {"out": tmp_path / "rows.csv", "seeds": [0], "sparsities": [0.9], "steps": 6}
-    with pytest.warns(UserWarning, match="no divergence: csp without the term D.*as csp-D"):
+    with pytest.warns(
+        UserWarning, match="no divergence, so D is left out of csp, recorded as csp-D"
+    ):
         rows = compare(bench, ["csp", "gmp", "csp-D"], **call, settings={"csp": {"rate": 0.02}})
     assert rows[["method", "mu", "rate"]].to_numpy().tolist() == [
         ["csp-D", 0.0, 0.02],
@@ -497,9 +499,9 @@ def test_names_say_whether_the_error_term_is_there():
         assert entry(f"{method}+D").mu > 0 == entry(f"{method}-D").mu
 
 
-def test_every_length_is_measured(tmp_path):
-    call = CALL | {"sparsities": [0.9], "seeds": [0], "steps": [4, 6]}
-    rows = compare(BlobBench(), ["dense", "gmp"], out=tmp_path / "rows.csv", **call)
+def test_every_length_is_measured_and_every_run_once(tmp_path):
+    call = CALL | {"sparsities": [0.9, 0.9], "seeds": [0, 0], "steps": [4, 6]}
+    rows = compare(BlobBench(), ["dense", "gmp", "gmp-D"], out=tmp_path / "rows.csv", **call)
     assert rows[["method", "steps"]].to_numpy().tolist() == [["dense", 0], ["gmp", 4], ["gmp", 6]]
 
 
@@ -559,7 +561,10 @@ def test_with_and_without_d_a_method_has_its_own_settings():
             "'csp', which needs D, but Silent has no .*'csp-D'",
         ),
         ({"bench": TaskBench(Silent()), "methods": ["gmp+D"]}, "the method 'gmp'"),
-        ({"bench": TaskBench(Wrong())}, "evaluate returned nan as error"),
+        (
+            {"bench": TaskBench(Wrong())},
+            "evaluate of Wrong returned nan as 'error': expected a finite",
+        ),
         ({"bench": TaskBench(Nothing())}, "evaluate of Nothing returned None: expected a dict"),
     ],
 )

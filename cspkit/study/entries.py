@@ -1,0 +1,153 @@
+"""What a study compares: an Entry is a method with settings, a Run is one training of it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cspkit.arguments import ArgumentError, positive
+from cspkit.pruning import PRUNERS, prune
+from cspkit.pruning.prune import check_settings
+from cspkit.study.statistics import UNPRUNED
+from cspkit.training import train
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of the methods that a study compares, with its settings.
+
+    Attributes
+    ----------
+    name : str
+        Name of the method: gmp, gmp+D, csp, csp-D, ... D is the compression-error term, see
+        `cspkit.training.train`. "+D" adds D to a method that does not use it by default; "-D"
+        removes D from a method that uses it by default.
+    method : str
+        A name in `cspkit.pruning.PRUNERS`, or "dense", "dense+", "small-dense".
+    mu : float
+        Weight of D; 0 without D.
+    rate : float
+        Peak learning rate; 0 if the study does not train the model.
+    settings : dict
+        Arguments of the method's class.
+    """
+
+    name: str
+    method: str
+    mu: float
+    rate: float
+    settings: Mapping[str, Any]
+
+
+def entry(
+    name: str, *, mu: float | None = None, rate: float | None = None, **settings: Any
+) -> Entry:
+    """Make an Entry from its name, and check it before anything is trained.
+
+    Parameters
+    ----------
+    name : str
+        A method. "NAME+D" is the method NAME with the compression-error term D, and "NAME-D" is
+        the method without D. Both are allowed for every pruning method.
+    mu : float, optional
+        Weight of D. The default is the weight that the method's class states. If that is 0 and the
+        name asks for D, the default is 1.
+    rate : float, optional
+        Peak learning rate. The default is that of `prune`, and for "dense+" that of `train`.
+    **settings
+        Arguments of the method's class.
+
+    Returns
+    -------
+    Entry
+        Its name has a suffix only if D differs from the default of the method: "csp+D" becomes
+        "csp", and "gmp-D" becomes "gmp".
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such method or setting, if a setting cannot be written as JSON, if `mu` or
+        `rate` is out of range, or if `mu` contradicts the name.
+    """
+    if not isinstance(name, str):
+        raise ArgumentError(f"method is {name!r}: expected a name, such as 'csp', or an Entry")
+    method = name if name in UNPRUNED else name.removesuffix("+D").removesuffix("-D")
+    if method not in PRUNERS and name not in UNPRUNED:
+        known = ", ".join((*UNPRUNED, *PRUNERS))
+        raise ArgumentError(f"method is {name!r}: expected one of {known}, perhaps with +D or -D")
+    check_settings(name, method, settings)
+    settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in settings.items()}
+    try:
+        json.dumps(settings)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{name} has settings {settings!r}: expected numbers, strings, and lists or dicts of "
+            f"them ({error})"
+        ) from None
+    default_mu = 0.0 if method in UNPRUNED else PRUNERS[method].mu
+    uses_d = default_mu > 0 if name == method else name.endswith("+D")
+    if mu is None:
+        mu = (default_mu or 1.0) if uses_d else 0.0
+    mu = positive("mu", mu, zero=True)
+    if (mu > 0) != uses_d:
+        other = f", or the name {method}{'-D' if uses_d else '+D'}" if method in PRUNERS else ""
+        raise ArgumentError(f"mu is {mu:g} for {name}: expected {'> 0' if uses_d else '0'}{other}")
+    if rate is None:
+        trained_by = train if method == "dense+" else prune
+        rate = inspect.signature(trained_by).parameters["rate"].default
+    rate = 0.0 if method in ("dense", "small-dense") else positive("rate", rate)
+    suffix = "" if uses_d == (default_mu > 0) else "+D" if uses_d else "-D"
+    return Entry(method + suffix, method, mu, rate, settings)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of an entry: its sparsity, its seed and its number of steps.
+
+    Attributes
+    ----------
+    entry : Entry
+    sparsity : float
+        Zeros / prunable weights; 0 for "dense" and "dense+".
+    seed : int
+        Seed of the task, of the dense model and of the batches.
+    steps : int
+        Training steps; 0 for "dense".
+    trial : int, optional
+        Number of the trial in a tuning. In a comparison there are no trials.
+    dense : str
+        Checksum of the dense model, see `cspkit.study.bench.DenseModel`. It is empty until the
+        bench has returned the model.
+    """
+
+    entry: Entry
+    sparsity: float
+    seed: int
+    steps: int
+    trial: int | None = None
+    dense: str = ""
+
+    def key(self, task: str) -> dict[str, Any]:
+        """Columns that identify the row of this run."""
+        key = {
+            "task": task,
+            "method": self.entry.name,
+            "mu": self.entry.mu,
+            "sparsity": float(self.sparsity),
+            "steps": self.steps,
+            "rate": self.entry.rate,
+            "settings": json.dumps(dict(self.entry.settings), sort_keys=True),
+            "seed": self.seed,
+            "dense": self.dense,
+        }
+        return key if self.trial is None else key | {"trial": self.trial}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entry.name} at sparsity {self.sparsity}, seed {self.seed}, {self.steps} steps"
+        )
