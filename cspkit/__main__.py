@@ -121,7 +121,7 @@ def compare_command(call: argparse.Namespace) -> int:
 
     from cspkit.asr import load_spoken_digits
     from cspkit.study import entry, summary, table
-    from cspkit.study.statistics import UNPRUNED
+    from cspkit.study.entries import UNPRUNED
     from cspkit.teach.digit_bench import compare_digits
 
     _of_project(load_spoken_digits)

@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", "Examine this machine and this installation.")
 
     option = add("train", "Train a dense recogniser on the embedded corpus.")
-    add_run(option, 3400, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
+    add_run(option, 7200, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
     text = "test part: fold 0 to 4, or the name of a speaker"
     option("--fold", type=_fold, default=0, help=f"{text} (%(default)s)")
     units = ("words", "characters")
@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--sparsities", nargs="+", type=float, metavar="S", help="zeros / weights (.8 .9 .95 .98)"
     )
-    option("--seeds", nargs="+", type=int, metavar="I", help="seed i uses fold i (0 1 2 3 4)")
+    option(
+        "--seeds", nargs="+", type=int, metavar="I", help="seed i uses fold i modulo 5 (0 1 2 3 4)"
+    )
     option("--steps", nargs="+", type=int, metavar="N", help="training steps of each run (600)")
     option("--jobs", type=int, default=2, help="runs at the same time (%(default)s)")
     text = "file of results; runs that are in it are not repeated (%(default)s)"

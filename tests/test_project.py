@@ -104,12 +104,12 @@ def imported(*places):
 
 def test_the_core_requires_what_it_imports_and_nothing_else():
     parts = [place.name for place in (ROOT / "cspkit").iterdir() if place.is_dir()]
-    core = [f"cspkit/{part}/**/*.py" for part in parts if part not in ("study", "teach")]
+    core = [f"cspkit/{part}/**/*.py" for part in parts if part not in ("deploy", "study", "teach")]
     # Only `cspkit doctor` imports jupyter_client, after a look whether it is there.
     assert imported("cspkit/*.py", *core) - {"ipykernel"} == set(requirements())
 
 
-@pytest.mark.parametrize("extra", ["study", "teach"])
+@pytest.mark.parametrize("extra", ["deploy", "study", "teach"])
 def test_an_extra_requires_what_its_folder_imports(extra):
     assert imported(f"cspkit/{extra}/**/*.py") <= set(requirements(extra))
 

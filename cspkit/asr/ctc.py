@@ -142,7 +142,9 @@ class CTCTask(DigitTask):
     corpus, fold, config, batch_size, curriculum, augmentation
         See `DigitTask`.
     divergence_every
-        Has no effect: the divergence uses all utterances.
+        Has no effect on the divergence, which uses all utterances.
+    pool
+        See `DigitTask`. The outputs of the reference are computed anew for each batch.
     """
 
     _model = CTCModel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Literal, NamedTuple
@@ -27,7 +29,8 @@ from cspkit.training import Task, evaluating
 # The default is AUGMENTATION to train from scratch, and LIGHT to train a trained model further.
 AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)
 LIGHT = Augmentation(speed=0.15, channel=0.2, noise=0.2)
-DENSE_STEPS = 3400  # training steps of the recorded dense models
+DENSE_STEPS = 7200  # training steps of the recorded dense models
+POOL = 128  # groups of strings whose reference outputs are computed once
 
 
 class Batch(NamedTuple):
@@ -39,31 +42,54 @@ class Batch(NamedTuple):
     feature_lengths : Tensor, shape (N,)
     targets : Tensor, shape (N, U)
     target_lengths : Tensor, shape (N,)
+    pooled : Tensor, shape (M,), optional
+        Positions of the utterances that come from the pool.
+    group : tuple of int, optional
+        Names the group of the pool that these utterances form. Batches with the same `group` hold
+        the same pooled utterances.
     """
 
     features: Tensor
     feature_lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
+    pooled: Tensor | None = None
+    group: tuple[int, int] | None = None
 
-    def every(self, n: int) -> Batch:
-        """Return a batch of every n-th utterance, starting with the first."""
-        return Batch(*(part[::n] for part in self))
+    def pick(self, positions: Tensor | slice) -> Batch:
+        """Return a batch of the utterances at these positions."""
+        return Batch(*(part[positions] for part in self[:4]))
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch on a device."""
-        return Batch(*(part.to(device) for part in self))
+        return Batch(*(p.to(device) if isinstance(p, Tensor) else p for p in self))
 
 
-def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
+def collate(
+    utterances: Sequence[Utterance],
+    config: TransducerConfig,
+    n_pooled: int = 0,
+    group: tuple[int, int] | None = None,
+) -> Batch:
     """Sort utterances by length and pad them to a batch.
+
+    Parameters
+    ----------
+    utterances : sequence of Utterance
+    config : TransducerConfig
+    n_pooled : int
+        The first `n_pooled` utterances are a group of the pool.
+    group : tuple of int, optional
+        Names this group, see `Batch`.
 
     Raises
     ------
     ArgumentError
         If a text has an unknown unit, or more units than decoding can emit in its frames.
     """
-    utterances = sorted(utterances, key=lambda u: len(u.features))
+    order = sorted(range(len(utterances)), key=lambda i: len(utterances[i].features))
+    pooled = torch.tensor([place for place, i in enumerate(order) if i < n_pooled])
+    utterances = [utterances[i] for i in order]
     labels = [labels_of(u, config) for u in utterances]
     for utterance, units in zip(utterances, labels, strict=True):
         most = len(utterance.features) // config.stack * MAX_SYMBOLS
@@ -79,6 +105,8 @@ def collate(utterances: Sequence[Utterance], config: TransducerConfig) -> Batch:
         feature_lengths=torch.tensor([len(u.features) for u in utterances]),
         targets=pad_sequence([torch.tensor(units) for units in labels], batch_first=True),
         target_lengths=torch.tensor([len(units) for units in labels]),
+        pooled=pooled if n_pooled else None,
+        group=group,
     )
 
 
@@ -114,6 +142,11 @@ class DigitTask(Task):
         is `AUGMENTATION` with a curriculum, and `LIGHT` without a curriculum.
     divergence_every : int
         Use every n-th utterance of a batch for the divergence.
+    pool : int, optional
+        Number of groups in the pool. The utterances of a training batch that the divergence uses
+        are a group of the pool. Its strings are drawn and varied only once, so the reference model
+        computes its outputs for each group only once. The other utterances are new. If `pool` is 0,
+        all utterances are new. The default is 128, and 0 with a curriculum.
 
     Raises
     ------
@@ -132,6 +165,7 @@ class DigitTask(Task):
         curriculum: int = 0,
         augmentation: Augmentation | None | Literal["recipe"] = "recipe",
         divergence_every: int = 2,
+        pool: int | None = None,
     ) -> None:
         self.corpus = corpus or load_spoken_digits()
         self.fold = fold
@@ -153,6 +187,13 @@ class DigitTask(Task):
             )
         self.augmentation = augmentation
         self.divergence_every = count("divergence_every", divergence_every)
+        self.pool = count("pool", (0 if curriculum else POOL) if pool is None else pool, least=0)
+        if self.pool and self.curriculum:
+            raise ArgumentError(
+                f"pool is {pool} with curriculum {curriculum}: expected one of them to be 0"
+            )
+        self._stored: dict[tuple, Tensor] = {}  # outputs of a reference model, by group
+        self._stored_for: tuple | None = None  # identifies the pool, the model and its weights
         self._by_speaker: dict[str, list[Utterance]] = {}
         for recording in self.corpus.recordings:
             labels_of(recording, self.config)  # finds an unknown unit before training
@@ -169,7 +210,7 @@ class DigitTask(Task):
     @property
     def settings(self) -> dict[str, object]:
         """The settings that distinguish this task from others on the same corpus."""
-        names = ("fold", "batch_size", "curriculum", "divergence_every")
+        names = ("fold", "batch_size", "curriculum", "divergence_every", "pool")
         recipe = {"config": asdict(self.config), "augmentation": None}
         if self.augmentation is not None:
             recipe["augmentation"] = asdict(self.augmentation)
@@ -189,13 +230,26 @@ class DigitTask(Task):
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
         """Yield batches: random strings without end for "train", fixed strings for other parts."""
         if split == "train":
-            step = 0
-            while True:
-                yield collate(self._draw(self.longest(step), rng), self.config)
-                step += 1
+            yield from self._training_batches(rng)
         strings = sorted(self.corpus.strings(split, self.fold), key=lambda u: len(u.features))
         for first in range(0, len(strings), self.batch_size):
             yield collate(strings[first : first + self.batch_size], self.config)
+
+    def _training_batches(self, rng: np.random.Generator) -> Iterator[Batch]:
+        n_pooled, groups = 0, {}
+        if self.pool:
+            n_pooled = math.ceil(self.batch_size / self.divergence_every)
+            key = int(rng.integers(2**62))
+        for step in itertools.count():
+            longest = self.longest(step)
+            new = self._draw(self.batch_size - n_pooled, longest, rng)
+            if not self.pool:
+                yield collate(new, self.config)
+                continue
+            group = key, int(rng.integers(self.pool))
+            if group not in groups:
+                groups[group] = self._draw(n_pooled, longest, np.random.default_rng(group))
+            yield collate(groups[group] + new, self.config, n_pooled, group)
 
     def longest(self, step: int) -> int:
         """Return how many digits a string may have at a step of the curriculum."""
@@ -203,16 +257,16 @@ class DigitTask(Task):
             return 1
         return 3 if step < 0.3 * self.curriculum else MAX_DIGITS
 
-    def _draw(self, longest: int, rng: np.random.Generator) -> list[Utterance]:
-        """Draw the strings of one batch, each spoken by one speaker, and vary them."""
+    def _draw(self, n: int, longest: int, rng: np.random.Generator) -> list[Utterance]:
+        """Draw n strings, each spoken by one speaker, and vary them."""
         speakers = list(self._by_speaker)
         strings = []
-        for _ in range(self.batch_size):
+        for _ in range(n):
             recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
             n_digits = rng.integers(1, longest + 1)
             chosen = rng.integers(len(recordings), size=n_digits)
             strings.append(joined([recordings[i] for i in chosen]))
-        if self.augmentation is None:
+        if self.augmentation is None or not strings:
             return strings
         varied = self.augmentation.batch([u.features for u in strings], self._std, rng)
         return [replace(u, features=v) for u, v in zip(strings, varied, strict=True)]
@@ -220,8 +274,9 @@ class DigitTask(Task):
     def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor:
         """Return the logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
 
-        Most cells of a padded batch are padding. So the utterances of a bucket are padded only to
-        the longest of them. The logits of the bucket are then padded to the size of the batch.
+        Most cells of a padded batch are padding. So the batch is split into buckets of `bucket`
+        utterances, and each bucket is padded only to its longest utterance. Then the logits of the
+        bucket are padded to the size of the batch.
         """
         model = unwrapped(model)
         lengths = batch.feature_lengths // model.config.stack
@@ -268,8 +323,28 @@ class DigitTask(Task):
                 raise ArgumentError(f"config.{name} of the model is {other!r}: expected {own!r}")
 
     def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
-        """Return the logits of the utterances that the divergence uses."""
-        return self.outputs(model, batch.every(self.divergence_every))
+        """Return the logits of the utterances that the divergence uses.
+
+        The logits of a group of the pool are stored, until another model is given or its weights
+        change.
+        """
+        used = batch.pick(self._used(batch))
+        if batch.group is None:
+            return self.outputs(model, used)
+        versions = [(id(p), p._version, p.device) for p in model.parameters()]
+        if self._stored_for != (batch.group[0], versions):
+            self._stored, self._stored_for = {}, (batch.group[0], versions)
+        if batch.group not in self._stored:
+            self._stored[batch.group] = self.outputs(model, used).detach()
+        return self._stored[batch.group]
+
+    def _used(self, batch: Batch) -> Tensor | slice:
+        """Positions of the utterances that the divergence uses."""
+        return slice(None, None, self.divergence_every) if batch.group is None else batch.pooled
+
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles have no stored outputs."""
+        return vars(self) | {"_stored": {}, "_stored_for": None}
 
     def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the compression error of the outputs: the mean over cells (s, u) of
@@ -283,9 +358,9 @@ class DigitTask(Task):
         Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network",
         arXiv:1503.02531.
         """
-        used = batch.every(self.divergence_every)
+        used = batch.pick(self._used(batch))
         S, U1 = reference_outputs.shape[1:3]
-        outputs = outputs[:: self.divergence_every, :S, :U1]
+        outputs = outputs[self._used(batch), :S, :U1]
         frame = torch.arange(S, device=outputs.device)[:, None]
         label = torch.arange(U1, device=outputs.device)
         valid = (frame < (used.feature_lengths // self.config.stack)[:, None, None]) & (
@@ -297,7 +372,8 @@ class DigitTask(Task):
     def evaluate(self, model: Transducer, split: str) -> dict[str, float]:
         """Evaluate a model on one part, in evaluation mode.
 
-        Returns `wer`, the word error rate as a fraction, and `loss`, the cost per unit in nats.
+        Returns `wer`, the word error rate as a fraction, and `loss`, the mean over utterances of
+        the cost per unit, in nats.
         """
         errors, words = self.errors(model, split)
         costs, utterances = 0.0, 0

@@ -1,11 +1,12 @@
 """Fair comparisons of pruning methods, on any Task: grid, tuning, statistics, report."""
 
 from cspkit.study.entries import Entry, entry
-from cspkit.study.grid import compare
+from cspkit.study.grid import compare, missing_runs
 from cspkit.study.report import table
 from cspkit.study.rows import pack_counts, read_rows, unpack_counts
+from cspkit.study.search import default_space
 from cspkit.study.statistics import cost_ratio, summary
-from cspkit.study.tuning import default_space, finals, tune, tuned
+from cspkit.study.tuning import finals, tune, tuned
 
 __all__ = [
     "Entry",
@@ -14,6 +15,7 @@ __all__ = [
     "default_space",
     "entry",
     "finals",
+    "missing_runs",
     "pack_counts",
     "read_rows",
     "summary",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from cspkit.modules import check_finite, check_trainable, copied, unwrapped
 from cspkit.pruning import PRUNERS, prunable_weights
 from cspkit.resume import weights_hash
 from cspkit.study.entries import Run
+from cspkit.study.version import sources_version
 from cspkit.training import Task, check_task, evaluating
 
 
@@ -26,7 +27,9 @@ class Bench(Protocol):
     A bench is sent to other processes, so it must be picklable: use a small dataclass, not a
     closure. If "small-dense" is compared, the bench also needs a method
     `small(seed, n_weights, steps)`. This method trains a model of about `n_weights` weights from
-    scratch, for `steps` more steps than the dense model, and returns it.
+    scratch, for `steps` more steps than the dense model, and returns it. If several seeds have the
+    same test part, it needs a method `fold(seed)` that returns the name of the test part. Without
+    this method every seed is a fold of its own.
     """
 
     name: str  # name of the task; the first column of every row
@@ -80,10 +83,16 @@ class DenseModel:
         The first 12 hexadecimal digits of the SHA-256 of the weights.
     has_divergence : bool
         Whether the task has a divergence.
+    task_module : str
+        Name of the module of the task's class.
+    fold : str
+        Name of the test part of the seed; the seed itself if the bench names no folds.
     """
 
     checksum: str
     has_divergence: bool
+    task_module: str
+    fold: str
 
 
 def dense_models(bench: Bench, seeds: Iterable[int], jobs: int | None) -> dict[int, DenseModel]:
@@ -97,6 +106,26 @@ def dense_models(bench: Bench, seeds: Iterable[int], jobs: int | None) -> dict[i
     seeds = sorted(set(seeds))
     found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_dense)(bench, seed) for seed in seeds)
     return dict(zip(seeds, found, strict=True))
+
+
+def _dense(bench: Bench, seed: int) -> DenseModel:
+    task, dense = task_and_model(bench, seed)
+    fold = bench.fold(seed) if hasattr(bench, "fold") else seed
+    has_divergence = task.divergence is not None
+    return DenseModel(checksum(dense), has_divergence, type(task).__module__, str(fold))
+
+
+def identified(run: Run, model: DenseModel) -> Run:
+    """Return a run with the checksum of its dense model, its fold and the version of its sources.
+
+    The version covers the training loop, the module of the task, the module of the pruning method,
+    and what they import from the same packages, see `sources_version`.
+    """
+    modules = ["cspkit.training", model.task_module]
+    if run.entry.method in PRUNERS:
+        modules.append(PRUNERS[run.entry.method].__module__)
+    version = sources_version(*modules)
+    return replace(run, dense=model.checksum, fold=model.fold, version=version)
 
 
 def try_out(bench: Bench, runs: Sequence[Run], metric: str | None) -> tuple[str, float]:
@@ -166,12 +195,8 @@ def task_and_model(bench: Bench, seed: int) -> tuple[Task, nn.Module]:
     return tuple(parts)
 
 
-def _dense(bench: Bench, seed: int) -> DenseModel:
-    task, dense = task_and_model(bench, seed)
-    return DenseModel(checksum(dense), task.divergence is not None)
-
-
 def checksum(model: nn.Module) -> str:
+    """Return the checksum of a model, see `DenseModel`."""
     return weights_hash(unwrapped(model))[:12]
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from cspkit.arguments import ArgumentError, positive
 from cspkit.pruning import PRUNERS, prune
 from cspkit.pruning.prune import check_settings
-from cspkit.study.statistics import UNPRUNED
 from cspkit.training import train
+
+UNPRUNED = ("dense", "dense+", "small-dense")  # baselines, which are no pruning methods
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,15 @@ class Run:
     steps : int
         Training steps; 0 for "dense".
     trial : int, optional
-        Number of the trial in a tuning. In a comparison there are no trials.
+        Number of the trial in a tuning; None in a comparison.
     dense : str
         Checksum of the dense model, see `cspkit.study.bench.DenseModel`. It is empty until the
         bench has returned the model.
+    fold : str
+        Name of the test part.
+    version : str
+        Hash of the sources that the run uses, see `cspkit.study.bench.identified`. Neither `fold`
+        nor `version` is part of the key.
     """
 
     entry: Entry
@@ -131,9 +137,11 @@ class Run:
     steps: int
     trial: int | None = None
     dense: str = ""
+    fold: str = ""
+    version: str = ""
 
     def key(self, task: str) -> dict[str, Any]:
-        """Columns that identify the row of this run."""
+        """Return the columns that identify the row of this run."""
         key = {
             "task": task,
             "method": self.entry.name,

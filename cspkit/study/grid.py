@@ -13,7 +13,15 @@ import pandas as pd
 
 from cspkit.arguments import ArgumentError, count, fraction
 from cspkit.pruning import PRUNERS
-from cspkit.study.bench import Bench, DenseModel, as_list, check_bench, dense_models, try_out
+from cspkit.study.bench import (
+    Bench,
+    DenseModel,
+    as_list,
+    check_bench,
+    dense_models,
+    identified,
+    try_out,
+)
 from cspkit.study.entries import Entry, Run, entry
 from cspkit.study.rows import Rows
 from cspkit.study.runs import run_all
@@ -40,7 +48,8 @@ def compare(
     there already are not measured again, so a study that was killed continues where it stopped.
     It then ends with the same file as a study that was not killed, except for the times. The
     checksum of the dense model is part of a row's key, so rows of other dense models are never used
-    in this study. Two processes may write to one file.
+    in this study. A row is measured again if the sources that it uses have changed, see
+    `cspkit.study.bench.identified`. Two processes may write to one file.
 
     Parameters
     ----------
@@ -88,15 +97,9 @@ def compare(
         If the task has no divergence: then a method that uses D by default, such as "csp", runs
         without D, as "csp-D". Also if weights stay dense, see `cspkit.pruning.prunable_weights`.
     """
-    runs = grid(methods, sparsities, seeds, steps, settings or {})
-    check_bench(bench, jobs)
-    if any(r.entry.method == "small-dense" for r in runs) and not hasattr(bench, "small"):
-        raise ArgumentError(
-            "methods has 'small-dense', but the bench has no method `small`: add it"
-        )
     rows = Rows(out, KEY, metric)
-    runs = _with_models(runs, dense_models(bench, (run.seed for run in runs), jobs))
-    missing = [run for run in runs if rows.get(run.key(bench.name)) is None]
+    runs = _runs(bench, methods, sparsities, seeds, steps, settings, jobs)
+    missing = _missing(bench, runs, rows)
     if missing:
         metric, _ = try_out(bench, missing, metric)
         rows.check_metric(metric)
@@ -110,6 +113,51 @@ def compare(
         raise FloatingPointError("; ".join(diverged))
     keys = sorted((run.key(bench.name) for run in runs), key=lambda key: tuple(key.values()))
     return pd.DataFrame(rows.get(key) for key in keys)
+
+
+def missing_runs(
+    bench: Bench,
+    methods: Sequence[str | Entry],
+    sparsities: Sequence[float],
+    seeds: Sequence[int],
+    steps: int | Sequence[int],
+    *,
+    out: str | Path,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    jobs: int | None = None,
+) -> list[Run]:
+    """Return the runs that `compare` would measure, because `out` has no row of them.
+
+    Parameters
+    ----------
+    bench, methods, sparsities, seeds, steps, out, settings, jobs
+        As for `compare`.
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is wrong.
+    """
+    runs = _runs(bench, methods, sparsities, seeds, steps, settings, jobs)
+    return _missing(bench, runs, Rows(out, KEY))
+
+
+def _runs(bench, methods, sparsities, seeds, steps, settings, jobs) -> list[Run]:
+    runs = grid(methods, sparsities, seeds, steps, settings or {})
+    check_bench(bench, jobs)
+    if any(r.entry.method == "small-dense" for r in runs) and not hasattr(bench, "small"):
+        raise ArgumentError(
+            "methods has 'small-dense', but the bench has no method `small`: add it"
+        )
+    return _with_models(runs, dense_models(bench, (run.seed for run in runs), jobs))
+
+
+def _missing(bench: Bench, runs: Sequence[Run], rows: Rows) -> list[Run]:
+    return [run for run in runs if rows.get(run.key(bench.name), run.version) is None]
 
 
 def grid(
@@ -159,13 +207,13 @@ def _with_models(runs: Sequence[Run], models: Mapping[int, DenseModel]) -> list[
         if by_default and not model.has_divergence:
             used = entry(f"{used.method}-D", rate=used.rate, **used.settings)
             without[run.entry.name] = used.name
-        run = replace(run, entry=used, dense=model.checksum)
+        run = identified(replace(run, entry=used), model)
         found[tuple(run.key("").values())] = run
     if without:
         warnings.warn(
             f"the task has no divergence, so D is left out of {', '.join(without)}, recorded as "
             f"{', '.join(without.values())}; use the recorded name to avoid this warning",
-            stacklevel=3,
+            stacklevel=4,
         )
     return list(found.values())
 

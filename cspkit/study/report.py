@@ -6,14 +6,12 @@ import math
 
 import pandas as pd
 
-from cspkit.study.statistics import DRAWS, LOSSLESS, check_rows, metric_of, summary
+from cspkit.study.statistics import LEAST_FOLDS, LOSSLESS, check_rows, metric_of, summary
 
 HEAD = ("method", "zeros", "steps", "test", "95 % interval", "excess", "relative", "time")
 
 
-def table(
-    rows: pd.DataFrame, metric: str | None = None, against: str = "csp", draws: int = DRAWS
-) -> str:
+def table(rows: pd.DataFrame, metric: str | None = None, against: str = "csp") -> str:
     """Write a table for each task: a line per sparsity and method, rates in per cent.
 
     Parameters
@@ -24,8 +22,6 @@ def table(
         The default is the metric that the rows of the task have.
     against : str
         The method whose wins, ties and losses are shown.
-    draws : int
-        Number of bootstrap draws.
 
     Returns
     -------
@@ -34,13 +30,13 @@ def table(
     Raises
     ------
     ArgumentError
-        If the rows are not a complete comparison, see `cspkit.study.statistics.resample`.
+        If the rows are not a complete comparison, see `cspkit.study.statistics.fold_rates`.
     """
     check_rows(rows)
     texts = []
     for task, of_task in rows.groupby("task"):
         task_metric = metric_of(of_task, metric)
-        lines = summary(of_task, task_metric, against, draws)
+        lines = summary(of_task, task_metric, against)
         lines = lines.sort_values(["sparsity", "steps", "rate", "method"])
         judged = bool((lines["verdict"] != "").any())
         cells = [[*HEAD, f"{against} has a"], *map(_cells, lines.to_dict("records"))]
@@ -53,27 +49,21 @@ def table(
             ).rstrip()
             for row in cells
         ]
-        head = f"{task}, test {task_metric} in per cent, seeds {lines['seeds'].iloc[0]}"
-        below = [f"intervals: 95 %, {_drawn(lines)}"]
+        folds = lines["folds"].iloc[0]
+        head = f"{task}, test {task_metric} in per cent, folds {folds}"
+        one = "," not in folds
+        below = ["intervals: none, one fold" if one else "intervals: 95 %, Student's t over folds"]
         if not judged:
-            below.append(f"no verdicts: no rival of {against}, or too few seeds")
+            below.append(f"no verdicts: no rival of {against}, or fewer than {LEAST_FOLDS} folds")
         texts.append("\n".join([head, *body, *below]))
     notes = (
         f"excess over dense; * no loss: its upper end is under {100 * LOSSLESS:.1f}; "
         "relative: excess / dense\n"
         f"time: of the processor, {against} = 1\n"
-        "win and loss: p < .05 after Holm's correction over the methods of a task"
+        "win and loss: p < .05 in a paired t-test over folds, after Holm's correction over the "
+        "rivals\nat one sparsity and one length"
     )
     return "\n\n".join([*texts, notes])
-
-
-def _drawn(lines: pd.DataFrame) -> str:
-    """Say what was resampled for the intervals of a task."""
-    if "," not in lines["seeds"].iloc[0]:
-        if not lines["by_utterance"].all():
-            return "none: with one seed and no counts of utterances there is nothing to resample"
-        return "utterances resampled; one seed cannot show the variation between training runs"
-    return f"seeds {'and utterances ' if lines['by_utterance'].all() else ''}resampled"
 
 
 def _cells(line: dict) -> list[str]:

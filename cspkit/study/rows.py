@@ -13,7 +13,7 @@ import pandas as pd
 from cspkit.arguments import ArgumentError
 from cspkit.files import check_output, locked, replacing
 
-TEXT = ("task", "method", "settings", "dense", "version", "errors", "words")
+TEXT = ("task", "method", "settings", "dense", "fold", "version", "errors", "words")
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -65,9 +65,10 @@ class Rows:
                 f"metric {metric!r}; choose another file"
             )
 
-    def get(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the row with this key, or None."""
-        return self._rows.get(self._key_of(key))
+    def get(self, key: Mapping[str, Any], version: str | None = None) -> dict[str, Any] | None:
+        """Return the row with this key, or None. If a version is given, the row must have it."""
+        row = self._rows.get(self._key_of(key))
+        return row if row is None or version in (None, row["version"]) else None
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row, together with the rows that other processes have added, to the file."""

@@ -1,4 +1,4 @@
-"""The runs of a study: each one is trained and measured, in parallel processes."""
+"""The runs of a study: train and measure each run, in parallel processes if asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from cspkit import __version__
 from cspkit.arguments import ArgumentError
 from cspkit.modules import copied, unwrapped
 from cspkit.progress import progress
@@ -35,7 +34,7 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
     ----------
     bench : Bench
     run : Run
-        Its field `dense` must be set.
+        As `cspkit.study.bench.identified` returns it.
     metric : str, optional
         Name of an error rate that the task's `evaluate` returns. The default is the first name that
         is not "loss". If the task has a method `errors`, see `cspkit.training.Task`, the metric of
@@ -48,7 +47,7 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
     dict
         `Run.key`, then `dev_METRIC`, `test_METRIC`, `dev_loss` (nan if there is none),
         `nonzeros` (prunable weights that are not zero), `parameters` (all parameters that are not
-        zero), `seconds` and `processor_seconds` of training, `version` of the package, and the
+        zero), `seconds` and `processor_seconds` of training, `fold`, `version` of the run, and the
         `errors` and `words` of the test utterances as text, see `cspkit.study.pack_counts`. The
         text is empty if the task counts no errors. If `test` is false, `test_METRIC`, `errors` and
         `words` are missing.
@@ -94,7 +93,8 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
         "parameters": sum(int(p.count_nonzero()) for p in model.parameters()),
         "seconds": round(clock, 2),
         "processor_seconds": round(processor, 2),
-        "version": __version__,
+        "fold": run.fold,
+        "version": run.version,
         **counts,
     }
 
@@ -136,7 +136,7 @@ def run_all(
     label: str,
     test: bool = True,
 ) -> Iterator[tuple[Run, dict[str, Any] | FloatingPointError]]:
-    """Measure runs in separate processes. Yield each run and its row as soon as the run ends.
+    """Measure runs, `jobs` of them at a time. Yield each run and its row when the run ends.
 
     If a run diverges, its error is yielded in place of its row, and the other runs go on.
 

@@ -1,7 +1,7 @@
-"""How certain a comparison is: intervals over seeds and utterances, verdicts, costs.
+"""How certain a comparison is: intervals and verdicts over folds, costs.
 
-A figure is the mean over seeds of a rate, sum(errors) / sum(words). Differences are taken within a
-seed, utterance by utterance, because both models of a seed hear the same test strings.
+A fold is a test part with its training part and its dense model. The folds are the unit: runs of
+one fold share its recordings, so they are averaged first. What is compared is one number per fold.
 """
 
 from __future__ import annotations
@@ -12,158 +12,134 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import t as student
 
-from cspkit.arguments import ArgumentError, count
-from cspkit.bootstrap import CELLS, utterance_bootstrap
-from cspkit.study.rows import unpack_counts
+from cspkit.arguments import ArgumentError
+from cspkit.study.entries import UNPRUNED
 
-DRAWS = 10_000
-LEAST_SEEDS = 3  # fewest seeds for a verdict
+LEAST_FOLDS = 5  # fewest folds for a verdict
 LOSSLESS = 0.005  # "no loss against dense": upper end of the interval < half a percentage point
-COLUMNS = ["method", "sparsity", "steps"]  # they identify a column of `Resampled`
-UNPRUNED = ("dense", "dense+", "small-dense")
-EXACT_SEEDS = 20  # with more seeds, `sign_flip_p` draws signs
-SIGN_DRAWS = 100_000
+COLUMNS = ["method", "sparsity", "steps"]  # they identify a column of `FoldRates`
+
+
+def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return Student's interval of a mean over folds.
+
+        mean -+ t s / sqrt(F)
+
+    where s^2 = sum (x - mean)^2 / (F - 1), and t is the quantile (1 + level) / 2 of Student's
+    distribution with F - 1 degrees of freedom.
+
+    Parameters
+    ----------
+    values : array_like, shape (..., F)
+        One value per fold, for example the difference between two methods.
+    level : float
+        Probability that the interval covers the mean.
+
+    Returns
+    -------
+    low, high : ndarray, shape (...)
+        nan for one fold.
+
+    References
+    ----------
+    Student, "The probable error of a mean", Biometrika 6 (1908).
+    """
+    values = np.asarray(values, dtype=float)
+    F = values.shape[-1]
+    mean = values.mean(axis=-1)
+    if F < 2:
+        return mean * math.nan, mean * math.nan
+    half = student.ppf((1 + level) / 2, F - 1) * values.std(axis=-1, ddof=1) / math.sqrt(F)
+    return mean - half, mean + half
+
+
+def t_test(differences: ArrayLike) -> np.ndarray:
+    """Return the two-sided p-value of the hypothesis that the mean difference is zero.
+
+    This is the paired t-test over folds: p < 0.05 exactly when `t_interval` does not contain zero.
+
+    Parameters
+    ----------
+    differences : array_like, shape (..., F)
+        One difference per fold.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        nan for one fold, 1 if all differences are zero.
+    """
+    d = np.asarray(differences, dtype=float)
+    F = d.shape[-1]
+    if F < 2:
+        return d.mean(axis=-1) * math.nan
+    mean, error = d.mean(axis=-1), d.std(axis=-1, ddof=1) / math.sqrt(F)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * student.sf(np.abs(mean) / error, F - 1)
+    return np.where(mean == 0, 1.0, p)
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """The error rates of a comparison, as measured and as resampled.
+class FoldRates:
+    """The error rates of a comparison, fold by fold.
 
     Attributes
     ----------
     columns : list of (method, sparsity, steps)
-    seeds : list of int
-        The seeds that all columns have.
-    rates : ndarray, shape (seeds, columns)
-        As measured.
-    draws : ndarray, shape (draws, columns)
-        Each row is one resampled comparison: the mean rate over seeds of each column. So
-        differences between two entries of a row are paired.
-    by_utterance : bool
-        Whether utterances were resampled, in addition to seeds.
+    folds : list of str
+        The folds that all columns have.
+    rates : ndarray, shape (folds, columns)
+        Means over the runs of a fold.
     """
 
     columns: list[tuple[str, float, int]]
-    seeds: list[int]
+    folds: list[str]
     rates: np.ndarray
-    draws: np.ndarray
-    by_utterance: bool
 
-    def mean(self, column: tuple) -> float:
-        """Return the mean rate over seeds."""
-        return float(self.rates[:, self.columns.index(column)].mean())
+    def of(self, column: tuple, less: tuple | None = None) -> np.ndarray:
+        """Return the rates of a column, or those minus the rates of another one. Shape (folds,)."""
+        rates = self.rates[:, self.columns.index(column)]
+        return rates if less is None else rates - self.rates[:, self.columns.index(less)]
+
+    def mean(self, column: tuple, less: tuple | None = None) -> float:
+        """Return the mean over folds of a rate, or of the rate minus another one."""
+        return float(self.of(column, less).mean())
 
     def interval(self, column: tuple, less: tuple | None = None) -> tuple[float, float]:
-        """Return the 95 % percentile interval of a rate, or of the rate minus another one.
-
-        With one seed and no counts of utterances, nothing can be resampled. Then both ends are nan.
-        """
-        if len(self.seeds) == 1 and not self.by_utterance:
-            return math.nan, math.nan
-        low, high = np.quantile(self._draws(column, less), [0.025, 0.975])
+        """Return the 95 % interval of a mean, see `t_interval`. It is nan for one fold."""
+        low, high = t_interval(self.of(column, less))
         return float(low), float(high)
 
     def p_value(self, column: tuple, other: tuple) -> float:
-        """Return the two-sided p-value of the hypothesis that two columns have the same rate.
-
-        If utterances were resampled, p is twice the smaller of two shares: that of draws <= 0 and
-        that of draws >= 0. A share is (count + 1) / (draws + 1), so p is never zero. Otherwise p
-        comes from the sign-flip test over seeds, see `sign_flip_p`; with five seeds it is at least
-        1 / 16.
-        """
-        if self.by_utterance:
-            d = self._draws(column, other)
-            smaller = min((d <= 0).sum(), (d >= 0).sum())
-            return min(1.0, 2 * (smaller + 1) / (len(d) + 1))
-        i, j = self.columns.index(column), self.columns.index(other)
-        return sign_flip_p(self.rates[:, i] - self.rates[:, j])
-
-    def _draws(self, column: tuple, less: tuple | None) -> np.ndarray:
-        drawn = self.draws[:, self.columns.index(column)]
-        return drawn if less is None else drawn - self.draws[:, self.columns.index(less)]
+        """Return the p-value of the hypothesis that two columns have equal rates, see `t_test`."""
+        return float(t_test(self.of(column, other)))
 
 
-def hierarchical_bootstrap(
-    errors: Sequence[np.ndarray], words: Sequence[np.ndarray], rng: np.random.Generator, draws: int
-) -> np.ndarray:
-    """Resample seeds with replacement, then the utterances of each drawn seed.
-
-        mean over drawn seeds of   sum(errors) / sum(words)   over utterances drawn from it
-
-    All columns of one draw have the same seeds and utterances.
-
-    Parameters
-    ----------
-    errors : sequence of ndarray, shape (n_i, columns)
-        For each seed, the number of errors of each model in each utterance.
-    words : sequence of ndarray, shape (n_i,)
-    rng : np.random.Generator
-    draws : int
-
-    Returns
-    -------
-    ndarray, shape (draws, columns)
-
-    Notes
-    -----
-    Let F be the number of seeds. The expected rates of the seeds differ (fold, training), with
-    variance b^2. The measured rate of a seed varies around its expected rate, because of its
-    utterances, with variance w^2. The mean over seeds has the variance (b^2 + w^2) / F. The
-    variance of the draws is, in expectation,
-
-        (b^2 + w^2) / F  *  [ (F - 1) / F  +  w^2 / (b^2 + w^2) ]
-
-    So the interval is right if the utterances cause a share w^2 / (b^2 + w^2) = 1 / F of the total
-    variance. It is too wide if the share is larger, and too narrow if it is smaller. With test
-    parts of a few hundred words the share is about one half, so three to five seeds give intervals
-    that are too wide rather than too narrow. The interval of one seed does not show how much the
-    result varies between training runs.
-
-    References
-    ----------
-    Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
-    ICASSP 2004, doi:10.1109/ICASSP.2004.1326009.
-    Efron and Tibshirani, "An introduction to the bootstrap", 1993, doi:10.1201/9780429246593.
-    Davison and Hinkley, "Bootstrap methods and their application", 1997, section 3.8,
-    doi:10.1017/CBO9780511802843.
-    """
-    F = len(errors)
-    taken = rng.multinomial(F, np.full(F, 1 / F), size=draws)
-    means = np.zeros((draws, errors[0].shape[1]))
-    for i in range(F):
-        drawn = np.repeat(np.arange(draws), taken[:, i])
-        if len(drawn):
-            parts = utterance_bootstrap(errors[i], words[i], rng, len(drawn))
-            np.add.at(means, drawn, np.concatenate(list(parts)) / F)
-    return means
-
-
-def resample(rows: pd.DataFrame, metric: str | None = None, draws: int = DRAWS) -> Resampled:
-    """Resample the comparison in the rows: seeds, and utterances too if all rows have counts.
+def fold_rates(rows: pd.DataFrame, metric: str | None = None) -> FoldRates:
+    """Return the error rates of the comparison in the rows, fold by fold.
 
     Parameters
     ----------
     rows : DataFrame
-        Rows of one task, as `compare` returns them. A seed that one method lacks is left out for
-        all methods.
+        Rows of one task, as `compare` returns them. A fold that one method lacks is left out for
+        all methods. Without a column "fold", each seed is a fold.
     metric : str, optional
         The default is the metric that the rows have.
-    draws : int
 
     Returns
     -------
-    Resampled
-        Equal rows give an equal result, because the generator has a fixed seed.
+    FoldRates
 
     Raises
     ------
     ArgumentError
         If there are no rows; if there are rows of two tasks, or two rows with the same method,
-        sparsity, length and seed; if no seed has rows of all methods; or if the methods of a seed
+        sparsity, length and seed; if no fold has rows of all methods; or if the methods of a fold
         were not tested on the same words.
     """
-    metric, draws = metric_of(rows, metric), count("draws", draws)
+    metric = metric_of(rows, metric)
     if rows["task"].nunique() != 1:
         raise ArgumentError(f"rows are of {sorted(set(rows['task']))}: expected rows of one task")
     double = rows[rows.duplicated([*COLUMNS, "seed"])]
@@ -173,21 +149,15 @@ def resample(rows: pd.DataFrame, metric: str | None = None, draws: int = DRAWS) 
             f"rows has two for {place}: expected one; keep the rows of one choice of settings and "
             "of one dense model"
         )
-    table = rows.set_index([*COLUMNS, "seed"])[f"test_{metric}"].unstack("seed").sort_index()
-    seeds = list(table.columns[table.notna().all()])
-    if not seeds:
-        raise ArgumentError("rows has no seed that all methods were measured with")
-    rows = rows[rows["seed"].isin(seeds)].sort_values([*COLUMNS, "seed"])
-    by_utterance = "errors" in rows and bool((rows["errors"].str.len() > 0).all())
-    rng = np.random.default_rng(0)
-    rates = table[seeds].to_numpy().T
-    if by_utterance:
-        errors, words = zip(*(_counts(rows, seed) for seed in seeds), strict=True)
-        drawn = hierarchical_bootstrap(errors, words, rng, draws)
-    else:
-        drawn = rates[rng.integers(len(seeds), size=(draws, len(seeds)))].mean(axis=1)
+    rows = rows.assign(fold=rows["fold" if "fold" in rows else "seed"].astype(str))
+    if "words" in rows and (rows.groupby("fold")["words"].nunique() > 1).any():
+        raise ArgumentError("rows of one fold were not tested on the same words")
+    table = rows.groupby([*COLUMNS, "fold"])[f"test_{metric}"].mean().unstack("fold").sort_index()
+    table = table.loc[:, table.notna().all()]
+    if table.shape[1] == 0:
+        raise ArgumentError("rows has no fold that all methods were measured on")
     columns = [(str(m), float(s), int(t)) for m, s, t in table.index]
-    return Resampled(columns, [int(s) for s in seeds], rates, drawn, by_utterance)
+    return FoldRates(columns, list(table.columns), table.to_numpy().T)
 
 
 def metric_of(rows: pd.DataFrame, metric: str | None = None) -> str:
@@ -238,62 +208,6 @@ def check_rows(rows: pd.DataFrame) -> None:
             raise ArgumentError(f"rows has no column {column!r}: expected the rows of `compare`")
 
 
-def _counts(rows: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return errors (n, columns) and words (n,) of one seed."""
-    of_seed = rows[rows["seed"] == seed]
-    if of_seed["words"].nunique() != 1:
-        raise ArgumentError(f"rows of seed {seed}: the methods were not tested on the same words")
-    errors = np.stack([unpack_counts(text) for text in of_seed["errors"]], axis=1)
-    return errors, unpack_counts(of_seed["words"].iloc[0])
-
-
-def sign_flip_p(differences: np.ndarray) -> float:
-    """Return the two-sided p-value of the hypothesis that differences are symmetric around zero.
-
-    There are 2^F choices of signs. The p-value is the share of choices whose mean is at least as
-    far from zero as the measured mean. For up to 20 differences all choices are counted, in at most
-    25 MB. For more, 100,000 choices are drawn from a generator with seed 0, and the measured one is
-    added to them: the standard error of a p-value of 0.05 is then 0.0007, and no p-value is below
-    1e-5.
-
-    Parameters
-    ----------
-    differences : ndarray, shape (F,)
-        One difference per seed.
-
-    Returns
-    -------
-    float
-        At least 2^(1 - F).
-
-    Raises
-    ------
-    ArgumentError
-        If the differences are not finite numbers in one dimension.
-
-    References
-    ----------
-    Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 15.
-    """
-    d = np.asarray(differences, dtype=float)
-    if d.ndim != 1 or not np.isfinite(d).all():
-        raise ArgumentError(
-            f"differences have shape {d.shape} and {int((~np.isfinite(d)).sum())} values that are "
-            "not finite: expected finite numbers, shape (F,)"
-        )
-    least = abs(d.sum()) * (1 - 1e-12)
-    if len(d) <= EXACT_SEEDS:
-        sums = np.zeros(1)
-        for x in d:
-            sums = np.concatenate([sums + x, sums - x])
-        return float((np.abs(sums) >= least).mean())
-    rng, n_far = np.random.default_rng(0), 1
-    for part in np.array_split(np.arange(SIGN_DRAWS), 1 + SIGN_DRAWS * len(d) // CELLS):
-        signs = 2.0 * rng.integers(2, size=(len(part), len(d)), dtype=np.int8) - 1.0
-        n_far += int((np.abs(signs @ d) >= least).sum())
-    return n_far / (SIGN_DRAWS + 1)
-
-
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Adjust p-values for a family of tests, so that P(any false finding) stays below the level.
 
@@ -322,7 +236,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def verdicts(
-    resampled: Resampled,
+    rates: FoldRates,
     method: str = "csp",
     level: float = 0.05,
     pairs: Mapping[tuple, tuple] | None = None,
@@ -331,10 +245,11 @@ def verdicts(
 
     Parameters
     ----------
-    resampled : Resampled
+    rates : FoldRates
     method : str
     level : float
-        Bound on the probability of any false win or loss among all verdicts.
+        Bound on the probability of any false win or loss among the verdicts of one family. A family
+        is all verdicts against the same column of `method`: one sparsity and one length.
     pairs : mapping, optional
         From the column of another method to the column of `method` to compare it with. The default
         is the column of equal sparsity and steps.
@@ -342,36 +257,25 @@ def verdicts(
     Returns
     -------
     dict
-        For each column of another method: "win" (of `method`), "tie" or "loss", and the p-value
-        after `holm` over all of them. It is empty with fewer than three seeds, which cannot show
-        how much the result varies between training runs. Without counts of utterances it is also
-        empty if there are too few seeds for any win.
-
-    Notes
-    -----
-    If the task counts errors in each utterance, the p-values are those of the hierarchical
-    bootstrap. With three to five seeds alone, no hypothesis can be rejected. With hundreds
-    of utterances this is possible. Because seeds are resampled too, the p-values include the
-    variation between training runs. Without such counts the p-values come from the sign-flip test
-    over seeds. They are at least 2^(1 - F). Holm's correction over m rivals multiplies the smallest
-    of them by m, so with two rivals a win needs seven seeds. The strings of a test part are not
-    quite independent, because a recording may be part of several strings.
+        For each column of another method: "win" (of `method`), "tie" or "loss", and the p-value of
+        `t_test` after `holm` over its family. It is empty with fewer than five folds: they give an
+        interval, but too little is known about their spread for a verdict.
     """
-    if len(resampled.seeds) < LEAST_SEEDS:
+    if len(rates.folds) < LEAST_FOLDS:
         return {}
     if pairs is None:
         pairs = {
             other: (method, *other[1:])
-            for other in resampled.columns
-            if other[0] not in (method, *UNPRUNED) and (method, *other[1:]) in resampled.columns
+            for other in rates.columns
+            if other[0] not in (method, *UNPRUNED) and (method, *other[1:]) in rates.columns
         }
-    if not resampled.by_utterance and len(pairs) * 2.0 ** (1 - len(resampled.seeds)) >= level:
-        return {}
-    adjusted = holm([resampled.p_value(mine, other) for other, mine in pairs.items()])
     found = {}
-    for (other, mine), p in zip(pairs.items(), adjusted, strict=True):
-        better = resampled.mean(mine) < resampled.mean(other)
-        found[other] = ("tie" if p >= level else "win" if better else "loss", float(p))
+    for mine in dict.fromkeys(pairs.values()):
+        others = [other for other, compared in pairs.items() if compared == mine]
+        adjusted = holm([rates.p_value(mine, other) for other in others])
+        for other, p in zip(others, adjusted, strict=True):
+            better = rates.mean(mine, less=other) < 0
+            found[other] = ("tie" if p >= level else "win" if better else "loss", float(p))
     return found
 
 
@@ -404,9 +308,7 @@ def cost_ratio(rows: pd.DataFrame, method: str, other: str) -> float:
     return float(np.median(pairs["processor_seconds_x"] / pairs["processor_seconds_y"]))
 
 
-def summary(
-    rows: pd.DataFrame, metric: str | None = None, against: str = "csp", draws: int = DRAWS
-) -> pd.DataFrame:
+def summary(rows: pd.DataFrame, metric: str | None = None, against: str = "csp") -> pd.DataFrame:
     """Return a row for each method, sparsity and length of one task: rates, intervals, verdict.
 
     Parameters
@@ -417,15 +319,12 @@ def summary(
         The default is the metric that the rows have.
     against : str
         The method that the verdicts are about. Its processor time is 1.
-    draws : int
-        Number of bootstrap draws.
 
     Returns
     -------
     DataFrame
         - method, sparsity, steps;
-        - seeds, as text: those that all methods have;
-        - by_utterance: whether utterances were resampled, in addition to seeds;
+        - folds, as text: those that all methods have;
         - rate, low, high;
         - if there is a "dense" row, excess: the rate minus that of "dense", with excess_low and
           excess_high, lossless (excess_high < 0.005) and degradation (excess / rate of "dense");
@@ -437,29 +336,27 @@ def summary(
     Raises
     ------
     ArgumentError
-        For the reasons that `resample` lists.
+        For the reasons that `fold_rates` lists.
     """
-    resampled = resample(rows, metric, draws)
-    judged = verdicts(resampled, against)
+    rates = fold_rates(rows, metric)
+    judged = verdicts(rates, against)
     dense = ("dense", 0.0, 0)
     lines = []
-    for column in resampled.columns:
-        rate, (low, high) = resampled.mean(column), resampled.interval(column)
+    for column in rates.columns:
+        rate, (low, high) = rates.mean(column), rates.interval(column)
         line = dict(zip(COLUMNS, column, strict=True)) | {
-            "seeds": ", ".join(map(str, resampled.seeds)),
-            "by_utterance": resampled.by_utterance,
-            "rate": rate, "low": low, "high": high,
+            "folds": ", ".join(rates.folds), "rate": rate, "low": max(low, 0.0), "high": high,
         }  # fmt: skip
-        if dense in resampled.columns:
-            base = resampled.mean(dense)
-            low, high = resampled.interval(column, less=dense)
-            line |= {"excess": rate - base, "excess_low": low, "excess_high": high}
+        if dense in rates.columns:
+            low, high = rates.interval(column, less=dense)
+            excess, base = rates.mean(column, less=dense), rates.mean(dense)
+            line |= {"excess": excess, "excess_low": low, "excess_high": high}
             line["lossless"] = high < LOSSLESS
-            line["degradation"] = (rate - base) / base if base else math.nan
+            line["degradation"] = excess / base if base else math.nan
         other = (against, *column[1:])
-        if column != other and other in resampled.columns:
-            low, high = resampled.interval(column, less=other)
-            line |= {"difference": rate - resampled.mean(other)}
+        if column != other and other in rates.columns:
+            low, high = rates.interval(column, less=other)
+            line |= {"difference": rates.mean(column, less=other)}
             line |= {"difference_low": low, "difference_high": high}
         verdict, p = judged.get(column, ("", math.nan))
         alike = rows["steps"] == column[2]

@@ -2,78 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from cspkit import __version__
 from cspkit.arguments import ArgumentError, count, fraction, one_of, positive
-from cspkit.pruning.prune import check_settings, settings_of
-from cspkit.study.bench import Bench, as_list, check_bench, dense_models, try_out
+from cspkit.study.bench import Bench, as_list, check_bench, dense_models, identified, try_out
 from cspkit.study.entries import Entry, Run, entry
 from cspkit.study.rows import Rows, read_rows
 from cspkit.study.runs import run_all
+from cspkit.study.search import Search, checked_spaces, values_of
 
 if TYPE_CHECKING:
-    import optuna
     from optuna.distributions import BaseDistribution
 
 TRIAL = ("task", "method", "sparsity", "steps", "seed", "trial")
 KEY = (*TRIAL, "dense")
-# The range of a setting: low, high, and whether the scale is logarithmic. Every method that has a
-# setting of this name uses the range. `rho` has two meanings: in admm it is the weight of the
-# penalty that pulls the weights to their sparse copy; in csp each step multiplies the cut weights
-# in V by 1 - rho.
-INTERVALS = {
-    "rate": (3e-3, 3e-2, True),
-    "mu": (0.3, 3.0, True),
-    "exponent": (2.0, 10.0, False),
-    "end": (0.4, 0.8, False),
-    "rho": (1e-3, 1e-1, True),
-    "cycles": (2, 8, False),
-    "alpha": (0.1, 0.5, False),
-    "ratio": (1.0, 3.0, False),
-}
-CHOICES = {"budget": ("global", "uniform")}
-N_RANDOM = 4  # random trials, after the defaults and before the fitted model is used
-
-
-def default_space(member: Entry) -> dict[str, BaseDistribution]:
-    """Return the search space of an entry: rate, mu if D is used, and settings of its class.
-
-    Parameters
-    ----------
-    member : Entry
-
-    Returns
-    -------
-    dict of optuna distributions
-        Each distribution contains the value with which tuning starts: the value of the entry, or
-        the default of the class. If the value lies outside the usual range, the range is widened.
-        For example, the default of csp is rho = 1, so its range of rho goes up to 1. A setting with
-        a logarithmic range is left out if its value is 0.
-    """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    space: dict[str, BaseDistribution] = {}
-    of_class = settings_of(member.method) | dict(member.settings)
-    for name, default in ({"rate": member.rate, "mu": member.mu} | of_class).items():
-        if name in CHOICES:
-            choices = [default, *(c for c in CHOICES[name] if c != default)]
-            space[name] = CategoricalDistribution(choices)
-        elif name in INTERVALS:
-            low, high, log = INTERVALS[name]
-            kind = IntDistribution if isinstance(default, int) else FloatDistribution
-            if default != 0 or not log:  # 0 has no logarithm: not tuned
-                space[name] = kind(min(low, default), max(high, default), log=log)
-    return space
 
 
 def tune(
@@ -145,20 +94,24 @@ def tune(
     metric = _metric_for(objective, metric)
     check_bench(bench, jobs)
     searches = [
-        _Search(entries[name], space, objective, seed)
-        for name, space in _spaces(entries, spaces or {}).items()
+        Search(entries[name], space, objective, seed)
+        for name, space in checked_spaces(entries, spaces or {}).items()
     ]
     for search in searches:  # every space must contain the defaults
         default = Run(search.member, sparsity, seed, steps, trial=0).key(bench.name)
         replace(search, rows=[default | {objective: 0.0}]).study()
     rows = Rows(out, KEY, metric)
-    dense = dense_models(bench, [seed], jobs)[seed].checksum
+    model = dense_models(bench, [seed], jobs)[seed]
+
+    def run_of(member: Entry, trial: int) -> Run:
+        return identified(Run(member, sparsity, seed, steps, trial), model)
 
     def row_of(member: Entry, trial: int) -> dict[str, Any] | None:
-        return rows.get(Run(member, sparsity, seed, steps, trial, dense).key(bench.name))
+        run = run_of(member, trial)
+        return rows.get(run.key(bench.name), run.version)
 
     if any(row_of(member, trials - 1) is None for member in entries.values()):
-        first = [Run(member, sparsity, seed, steps, 0, dense) for member in entries.values()]
+        first = [run_of(member, 0) for member in entries.values()]
         metric, loss = try_out(bench, first, metric)
         rows.check_metric(metric)
         if objective == "dev_loss" and not math.isfinite(loss):
@@ -168,7 +121,7 @@ def tune(
             )
     for trial in range(trials):
         runs = [
-            Run(search.next_entry(), sparsity, seed, steps, trial, dense)
+            run_of(search.next_entry(), trial)
             for search in searches
             if row_of(search.member, trial) is None
         ]
@@ -251,10 +204,11 @@ def finals(
     near = near[near.groupby("method")["trial"].transform("size") > 1]
     runs = []
     for row in near.to_dict("records"):
-        member = entry(row["method"], **_values(row))
+        member = entry(row["method"], **values_of(row))
         for seed in seeds:
-            run = Run(member, row["sparsity"], seed, row["steps"], row["trial"], dense[seed])
-            if rows.get(run.key(bench.name)) is None:
+            run = Run(member, row["sparsity"], seed, row["steps"], row["trial"])
+            run = identified(run, models[seed])
+            if rows.get(run.key(bench.name), run.version) is None:
                 runs.append(run)
     metric = metric or rows.metric
     for run, row in run_all(bench, runs, metric, jobs, "tuning, finals", test=False):
@@ -285,9 +239,9 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     Raises
     ------
     ArgumentError
-        If all trials of a method diverged; if the trials are of several tasks, sparsities or
-        lengths, or of several dense models of one seed; or if a trial has different settings on
-        different seeds.
+        If a column is missing; if all trials of a method diverged; if the trials are of several
+        tasks, sparsities or lengths, or of several dense models of one seed; or if a trial has
+        different settings on different seeds.
     """
     if not isinstance(rows, pd.DataFrame):
         rows = read_rows(rows, TRIAL)
@@ -306,7 +260,10 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
     for name, trials in rows.groupby("method"):
         by_trial = trials.groupby("trial")
         if (by_trial[["mu", "rate", "settings"]].nunique() > 1).any(axis=None):
-            raise ArgumentError(f"rows have trials of {name} whose settings differ between seeds")
+            raise ArgumentError(
+                f"rows have trials of {name} whose settings differ between seeds: expected "
+                "equal settings on all seeds"
+            )
         losses = trials.pivot(index="trial", columns="seed", values=objective)
         if losses.isna().all(axis=None):
             columns = ", ".join(c for c in rows if c.startswith("dev_"))
@@ -318,36 +275,8 @@ def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[
         means = (np.log(losses) if (losses > 0).all(axis=None) else losses).mean(axis=1)
         if not means.min() < math.inf:
             raise ArgumentError(f"every trial of {name} diverged: tune it with lower rates")
-        best[name] = _values(by_trial.first().loc[means.idxmin()])
+        best[name] = values_of(by_trial.first().loc[means.idxmin()])
     return best
-
-
-def _values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rate, mu and settings of a row, as arguments of `entry`."""
-    values = {"rate": float(row["rate"]), "mu": float(row["mu"])}
-    return values | json.loads(row["settings"])
-
-
-def _spaces(
-    entries: Mapping[str, Entry], given: Mapping[str, Mapping[str, BaseDistribution]]
-) -> dict[str, Mapping[str, BaseDistribution]]:
-    """Return the search space of each entry: the given one, or the default."""
-    from optuna.distributions import BaseDistribution
-
-    for name, space in given.items():
-        one_of("an entry of spaces", name, tuple(entries))
-        if not isinstance(space, Mapping):
-            raise ArgumentError(
-                f"spaces has {space!r} for {name}: expected a dict of distributions"
-            )
-        check_settings(f"{name} in spaces", entries[name].method, set(space) - {"rate", "mu"})
-        for setting, distribution in space.items():
-            if not isinstance(distribution, BaseDistribution):
-                raise ArgumentError(
-                    f"spaces has {distribution!r} for {setting!r} of {name}: expected a "
-                    "distribution of optuna, such as FloatDistribution(0.1, 1.0)"
-                )
-    return {name: default_space(e) for name, e in entries.items()} | dict(given)
 
 
 def _metric_for(objective: str, metric: str | None) -> str | None:
@@ -363,54 +292,6 @@ def _row(
 ) -> dict[str, Any]:
     """Return the row of a trial. If the trial diverged, its objective is inf."""
     if isinstance(outcome, FloatingPointError):
-        return run.key(bench.name) | {objective: math.inf, "version": __version__}
+        known = {"fold": run.fold, "version": run.version}
+        return run.key(bench.name) | known | {objective: math.inf}
     return outcome | {objective: math.inf} if math.isnan(outcome[objective]) else outcome
-
-
-@dataclass
-class _Search:
-    """The tuning of one entry in a space, with the rows of its earlier trials in their order."""
-
-    member: Entry
-    space: Mapping[str, BaseDistribution]
-    objective: str
-    seed: int
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
-
-    def next_entry(self) -> Entry:
-        """Return the entry of the next trial, which depends only on the fields."""
-        if not self.rows:
-            return self.member
-        values = {"rate": self.member.rate, "mu": self.member.mu, **self.member.settings}
-        return entry(self.member.name, **values | self.study().ask(dict(self.space)).params)
-
-    def study(self) -> optuna.Study:
-        """Return the trials as an optuna study. Trials outside the space raise an ArgumentError."""
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                n_startup_trials=1 + N_RANDOM,
-                multivariate=True,
-                seed=1000 * self.seed + len(self.rows),
-            )
-        study = optuna.create_study(sampler=sampler)
-        for row in self.rows:
-            loss = row[self.objective]
-            if math.isnan(loss):
-                raise ArgumentError(
-                    f"objective is {self.objective!r}, which is nan in trial {row['trial']}"
-                )
-            values = settings_of(self.member.method) | _values(row)
-            params, space = {name: values[name] for name in self.space}, dict(self.space)
-            try:
-                study.add_trial(
-                    optuna.trial.create_trial(params=params, distributions=space, value=loss)
-                )
-            except ValueError as error:
-                raise ArgumentError(
-                    f"trial {row['trial']} of {self.member.name} lies outside its space: {error}"
-                ) from None
-        return study

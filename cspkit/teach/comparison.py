@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from cspkit.study.statistics import DRAWS, UNPRUNED, metric_of, summary
+from cspkit.study.entries import UNPRUNED
+from cspkit.study.statistics import metric_of, summary
 from cspkit.teach.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, reference_line
 
 MARKERS = "osD^vP*X<>p"
@@ -18,7 +19,6 @@ def plot(
     rows: pd.DataFrame,
     metric: str | None = None,
     axes: plt.Axes | None = None,
-    draws: int = DRAWS,
 ) -> plt.Axes:
     """Draw the test rate against the sparsity, one line per method, with 95 % intervals.
 
@@ -35,8 +35,6 @@ def plot(
         The default is the metric that the rows have.
     axes : Axes, optional
         The default is the axes of a new figure.
-    draws : int
-        Number of bootstrap draws.
 
     Returns
     -------
@@ -45,11 +43,11 @@ def plot(
     Raises
     ------
     ArgumentError
-        If the rows are not a complete comparison, see `cspkit.study.statistics.resample`.
+        If the rows are not a complete comparison, see `cspkit.study.statistics.fold_rates`.
     """
     metric = metric_of(rows, metric)
     axes = axes or plt.figure(figsize=(7.0, 4.0)).add_subplot()
-    lines = summary(rows, metric, draws=draws)
+    lines = summary(rows, metric)
     pruned = lines[~lines["method"].isin(UNPRUNED[:2])]
     with_divergence = set(rows.loc[rows["mu"] > 0, "method"])
     sparsities = sorted(set(pruned["sparsity"]))

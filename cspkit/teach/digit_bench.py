@@ -34,7 +34,9 @@ from cspkit.training import train
 
 @dataclass(frozen=True)
 class DigitBench:
-    """A `cspkit.study.Bench`: seed i has fold i, and a dense recogniser trained with seed i.
+    """A `cspkit.study.Bench`: seed i has fold i modulo F, and the dense recogniser of that fold.
+
+    The dense recogniser of fold i is trained with seed i. F is the number of folds.
 
     Several processes may use the same folder. If two processes need the same dense model, one of
     them trains it and the other waits for the file.
@@ -49,8 +51,10 @@ class DigitBench:
         Units of each LSTM and of the joiner.
     units : {"words", "characters"}
     split : {"takes", "speakers"}
-        Which recordings seed i holds out for testing: those of fold i (0 to 4), or those of the
-        i-th speaker (0 to 5).
+        Which recordings a fold holds out for testing: with "takes" those of a fold of the corpus
+        (F = 5), with "speakers" those of a speaker (F = 6).
+    pool : int, optional
+        See `cspkit.asr.DigitTask`. The default is that of the task.
     embedded : bool
         Whether to use the checkpoints that come with the package. A checkpoint is used only if it
         was trained with the same fold, seed and number of steps.
@@ -61,6 +65,7 @@ class DigitBench:
     width: int = 128
     units: str = "words"
     split: str = "takes"
+    pool: int | None = None
     embedded: bool = True
 
     def __post_init__(self) -> None:
@@ -71,7 +76,8 @@ class DigitBench:
     @property
     def name(self) -> str:
         """Name of the task, in rows and file names."""
-        return f"digits-{self.units}-{self.split}-{self.width}-{self.dense_steps}"
+        pool = "" if self.pool is None else f"-pool{self.pool}"
+        return f"digits-{self.units}-{self.split}-{self.width}-{self.dense_steps}{pool}"
 
     @property
     def config(self) -> TransducerConfig:
@@ -80,13 +86,15 @@ class DigitBench:
 
     def __call__(self, seed: int) -> tuple[DigitTask, Transducer]:
         """Return the task of a seed and its dense model. Train the model if it has no file."""
-        self._train(seed)
-        return self._task(seed), load_transducer(self.checkpoint(seed))
+        self._train(self._number(seed))
+        task = DigitTask(fold=self.fold(seed), config=self.config, pool=self.pool)
+        return task, load_transducer(self.checkpoint(seed))
 
     def prepare(self, seeds: Sequence[int], jobs: int | None = None) -> None:
         """Train the dense models that have no file. A run that was interrupted continues."""
-        missing = [seed for seed in seeds if not self.checkpoint(seed).is_file()]
-        joblib.Parallel(n_jobs=jobs)(joblib.delayed(self._train)(seed) for seed in missing)
+        folds = sorted({self._number(seed) for seed in seeds})
+        missing = [fold for fold in folds if not self.checkpoint(fold).is_file()]
+        joblib.Parallel(n_jobs=jobs)(joblib.delayed(self._train)(fold) for fold in missing)
 
     def small(self, seed: int, n_weights: int, steps: int) -> Transducer:
         """Train a dense model of about `n_weights` weights, for `dense_steps` + `steps` steps."""
@@ -98,26 +106,31 @@ class DigitBench:
 
     def checkpoint(self, seed: int) -> Path:
         """Return the file of the dense model of a seed."""
+        seed = self._number(seed)
         path = data_folder() / "models" / f"dense_fold{seed}.safetensors"
         usual = (self.config, self.split) == (TransducerConfig(), "takes")
         if self.embedded and usual and path.is_file():
             command = f"python -m cspkit train --fold {seed} --seed {seed} --steps "
             if checkpoint_facts(path).get("command") == f"{command}{self.dense_steps}":
                 return path
-        return Path(self.models) / f"{self.name}-seed{seed}.safetensors"
+        return Path(self.models) / f"{replace(self, pool=None).name}-seed{seed}.safetensors"
 
     def fold(self, seed: int) -> int | str:
         """Return the fold or the speaker that a seed holds out."""
-        names = list(range(N_FOLDS))
-        if self.split == "speakers":
-            names = load_spoken_digits().speakers()
-        return names[count("an entry of seeds", seed, least=0, most=len(names) - 1)]
+        return self._folds[self._number(seed)]
 
-    def _task(self, seed: int, curriculum: int = 0) -> DigitTask:
-        return DigitTask(fold=self.fold(seed), config=self.config, curriculum=curriculum)
+    @property
+    def _folds(self) -> list[int] | list[str]:
+        if self.split == "speakers":
+            return load_spoken_digits().speakers()
+        return list(range(N_FOLDS))
+
+    def _number(self, seed: int) -> int:
+        """Return the number of the fold of a seed."""
+        return count("an entry of seeds", seed, least=0) % len(self._folds)
 
     def _trained(self, seed: int, state_file: Path | None = None) -> Transducer:
-        task = self._task(seed, self.dense_steps)
+        task = DigitTask(fold=self.fold(seed), config=self.config, curriculum=self.dense_steps)
         model = task.new_model(seed)
         rng = np.random.default_rng(seed)
         train(model, task, self.dense_steps, rng=rng, state_file=state_file)

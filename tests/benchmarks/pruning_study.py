@@ -1,25 +1,26 @@
-"""Pruning methods compared on the spoken digits, as fairly as two cores allow.
+"""Pruning methods compared on the spoken digits.
 
-    python tests/benchmarks/pruning_study.py tune          ten trials for each method, fold 0; five
-                                                           more in a wider space for some; the
-                                                           best of them on folds 1 and 2
-    python tests/benchmarks/pruning_study.py methods       all of them, four sparsities, five folds
-    python tests/benchmarks/pruning_study.py equal-time    the best on dev for as long as csp takes
-    python tests/benchmarks/pruning_study.py long          the best on dev, 2,000 steps, to .99
-    python tests/benchmarks/pruning_study.py error-term    the same with and without D
-    python tests/benchmarks/pruning_study.py whole-batch   csp with D over all of a batch, not half
-    python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
-    python tests/benchmarks/pruning_study.py memory        csp where V remembers what is cut
-    python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
-    python tests/benchmarks/pruning_study.py widths        64 and 256 units a layer; 128 is above
+    python tests/benchmarks/pruning_study.py all           everything below, in this order
+    python tests/benchmarks/pruning_study.py tune          ten trials for each method on fold 0, the
+                                                           best of them again on folds 1 and 2
+    python tests/benchmarks/pruning_study.py methods       all methods, four sparsities, five folds;
+                                                           csp with and without D, dpf and gmp with
+                                                           two seeds a fold at .95 and .98
+    python tests/benchmarks/pruning_study.py long          2,000 steps, .95 to .99
+    python tests/benchmarks/pruning_study.py equal-time    the strongest for as long as csp takes
+    python tests/benchmarks/pruning_study.py error-term    the strongest with D
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
-    python tests/benchmarks/pruning_study.py second-task   characters; images of digits
+    python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
+    python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
+    python tests/benchmarks/pruning_study.py blocks        csp with blocks of 1x8 and 8x1
+    python tests/benchmarks/pruning_study.py pool          methods without D, all strings new
 
-Rows go to data/results/pruning_STUDY.csv, each as it is measured, and a study that was stopped
-goes on where it was. `tune` comes first: the others take their settings from it; `methods` comes
-before `equal-time`, `long` and `error-term`, which ask it for the best on dev. Dense models are
-trained where they are missing, into build/. Equal time: the cheaper methods make as many more
-steps as the recorded processor seconds of the dearer ones allow.
+First it prints what is done, what is left, and how long that will take. Rows go to
+data/results/pruning_STUDY.csv, each as it is measured. A study that was stopped continues. The
+other studies take their settings from `tune`; `long`, `equal-time` and `error-term` take the
+strongest methods from `methods`: those with the smallest loss on dev. Dense models that are missing
+are trained into build/. At equal time a cheaper method makes as many more steps as the recorded
+processor seconds of the dearer one allow.
 """
 
 import argparse
@@ -27,8 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from image_task import ImageBench
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import FloatDistribution
 
 from cspkit.asr.task import DENSE_STEPS
 from cspkit.pruning import PRUNERS
@@ -38,42 +38,41 @@ from cspkit.study import (
     default_space,
     entry,
     finals,
+    missing_runs,
     read_rows,
     table,
     tune,
     tuned,
-)  # fmt: skip
-from cspkit.study.statistics import resample, verdicts
+)
 from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
-STUDIES = (
-    "tune", "methods", "equal-time", "long", "error-term", "whole-batch", "ablation", "memory",
-    "speakers", "widths", "small-dense", "second-task",
-)  # fmt: skip
 REFERENCES = ["dense", "dense+"]
-FEW = ["gmp", "dpf", "csp"]  # where time does not allow all
 BOTH = [0.95, 0.98]
-STEPS, LONG_STEPS, TRIALS, MORE_TRIALS = 600, 2000, 10, 5
-CHARACTER_STEPS = 2000  # of dense training; each is about twice as long as with words
-# Where ten trials were best at the edge of their space, or lacked a choice that a method has.
-HIGH = {"rate": FloatDistribution(3e-3, 1e-1, log=True)}
-EARLY = {"end": FloatDistribution(0.2, 0.8)}
-WIDER = {
-    "gmp": HIGH | {"keep_values": CategoricalDistribution([True, False])},
-    "oneshot": HIGH,
-    "l1-prox": HIGH | EARLY,
-    "narang": HIGH | EARLY | {"reach": FloatDistribution(1.0, 4.0, log=True)},
-    "acdc": HIGH | EARLY,
+FOLDS, SECOND_SEEDS = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]
+STEPS, LONG_STEPS, TRIALS = 600, 2000, 10
+SECONDS_PER_STEP = 0.05  # until rows are recorded
+# Where the search starts: the best settings of an earlier search with other dense models.
+START = {
+    "dense+": {"rate": 1e-3},
+    "acdc": {"cycles": 4, "end": 0.25},
+    "admm": {"end": 0.5, "rho": 2e-3},
+    "csp": {},
+    "dpf": {},
+    "gmp": {"rate": 0.03, "end": 0.73, "exponent": 8.0},
+    "l1-prox": {"rate": 0.03, "exponent": 2.5},
+    "narang": {"rate": 0.04, "budget": "uniform", "end": 0.27, "ratio": 2.0, "reach": 2.7},
+    "oneshot": {"rate": 0.06},
+    "rigl": {"rate": 0.02, "alpha": 0.2, "end": 0.5},
 }
-# One choice of csp at a time, away from the shipped one.
+# Changes of one choice of csp at a time.
 CHANGES = (
-    {"rho": 0.0},  # V remembers all that is cut
+    {"rho": 0.0},  # V never forgets
     {"rho": 0.1},
     {"mu": 0.0},
     {"measurement": "identity"},
-    {"mu": 0.0, "measurement": "identity"},  # what is left: magnitude, and what is cut is zero
-    {"mu": 0.0, "measurement": "identity", "rho": 0.0},  # what dpf does
+    {"mu": 0.0, "measurement": "identity"},  # rank by magnitude, and set cut weights to zero
+    {"mu": 0.0, "measurement": "identity", "rho": 0.0},  # as dpf
     {"budget": "uniform"},
     {"measurement": "identity", "budget": "sensitivity"},
     {"power": 1.0},
@@ -85,160 +84,172 @@ CHANGES = (
 )
 
 
-class WholeBatch(DigitBench):
-    """The digits, where D looks at every utterance of a batch."""
-
-    @property
-    def name(self):
-        return super().name + "-whole-batch"
-
-    def __call__(self, seed):
-        task, dense = super().__call__(seed)
-        task.divergence_every = 1
-        return task, dense
+class WaitingError(Exception):
+    """The study needs the rows of another one."""
 
 
-class Study:
-    """What the studies share: where rows go, how many runs at a time, how long they are."""
+class Studies:
+    """All studies. A study is a list of calls of `compare`; only `tune` is of its own kind."""
+
+    names = ("tune", "methods", "long", "equal-time", "error-term", "small-dense", "speakers",
+             "ablation", "blocks", "pool")  # fmt: skip
 
     def __init__(self, call):
         self.call = call
         self.bench = DigitBench(str(ROOT / "build"), dense_steps=call.dense_steps)
 
-    def file(self, name):
-        return self.call.results / f"pruning_{name.replace('-', '_')}.csv"
+    def file(self, study):
+        name = "tuning" if study == "tune" else study.replace("-", "_")
+        return self.call.results / f"pruning_{name}.csv"
 
-    def tune(self, methods):
-        self.bench.prepare([0, 1, 2], self.call.jobs)
-        common = {"steps": self.call.steps or STEPS, "jobs": self.call.jobs}
-        common["out"] = self.file("tuning")
-        tune(self.bench, methods, trials=self.call.trials, **common)
-        spaces = {name: default_space(entry(name)) | wider for name, wider in WIDER.items()}
-        trials = self.call.trials + MORE_TRIALS
-        tune(self.bench, list(WIDER), spaces=spaces, trials=trials, **common)
-        finals(self.bench, out=self.file("tuning"), jobs=self.call.jobs)
+    def rows(self, name):
+        if not self.file(name).is_file():
+            raise WaitingError(name)
+        rows = read_rows(self.file(name))
+        return rows[rows["task"] == self.bench.name]
 
-    def compare(self, study, methods, sparsities, seeds, *, steps=STEPS, bench=None, metric="wer"):
-        bench = bench or self.bench
-        seeds = seeds[: self.call.seeds]
-        if isinstance(bench, DigitBench):
-            bench.prepare(seeds, self.call.jobs)
-        rows = compare(
-            bench, methods, sparsities, seeds, self.call.steps or steps, out=self.file(study),
-            settings=tuned(self.file("tuning")), jobs=self.call.jobs, metric=metric,
-        )  # fmt: skip
-        print(table(rows, metric), flush=True)
-        return rows
+    def settings(self):
+        return tuned(self.rows("tune"))
+
+    def calls(self, study):
+        """The calls of `compare` that make up a study."""
+        every = [0.8, 0.9, 0.95, 0.98]
+        if study == "methods":
+            twice = ["csp", "csp-D", "dpf", "gmp"]
+            return [
+                {"methods": [*REFERENCES, *PRUNERS], "sparsities": every},
+                {"methods": ["csp-D"], "sparsities": BOTH},
+                {"methods": twice, "sparsities": BOTH, "seeds": SECOND_SEEDS},
+            ]
+        if study == "long":
+            others = [m for m in self.strongest() if m not in ("dpf", "gmp")]
+            methods = [*REFERENCES, "csp", "dpf", "gmp", others[0]]
+            return [{"methods": methods, "sparsities": [*BOTH, 0.99], "steps": LONG_STEPS}]
+        if study == "equal-time":
+            rows = self.rows("methods")
+            return [
+                {"methods": [m], "sparsities": BOTH, "steps": self.as_long_as_csp(rows, m)}
+                for m in ("csp-D", *self.strongest())
+            ]
+        if study == "error-term":
+            return [{"methods": [f"{m}+D" for m in self.strongest()], "sparsities": BOTH}]
+        if study == "small-dense":
+            return [{"methods": [study], "sparsities": every}]
+        if study == "speakers":
+            bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
+            methods = [*REFERENCES, "csp", "dpf", "gmp"]
+            seeds = [0, 1, 2, 3, 4, 5]
+            return [{"bench": bench, "methods": methods, "sparsities": [0.9, 0.95], "seeds": seeds}]
+        if study == "pool":
+            bench = DigitBench(self.bench.models, self.call.dense_steps, pool=0)
+            return [{"bench": bench, "methods": ["csp-D", "dpf", "gmp"], "sparsities": BOTH}]
+        csp = self.settings()["csp"]
+        if study == "blocks":
+            entries = [entry("csp", **csp, block=block) for block in ("1x8", "8x1")]
+            return [{"methods": entries, "sparsities": [0.8, 0.9, 0.95]}]
+        entries = [entry("csp", **csp)]
+        for change in CHANGES:
+            entries.append(entry("csp-D" if change.get("mu") == 0 else "csp", **(csp | change)))
+        return [{"methods": entries, "sparsities": BOTH, "seeds": FOLDS[:3]}]
 
     def strongest(self, count=4):
-        """The baselines with the smallest loss on dev, from .95 on: the mean of its logarithm."""
-        rows = read_rows(self.file("methods"))
-        rows = rows[rows["method"].isin(list(PRUNERS)) & (rows["sparsity"] >= 0.95)]
-        losses = rows.assign(log=np.log(rows["dev_loss"])).groupby("method")["log"].mean()
-        return [*losses.drop("csp").nsmallest(count).index, "csp"]
-
-    def equal_time(self, count=4):
-        """The strongest others, each for as many steps as fit into the time of csp."""
-        recorded = read_rows(self.file("methods"))
-        self.as_long_as("equal-time", self.strongest(count)[:-1], "csp", recorded)
-
-    def error_term(self):
-        """D added where a method has none, and taken from csp, with the settings that it has."""
-        settings, recorded = tuned(self.file("tuning")), read_rows(self.file("methods"))
-        for method in self.strongest():
-            name = f"{method}-D" if PRUNERS[method].mu else f"{method}+D"
-            other = entry(name, **(settings[method] | {"mu": None}))
-            rows = self.compare("error-term", [other], BOTH, [0, 1, 2, 3, 4])
-            if name.endswith("-D"):
-                self.as_long_as("error-term", [other], method, pd.concat([rows, recorded]))
-
-    def as_long_as(self, study, cheaper, dear, rows):
-        """Run methods for as long as a dearer one took; print how that one fares against them."""
+        """The rivals of csp with the smallest loss on dev at .95 and .98: mean of its logarithm."""
+        rows = self.rows("methods")
+        rows = rows[rows["method"].isin([m for m in PRUNERS if m != "csp"])]
         rows = rows[rows["sparsity"].isin(BOTH)]
-        found = [rows[rows["method"] == dear]]
-        length = found[0]["steps"].iloc[0]
-        for cheap in cheaper:
-            steps = round(length * cost_ratio(rows, dear, getattr(cheap, "name", cheap)))
-            found.append(self.compare(study, [cheap], BOTH, [0, 1, 2, 3, 4], steps=steps))
-        drawn = resample(pd.concat(found))
-        pairs = {column: (dear, column[1], length) for column in drawn.columns if column[0] != dear}
-        for column, (verdict, p) in verdicts(drawn, dear, pairs=pairs).items():
-            ends = drawn.interval(pairs[column], less=column)
-            low, high = (f"{100 * end:+.2f}" for end in ends)
-            name, sparsity, steps = column
-            print(f"{dear} less {name} at {sparsity}, {steps} steps: {low} to {high}", end="")
-            print(f", a {verdict}, p {p:.4f} (Holm)")
+        if rows["method"].nunique() < len(PRUNERS) - 1:
+            raise WaitingError("methods")
+        losses = rows.assign(log=np.log(rows["dev_loss"])).groupby("method")["log"].mean()
+        return list(losses.nsmallest(count).index)
 
-    def ablation(self, sparsities=BOTH):
-        settings = tuned(self.file("tuning"))["csp"]
-        entries = [entry("csp", **settings)]
-        for change in CHANGES:
-            name = "csp-D" if change.get("mu") == 0 else "csp"
-            entries.append(entry(name, **(settings | change)))
-        self.bench.prepare([0, 1, 2], self.call.jobs)
-        rows = compare(
-            self.bench, entries, sparsities, [0, 1, 2], self.call.steps or STEPS,
-            out=self.file("ablation"), jobs=self.call.jobs,
-        )  # fmt: skip
-        means = rows.groupby(["sparsity", "mu", "settings"])[["dev_loss", "test_wer"]].mean()
-        print(means.to_string(), flush=True)
+    def as_long_as_csp(self, rows, method):
+        """Steps of a method in the time of csp, to the nearest ten."""
+        ratio = cost_ratio(rows[rows["sparsity"].isin(BOTH)], "csp", method)
+        if np.isnan(ratio):
+            raise WaitingError("methods")
+        return 10 * round(STEPS * ratio / 10)
 
-    def memory(self):
-        """The other way: csp that remembers what it cuts, and gmp that sets it to zero."""
-        settings = tuned(self.file("tuning"))
-        for name, change in (("csp", {"rho": 0.0}), ("gmp", {"keep_values": False})):
-            one = entry(name, **(settings[name] | change))
-            self.compare("memory", [one], BOTH, [0, 1, 2, 3, 4])
+    def complete(self, study, call):
+        """A call of `compare` with all of its arguments."""
+        seeds = call.get("seeds", FOLDS)[: self.call.seeds]
+        given = {"bench": self.bench, "steps": STEPS, **call, "seeds": seeds}
+        if self.call.steps:
+            given["steps"] = self.call.steps
+        common = {"out": self.file(study), "settings": self.settings(), "jobs": self.call.jobs}
+        return given | common
+
+    def left(self, study):
+        """How many runs a study lacks, and how many steps these are."""
+        if study == "tune":
+            rows = self.rows("tune") if self.file("tune").is_file() else pd.DataFrame({"seed": []})
+            runs = self.call.trials * len(START) - int((rows["seed"] == 0).sum())
+            return runs, runs * STEPS
+        runs = []
+        for call in self.calls(study):
+            given = self.complete(study, call)
+            given["bench"].prepare(given["seeds"], self.call.jobs)
+            runs += missing_runs(**given)
+        longer = self.call.dense_steps if study == "small-dense" else 0
+        return len(runs), sum(run.steps + longer for run in runs)
+
+    def status(self, studies):
+        """Print what is left of each study, and how long it will take. Return the runs left."""
+        recorded = [self.rows(s) for s in self.names if self.file(s).is_file()]
+        rate = SECONDS_PER_STEP
+        if recorded:
+            trained = pd.concat(recorded).query("steps > 0 and method != 'small-dense'")
+            rate = float((trained["processor_seconds"] / trained["steps"]).median())
+        total = 0
+        for study in studies:
+            try:
+                runs, steps = self.left(study)
+                total += runs
+                print(
+                    f"{study:12} {runs:4} runs left, {steps * rate / 3600:5.1f} hours of one core"
+                )
+            except WaitingError as other:
+                total += 1
+                print(f"{study:12} waits for {other}")
+        return total
 
     def run(self, study):
-        if study == "tune":
-            self.tune(["dense+", *PRUNERS])
-        elif study == "methods":
-            self.compare(study, [*REFERENCES, *PRUNERS], [0.8, 0.9, 0.95, 0.98], [0, 1, 2, 3, 4])
-        elif study == "long":
-            methods = [*REFERENCES, *self.strongest()]
-            self.compare(study, methods, [0.95, 0.98, 0.99], [0, 1, 2], steps=LONG_STEPS)
-        elif study == "equal-time":
-            self.equal_time()
-        elif study == "error-term":
-            self.error_term()
-        elif study == "whole-batch":
-            bench = WholeBatch(self.bench.models, self.call.dense_steps)
-            self.compare(study, ["csp"], BOTH, [0, 1, 2, 3, 4], bench=bench)
-        elif study == "ablation":
-            self.ablation()
-        elif study == "memory":
-            self.memory()
-        elif study == "speakers":
-            bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
-            methods = [*REFERENCES, *FEW]
-            self.compare(study, methods, [0.9, 0.95], [0, 1, 2, 3, 4, 5], bench=bench)
-        elif study == "widths":
-            for width in (64, 256):
-                bench = DigitBench(self.bench.models, self.call.dense_steps, width=width)
-                self.compare(study, ["dense", *FEW], [0.95], [0, 1, 2], bench=bench)
-        elif study == "small-dense":
-            self.compare(study, [study], [0.8, 0.9, 0.95, 0.98], [0, 1, 2, 3, 4])
-        else:
-            bench = DigitBench(self.bench.models, CHARACTER_STEPS, units="characters")
-            self.compare(study, [*REFERENCES, *FEW], [0.9, 0.95], [0, 1, 2], bench=bench)
-            self.compare(
-                "images", [*REFERENCES, *PRUNERS], [0.9, 0.95, 0.98], [0, 1, 2, 3, 4],
-                bench=ImageBench(), metric="error",
-            )  # fmt: skip
+        if study != "tune":
+            found = []
+            for call in self.calls(study):
+                given = self.complete(study, call)
+                given["bench"].prepare(given["seeds"], self.call.jobs)
+                found.append(compare(**given))
+            print(table(pd.concat(found).drop_duplicates()) if study != "ablation" else study)
+            return
+        self.bench.prepare([0, 1, 2], self.call.jobs)
+        common = {
+            "steps": self.call.steps or STEPS,
+            "jobs": self.call.jobs,
+            "out": self.file(study),
+        }
+        entries = [entry(name, **settings) for name, settings in START.items()]
+        lower = default_space(entries[0]) | {"rate": FloatDistribution(1e-4, 1e-2, log=True)}
+        tune(self.bench, entries, spaces={"dense+": lower}, trials=self.call.trials, **common)
+        finals(self.bench, out=self.file(study), within=0.25, jobs=self.call.jobs)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("study", choices=("all", *Studies.names))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (%(default)s)")
     parser.add_argument("--results", type=Path, default=ROOT / "data" / "results")
     parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS)
     parser.add_argument("--steps", type=int, help="in place of the study's own, to try it out")
     parser.add_argument("--seeds", type=int, help="only so many, to try it out")
     parser.add_argument("--trials", type=int, default=TRIALS, help="of tuning (%(default)s)")
+    parser.add_argument("--status", action="store_true", help="only print what is left")
     call = parser.parse_args()
-    Study(call).run(call.study)
+    studies, asked = Studies(call), Studies.names if call.study == "all" else (call.study,)
+    if not studies.status(asked):
+        print("nothing left to do")
+    elif not call.status:
+        for study in asked:
+            studies.run(study)
 
 
 if __name__ == "__main__":

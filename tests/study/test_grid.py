@@ -168,7 +168,7 @@ def test_rows_of_other_dense_models_are_not_those_of_this_study(tmp_path):
     assert list(first["dense"]) == [weights_hash(SameName()(s)[1])[:12] for s in (0, 1, 0, 1)]
     assert len(read_rows(out)) == len(first) + len(other)
     with pytest.raises(ArgumentError, match="rows has two for .*of one dense model"):
-        summary(read_rows(out), draws=10)
+        summary(read_rows(out))
 
 
 def test_a_file_without_checksums_is_refused_before_anything_is_trained(whole, tmp_path):
@@ -186,7 +186,7 @@ def test_a_file_without_checksums_is_refused_before_anything_is_trained(whole, t
         with pytest.raises(ArgumentError, match=f"{i}.csv', whose rows do not all .*another file"):
             compare(nothing, ["gmp"], out=out, **CALL)
         assert out.read_bytes() == before
-        assert len(summary(read_rows(out), draws=10)) == 10  # it can be read
+        assert len(summary(read_rows(out))) == 10  # it can be read
 
 
 def test_a_bench_that_returns_another_model_each_time_is_refused(tmp_path):
@@ -342,8 +342,8 @@ def test_the_metric_is_the_first_figure_that_is_no_loss(tmp_path, figures):
     assert rows.loc[rows["method"] == "dense", f"test_{metric}"].iloc[0] == expected
     again = compare(bench, ["dense", "gmp", "csp-D"], **call)
     pd.testing.assert_frame_equal(rows, again)
-    assert f"test {metric} in per cent" in table(rows, draws=10)
-    assert len(summary(rows, draws=10)) == 3
+    assert f"test {metric} in per cent" in table(rows)
+    assert len(summary(rows)) == 3
     if metric == "error":
         with pytest.raises(ArgumentError, match="'dev_error': expected rows of metric 'loss'"):
             compare(bench, ["rigl"], **call, metric="loss")

@@ -37,7 +37,7 @@ def test_the_first_trial_is_the_defaults_and_the_others_differ(trials):
         assert first["rate"] == entry(method).rate
         assert first["mu"] == entry(method).mu
         assert own["rate"].nunique() == 7
-        assert own["rate"].between(3e-3, 3e-2).all()
+        assert own["rate"].between(3e-3, 1e-1).all()
         assert own["mu"].between(0.3, 3).all() or set(own["mu"]) == {0}
 
 
@@ -183,7 +183,7 @@ def test_a_space_holds_what_the_class_takes_and_its_defaults(method, suffix):
         for name, distribution in space.items():
             assert distribution._contains(distribution.to_internal_repr(values[name])), name
     assert settings_of(method).keys().isdisjoint({"self", "weights", "sparsity", "steps"})
-    assert space["rate"].low == 3e-3 and space["rate"].high == 3e-2 and space["rate"].log
+    assert space["rate"].low == 3e-3 and space["rate"].high == 1e-1 and space["rate"].log
     assert one.rate == inspect.signature(prune).parameters["rate"].default
 
 
@@ -198,7 +198,8 @@ def test_settings_of_a_base_class_count_where_keywords_are_handed_on(monkeypatch
 
     monkeypatch.setitem(PRUNERS, "own", Own)
     monkeypatch.setitem(PRUNERS, "closed", Closed)
-    assert set(default_space(entry("own"))) == {"rate", "rho", "exponent", "end", "budget"}
+    expected = {"rate", "rho", "exponent", "end", "budget", "keep_values"}
+    assert set(default_space(entry("own"))) == expected
     space = default_space(entry("closed"))
     assert set(space) == {"rate", "rho"}
     assert space["rho"].high == 0.5  # widened, so that the default is in it

@@ -1,0 +1,205 @@
+"""Write what the README says of the recorded runs, and its figure, from the rows.
+
+    python tests/benchmarks/readme_results.py
+
+The parts of the README between `<!-- NAME: ... -->` and `<!-- end -->` are written by this command.
+A test compares them with the rows.
+"""
+
+import re
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from cspkit.files import replacing
+from cspkit.pruning import PRUNERS
+from cspkit.study import read_rows, summary
+from cspkit.study.statistics import fold_rates
+from cspkit.teach.comparison import plot
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "data" / "results"
+FIGURE = RESULTS / "pruning_methods.png"
+EVERY, LONG = (0.8, 0.9, 0.95, 0.98), (0.95, 0.98, 0.99)
+NEAREST = ("dpf", "gmp")
+SCREENS = {"training_step": "AVX2", "training_step_avx512": "AVX-512"}
+
+
+def rows_of(study):
+    return read_rows(RESULTS / f"pruning_{study}.csv")
+
+
+def percent(rate, sign=""):
+    return f"{100 * rate:{sign}.2f}"
+
+
+def interval(ends, sign="+"):
+    return f"{percent(ends[0], sign)} to {percent(ends[1], sign)}"
+
+
+class Lines:
+    """The lines of `summary`, by method and sparsity."""
+
+    def __init__(self, rows):
+        self.rows, self.rates = rows, fold_rates(rows)
+        self.table = summary(rows).set_index(["method", "sparsity", "steps"]).sort_index()
+        self.steps = int(rows["steps"].max())
+
+    def line(self, method, sparsity=0.0):
+        steps = 0 if method == "dense" else self.steps
+        return self.table.loc[(method, sparsity, steps)]
+
+    def rate(self, method, sparsity=0.0):
+        return percent(self.line(method, sparsity)["rate"])
+
+    def cell(self, method, sparsity):
+        """A rate, marked with what csp has against this method."""
+        marks = {"win": " w", "loss": " l", "tie": " t", "": ""}
+        return self.rate(method, sparsity) + marks[self.line(method, sparsity)["verdict"]]
+
+    def excess(self, method, sparsity):
+        line = self.line(method, sparsity)
+        return interval((line["excess_low"], line["excess_high"])) + (
+            " \\*" if line["lossless"] else ""
+        )
+
+    def minus(self, method, other, sparsity):
+        pair = [(m, sparsity, self.steps) for m in (method, other)]
+        return interval(self.rates.interval(*pair))
+
+
+def table(head, lines):
+    return "\n".join(
+        f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *map(list, lines)]
+    )
+
+
+def first(methods):
+    """What came out, in three sentences."""
+    dense, csp = methods.line("dense"), methods.line("csp", 0.95)
+    rivals = [m for m in PRUNERS if m != "csp"]
+    ends = {s: sorted(methods.line(m, s)["rate"] for m in rivals) for s in (0.95, 0.98)}
+    spread = {s: f"{percent(ends[s][0])} to {percent(ends[s][-1])}" for s in ends}
+    difference = interval((csp["excess_low"], csp["excess_high"]))
+    return f"""A small recogniser makes {percent(dense["rate"])} % of word errors with all of its
+weights. With 95 % of them set to zero by CSP it makes {percent(csp["rate"])} % (the difference is
+{difference} points, 95 % interval over five folds), while eight other pruning methods make
+{spread[0.95]} %. With 98 % set to zero it makes {methods.rate("csp", 0.98)} %, and the others
+{spread[0.98]} %.
+
+![Word error rate against zeros, nine methods, with 95 % intervals]({FIGURE.relative_to(ROOT)})"""
+
+
+def results(methods):
+    """The tables, and what they show."""
+    by_loss = sorted(PRUNERS, key=lambda m: methods.line(m, 0.95)["rate"])
+    long, strangers = Lines(rows_of("long")), Lines(rows_of("speakers"))
+    terms, small = rows_of("error_term"), rows_of("small_dense")
+    with_terms = Lines(pd.concat([methods.rows, terms[terms["steps"] == methods.steps]]))
+    born = Lines(pd.concat([methods.rows, small]))
+    equal = pd.concat([methods.rows, rows_of("equal_time"), terms[terms["steps"] > 600]])
+    equal_rates = fold_rates(equal)
+    longer = {c[0]: c for c in equal_rates.columns if c[2] > 600 and c[1] == 0.95}
+
+    def at_equal_time(other):
+        pair = ("csp", 0.95, 600), longer[other]
+        return f"{percent(equal_rates.mean(pair[1]))} % ({interval(equal_rates.interval(*pair))})"
+
+    judged = methods.table[methods.table["verdict"] != ""].reset_index()
+    wins = judged[judged["verdict"] == "win"].groupby("sparsity").size()
+    wins = [int(wins.get(s, 0)) for s in EVERY]
+    hard = judged[judged["sparsity"].isin([0.95, 0.98])]
+    steps = {name: pd.read_csv(RESULTS / f"{name}.csv").set_index("what") for name in SCREENS}
+    tables = [
+        table(
+            ["600 steps, five folds", *(f"{100 * s:g} %" for s in EVERY)],
+            [(f"`{m}`", *(methods.cell(m, s) for s in EVERY)) for m in by_loss],
+        ),
+        table(
+            ["in other places", "zeros", "dense", "csp", "dpf", "gmp", "csp minus dense"],
+            [
+                (what, f"{100 * s:g} %", lines.rate("dense"), lines.rate("csp", s),
+                 *(lines.cell(m, s) for m in NEAREST), lines.excess("csp", s))
+                for what, lines, sparsities in (
+                    (f"2,000 steps, {len(long.rates.folds)} folds", long, LONG),
+                    (f"600 steps, {len(strangers.rates.folds)} strangers", strangers, (0.9, 0.95)),
+                )
+                for s in sparsities
+            ],
+        ),
+    ]  # fmt: skip
+    excess = "; ".join(f"{methods.excess('csp', s)} at {100 * s:g} %" for s in EVERY)
+    costs = "; ".join(
+        f"with {SCREENS[name]}, a dense training step takes "
+        f"{found['milliseconds']['dense']:.0f} ms on one core, and a step\n  of `csp` "
+        f"{found['of_dense']['csp']:.2f} times as long, of `csp` without D "
+        f"{found['of_dense']['csp without D']:.2f}, of `gmp` {found['of_dense']['gmp']:.2f}"
+        for name, found in steps.items()
+    )
+    of_d, born_small = (
+        with_terms.minus("csp", "csp-D", 0.95),
+        born.minus("csp", "small-dense", 0.95),
+    )
+    n_long, p = len(long.rates.folds), hard["p"].max()
+    return f"""{tables[0]}
+
+`dense` {methods.rate("dense")}; `dense+`, trained on for as many steps, {methods.rate("dense+")}.
+w, t, l: a win, a tie, a loss of `csp`, by a paired t-test over folds (p < .05 after Holm's
+correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % interval:
+{excess}. \\*: no loss, the interval ends below half a point.
+
+{tables[1]}
+
+- **The harder the cut, the more it matters which weights are kept.** Of eight rivals `csp` beats
+  {wins[0]} at 80 %, {wins[1]} at 90 %, {wins[2]} at 95 % and {wins[3]} at 98 % (at 95 and 98 % the
+  largest p is {p:.3f}). With 2,000 steps the means come closer.
+- **What does it:** at 95 % `csp` makes {with_terms.rate("csp", 0.95)} % of errors, and
+  {with_terms.rate("csp-D", 0.95)} % without its error term D (the difference is {of_d} points).
+  With D added, `dpf` makes {with_terms.rate("dpf+D", 0.95)} % and `gmp`
+  {with_terms.rate("gmp+D", 0.95)} %.
+- **At equal time**, at 95 %, `dpf` makes {at_equal_time("dpf")}, `gmp`
+  {at_equal_time("gmp")}, and `csp` without D {at_equal_time("csp-D")}; in brackets `csp` with D
+  minus that, in points.
+- **A model born small,** with about as many weights as pruning leaves at 95 %, makes
+  {born.rate("small-dense", 0.95)} % of errors; `csp` minus that is {born_small} points.
+- **Where it loses:** on strangers, whom pruning hits harder than the speakers of the training. And
+  `dense+`, trained on for 2,000 steps, makes {long.rate("dense+")} % on {n_long} folds where
+  `dense` makes {long.rate("dense")} %: these dense models were not trained out.
+- **What it costs:** {costs}."""
+
+
+def parts():
+    """The parts of the README that the rows decide, by name."""
+    methods = Lines(rows_of("methods"))
+    return {"first": first(methods), "results": results(methods)}
+
+
+def draw(path):
+    """The figure: word error rates of nine methods against zeros."""
+    rows = rows_of("methods")
+    figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    plot(rows, axes=axes)
+    axes.set_title("600 steps of pruning, means over five folds with 95 % intervals")
+    axes.legend(ncols=1, bbox_to_anchor=(1.0, 1.0), fontsize="small")
+    with replacing(path) as new:
+        figure.savefig(new, dpi=130, format="png")
+
+
+def main():
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    for name, part in parts().items():
+        pattern = rf"(<!-- {name}: [^>]*-->\n).*?(\n<!-- end -->)"
+        assert re.search(pattern, text, flags=re.S), name
+        text = re.sub(pattern, lambda m: m[1] + part + m[2], text, flags=re.S)  # noqa: B023
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
+    draw(FIGURE)
+
+
+if __name__ == "__main__":
+    main()
