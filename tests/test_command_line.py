@@ -264,7 +264,7 @@ def test_compare_judges_the_first_method_where_there_is_no_csp(tmp_path, capsys)
     call += ["--steps", "2", "3", "--jobs", "1", "--out", str(tmp_path / "rows.csv")]
     assert main(call) == 0
     told = capsys.readouterr().out
-    assert "no rival of gmp, or too few seeds" in told and "gmp = 1" in told
+    assert "no rival of gmp, or fewer than 5 folds" in told and "gmp = 1" in told
     steps = [line.split()[3] for line in told.splitlines() if line.startswith("acdc")]
     assert steps == ["2", "3"]
 

@@ -74,7 +74,7 @@ def test_the_zeros_go_into_a_model_of_the_same_shape(task, dense):
     with pytest.raises(ArgumentError, match="model has no weight '2.weight'"):
         pruned.hold(nn.Sequential(nn.Linear(10, 40)))
     wide = nn.Sequential(nn.Linear(11, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), other[4])
-    with pytest.raises(ArgumentError, match="masks have the shapes"):
+    with pytest.raises(ArgumentError, match="masks have shapes and dtypes"):
         pruned.hold(wide)
     with pytest.raises(ArgumentError, match="model is 3: expected an nn.Module"):
         pruned.hold(3)
