@@ -75,15 +75,11 @@ class StreamingRecogniser:
         ArgumentError
             If `frames` has another shape, or contains NaN or infinity. The state is not changed.
         """
-        n_features, stack = self.model.config.n_features, self.model.config.stack
-        frames = checked_frames(frames, "frames", n_features=n_features, least=0)
-        frames = np.concatenate([self._waiting, frames])
-        whole = len(frames) // stack * stack
-        self._waiting = frames[whole:].copy()
-        if whole == 0:
+        frames, _ = self._stacked(frames)
+        if len(frames) == 0:
             return []
         encoded, self._encoder = self.model.encode(
-            torch.from_numpy(frames[:whole])[None].to(self.model.device), self._encoder
+            torch.from_numpy(frames)[None].to(self.model.device), self._encoder
         )
         labels = [n for s in range(encoded.shape[1]) for n in self._emit(encoded[:, s : s + 1])]
         return self._words(labels)
@@ -102,6 +98,15 @@ class StreamingRecogniser:
         words = [self._word] if self._word else []
         self._start()
         return words
+
+    def _stacked(self, frames: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return all frames that fill stacks, and the size of a stack; keep the others."""
+        n_features, stack = self.model.config.n_features, self.model.config.stack
+        frames = checked_frames(frames, "frames", n_features=n_features, least=0)
+        frames = np.concatenate([self._waiting, frames])
+        whole = len(frames) // stack * stack
+        self._waiting = frames[whole:].copy()
+        return frames[:whole], stack
 
     def _words(self, labels: list[int]) -> list[str]:
         """Return the words that these labels complete."""
@@ -139,7 +144,7 @@ class StreamingMFCC:
     bands below the floor of `mfcc`. From the loudest frame on, the features are equal. On the 415
     test strings of fold 0, joined as audio, a fifth of the frames differ. Half of these
     frames differ by less than 1.1 (the first coefficient has a standard deviation of 145). The
-    recorded model makes 19 errors in 1,620 words with either kind of features.
+    model of fold 0 makes 21 errors in 1,620 words with either kind of features.
 
     A frame is complete when the 25 ms after its centre have arrived. `finish` returns the frames
     that are left.

@@ -1,5 +1,6 @@
-"""Pruned models in use: packed files."""
+"""Pruned models in use: packed files, and a runtime that streams."""
 
 from cspkit.deploy.packing import PackError, load, pack
+from cspkit.deploy.runtime import SparseTransducer
 
-__all__ = ["PackError", "load", "pack"]
+__all__ = ["PackError", "SparseTransducer", "load", "pack"]

@@ -156,23 +156,7 @@ def load(
     ArgumentError
         If the tensors do not fit `into`.
     """
-    count("max_weights", max_weights)
-    header, data = read_header(path)
-    total, tensors = 0, {}
-    for record, _ in records_of(path, header, data):
-        total += math.prod(record["shape"])
-    if total > max_weights:
-        raise PackError(f"{path}: {total} entries, expected at most max_weights = {max_weights}")
-    for record, parts in records_of(path, header, data):
-        where = f"{path}: tensor {record['name']!r}"
-        if _checksum(record, parts) != record["crc"]:
-            raise PackError(f"{where} is damaged (its checksum is not the recorded one)")
-        try:
-            tensors[record["name"]] = decoded(record, parts)
-        except PackError as error:
-            raise PackError(f"{where}: {error}") from None
-        except Exception as error:  # the coder raises errors of many kinds
-            raise PackError(f"{where} cannot be decoded: {error}") from None
+    header, tensors = _read(path, max_weights, decoded)
     model = into
     if into is None and "transducer" in header:
         model = _transducer(path, header["transducer"])
@@ -186,6 +170,43 @@ def load(
             raise PackError(f"{path}: the tensors do not fit the configuration: {text}") from None
         raise ArgumentError(f"into does not fit {path}: {text}") from None
     return model if into is not None else model.eval()
+
+
+def load_codes(
+    path: str | Path, max_weights: int = MAX_WEIGHTS
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read the matrices of a packed file that are whole numbers times scales.
+
+    Returns
+    -------
+    dict
+        By name: codes, int8, with the shape of the tensor; and the scale of each index of the first
+        dimension, float32.
+    """
+    _, found = _read(path, max_weights, _decoded_codes)
+    return {name: codes for name, codes in found.items() if codes is not None}
+
+
+def _read(path: str | Path, max_weights: int, decode: Any) -> tuple[dict, dict]:
+    """Return the header, and what `decode` makes of the record and the streams of each tensor."""
+    count("max_weights", max_weights)
+    header, data = read_header(path)
+    total, found = 0, {}
+    for record, _ in records_of(path, header, data):
+        total += math.prod(record["shape"])
+    if total > max_weights:
+        raise PackError(f"{path}: {total} entries, expected at most max_weights = {max_weights}")
+    for record, parts in records_of(path, header, data):
+        where = f"{path}: tensor {record['name']!r}"
+        if _checksum(record, parts) != record["crc"]:
+            raise PackError(f"{where} is damaged (its checksum is not the recorded one)")
+        try:
+            found[record["name"]] = decode(record, parts)
+        except PackError as error:
+            raise PackError(f"{where}: {error}") from None
+        except Exception as error:  # the coder raises errors of many kinds
+            raise PackError(f"{where} cannot be decoded: {error}") from None
+    return header, found
 
 
 def read_header(path: str | Path) -> tuple[dict[str, Any], memoryview]:
@@ -429,15 +450,8 @@ def _values(record, part, shape, dtype, n, mask) -> np.ndarray:
     """Decode n values, as unsigned integers with the bits of the dtype."""
     stored = STORED[dtype.itemsize]
     if "codes" in record:
-        bits = _number(record, "bits", 8, least=2)
-        largest = 2 ** (bits - 1) - 1
-        by_row = record["scales"] == "row"
-        n_rows = shape[0] if by_row else 1
-        decoder = _decoder(part)
-        steps = get_naturals(decoder, n_rows, record["steps"])
-        codes = get_codes(decoder, n, record["codes"], largest)
-        scales = _scale(_number(record, "base", 8 * 512, least=-8 * 512) + steps)
-        if by_row:
+        codes, scales = _codes(record, part, n)
+        if len(scales) > 1:
             places = np.arange(n) if mask is None else np.flatnonzero(mask)
             scales = scales[places // math.prod(shape[1:])]
         values = torch.from_numpy(codes.astype(np.float32) * scales).to(dtype)
@@ -454,6 +468,29 @@ def _values(record, part, shape, dtype, n, mask) -> np.ndarray:
     if record["values"] == "float16":
         return _bits(torch.from_numpy(values.astype(np.float32)).to(dtype))
     return values
+
+
+def _codes(record: dict[str, Any], part: memoryview, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Decode n codes, and the scale of each row or the one of all rows."""
+    largest = 2 ** (_number(record, "bits", 8, least=2) - 1) - 1
+    n_rows = record["shape"][0] if record["scales"] == "row" else 1
+    decoder = _decoder(part)
+    steps = get_naturals(decoder, n_rows, record["steps"])
+    codes = get_codes(decoder, n, record["codes"], largest)
+    return codes, _scale(_number(record, "base", 8 * 512, least=-8 * 512) + steps)
+
+
+def _decoded_codes(record: dict[str, Any], parts: list) -> tuple[np.ndarray, np.ndarray] | None:
+    """The codes and the scales of a matrix, or None if it is stored in another way."""
+    shape = tuple(record["shape"])
+    if "codes" not in record or len(shape) < 2:
+        return None
+    n = _number(record, "n", math.prod(shape))
+    mask = _mask(record, parts[0], shape, n)
+    codes, scales = _codes(record, parts[1], n)
+    matrix = np.zeros(math.prod(shape), dtype=np.int8)
+    matrix[slice(None) if mask is None else mask] = codes
+    return matrix.reshape(shape), np.broadcast_to(scales, shape[:1])
 
 
 def _scale(steps: np.ndarray) -> np.ndarray:

@@ -1,0 +1,183 @@
+"""The streaming runtime: the same words and logits as the model, in every layout."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cspkit.arguments import ArgumentError
+from cspkit.asr import DigitTask, Transducer, TransducerConfig, load_transducer, transcribe
+from cspkit.asr.corpus import data_folder
+from cspkit.deploy import SparseTransducer, kernels, load, pack
+from cspkit.deploy.runtime import LAYOUTS, Matrix, candidates, matrix_names, tables, timings
+from cspkit.pruning.budget import keep_largest
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CSPKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def pruned(model, sparsity, block=(1, 1)):
+    """A copy of a model with the smallest blocks of its matrices set to zero."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in model.prunable:
+                (r, c), (R, C) = block, weight.shape
+                r, c = (r, c) if R % r == 0 and C % c == 0 else (1, 1)
+                norms = weight.abs().view(R // r, r, C // c, c).sum(dim=(1, 3))
+                kept = keep_largest(norms, round((1 - sparsity) * norms.numel()))
+                weight.mul_(kept.repeat_interleave(r, 0).repeat_interleave(c, 1)).add_(0.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def dense():
+    return load_transducer(data_folder() / "models" / "dense_fold0.safetensors")
+
+
+@pytest.fixture(scope="module")
+def strings():
+    return [u.features for u in DigitTask().corpus.strings("dev", 0)[:30]]
+
+
+def words(recogniser, features):
+    return [" ".join(recogniser.step(f) + recogniser.finish()) for f in features]
+
+
+def logits_of(model, frames):
+    """Logits of all frames before any label, (S, K), computed by torch."""
+    with torch.no_grad():
+        encoded, _ = model.encode(torch.from_numpy(frames)[None])
+        predicted, _ = model.predict(model.start(torch.zeros((1, 0), dtype=torch.long)))
+        return model.join(encoded, predicted)[0, :, 0].numpy()
+
+
+def assert_same(recogniser, model, features):
+    assert words(recogniser, features) == transcribe(model, features)
+    expected, stack = logits_of(model, features[0]), model.config.stack
+    found = [
+        recogniser.logits(recogniser.encode(features[0][i : i + stack])).copy()
+        for i in range(0, stack * len(expected), stack)
+    ]
+    assert np.abs(np.stack(found) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_the_dense_model_is_recognised_alike(dense, strings):
+    assert_same(SparseTransducer(dense), dense, strings)
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9, 0.98])
+@pytest.mark.parametrize("block", [(1, 1), (8, 1), (1, 8)])
+def test_pruned_models_are_recognised_alike_in_the_layout_of_their_blocks(
+    dense, strings, sparsity, block
+):
+    model = pruned(dense, sparsity, block)
+    wanted = {(1, 1): "slices", (8, 1): "blocks 8x1", (1, 8): "blocks 1x8"}[block]
+    matrices = {n: Matrix(model.state_dict()[n].numpy()) for n in matrix_names(model)}
+    layouts = {n: wanted for n, m in matrices.items() if wanted in candidates(m)}
+    assert len(layouts) >= 6
+    recogniser = SparseTransducer(model, autotune=False, layouts=layouts)
+    assert {recogniser.layouts[n] for n in layouts} == {wanted}
+    assert_same(recogniser, model, strings[:10])
+
+
+@pytest.mark.parametrize("bits", [32, 8, 4])
+@pytest.mark.parametrize("layout", ["dense", "slices"])
+def test_a_packed_file_is_recognised_like_the_model_that_it_holds(
+    dense, strings, tmp_path, bits, layout
+):
+    pack(pruned(dense, 0.8), tmp_path / "model.csp", bits=bits)
+    model = load(tmp_path / "model.csp")
+    name = layout if bits == 32 else f"{layout} int8"
+    layouts = dict.fromkeys(model.prunable, name)
+    recogniser = SparseTransducer(tmp_path / "model.csp", autotune=False, layouts=layouts)
+    assert_same(recogniser, model, strings[:10])
+
+
+def test_frames_may_come_in_pieces_of_any_size(dense, strings):
+    recogniser, rng = SparseTransducer(dense, autotune=False), np.random.default_rng(0)
+    for features in strings[:5]:
+        cuts = np.sort(rng.integers(0, len(features) + 1, 6))
+        found = [w for piece in np.split(features, cuts) for w in recogniser.step(piece)]
+        assert " ".join(found + recogniser.finish()) == transcribe(dense, features)
+
+
+def test_other_sizes_work_too(strings):
+    config = TransducerConfig(
+        units=("a", "b", " "), stack=2, encoder_layers=3, encoder_size=20, predictor_size=36,
+        joiner_size=12, embedding_size=7,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = pruned(Transducer(config), 0.7).eval()
+    layouts = dict.fromkeys(model.prunable, "slices")
+    for recogniser in (
+        SparseTransducer(model, autotune=False, layouts=layouts),
+        SparseTransducer(model),
+    ):
+        assert_same(recogniser, model, [f[:40] for f in strings[:4]])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(8, 8), (40, 24), (17, 5), (1, 30), (64, 1)])
+def test_a_product_in_every_layout(layout, shape):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-127, 128, shape) * (rng.random(shape) < 0.2)
+    if "blocks" in layout:
+        codes = np.kron(codes, np.ones((8, 8), dtype=int))
+        shape = codes.shape
+    scales = rng.random(shape[0]).astype(np.float32)
+    matrix = Matrix((codes * scales[:, None]).astype(np.float32), codes.astype(np.int8), scales)
+    x, y = rng.standard_normal(shape[1]).astype(np.float32), np.ones(shape[0], dtype=np.float32)
+    other = Matrix(np.ones((3, 3), dtype=np.float32))  # the tables may hold other matrices before
+    kernels.add_product(tables([(other, "dense"), (matrix, layout)]), 1, x, y)
+    assert y == pytest.approx(1 + matrix.values @ x, rel=1e-5, abs=1e-3)
+
+
+def test_the_gates_are_exact_to_1e_6():
+    x = np.concatenate([np.linspace(-20, 20, 20_001), [-1e30, 1e30, 0.0]]).astype(np.float32)
+    exact = x.astype(np.float64)
+    found = np.array([kernels.tanh(v) for v in x])
+    assert np.abs(found - np.tanh(exact)).max() < 3e-7
+    found = np.array([kernels.sigmoid(v) for v in x])
+    with np.errstate(over="ignore"):
+        assert np.abs(found - 1 / (1 + np.exp(-exact))).max() < 3e-7
+
+
+def test_the_choice_of_layouts_is_stored_and_used_again(dense, cache, monkeypatch):
+    model = pruned(dense, 0.95)
+    first = SparseTransducer(model).layouts
+    (file,) = cache.iterdir()
+    assert json.loads(file.read_text()) == first
+    monkeypatch.setattr("cspkit.deploy.runtime.timings", lambda m: pytest.fail("timed again"))
+    assert SparseTransducer(model).layouts == first
+    monkeypatch.undo()
+    monkeypatch.setenv("CSPKIT_CACHE", str(cache))
+    file.write_text("{damaged")
+    assert set(SparseTransducer(model).layouts) == set(first)
+    assert json.loads(file.read_text())
+
+
+def test_without_autotune_nothing_is_timed(dense, cache, monkeypatch):
+    monkeypatch.setattr("cspkit.deploy.runtime.timings", lambda m: pytest.fail("timed"))
+    layouts = SparseTransducer(pruned(dense, 0.95), autotune=False).layouts
+    assert layouts["encoder.weight_hh_l0"] == "slices" and layouts["output.weight"] == "dense"
+    assert not cache.exists()
+
+
+def test_every_layout_that_fits_is_timed():
+    matrix = Matrix(np.eye(16, dtype=np.float32))
+    assert set(timings(matrix)) == set(candidates(matrix)) == {"dense", "slices"}
+
+
+@pytest.mark.parametrize(
+    "layouts",
+    [{"encoder.weight_hh_l0": "csr"}, {"encoder": "dense"}, {"output.weight": "dense int8"}],
+)
+def test_layouts_that_do_not_fit_are_refused(dense, layouts):
+    with pytest.raises(ArgumentError, match="layouts has .*: expected|layouts has .*; expected"):
+        SparseTransducer(dense, layouts=layouts)
