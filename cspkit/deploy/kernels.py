@@ -73,6 +73,34 @@ def sigmoid(x):
 
 
 @njit(**JIT)
+def slices_product(values, columns, pointers, order, n_rows, x, y):
+    """y <- y + M x for a matrix in slices."""
+    sums = np.empty(LANES, dtype=np.float32)
+    for i in range((n_rows + LANES - 1) // LANES):
+        sums[:] = np.float32(0.0)
+        for n in range(pointers[i], pointers[i + 1]):
+            for lane in range(LANES):
+                sums[lane] += values[n * LANES + lane] * x[columns[n * LANES + lane]]
+        for lane in range(LANES):
+            y[order[i * LANES + lane]] += sums[lane]
+
+
+@njit(**JIT)
+def codes_product(codes, columns, pointers, order, n_rows, scales, x, y):
+    """The same with codes, and a scale for each row."""
+    sums = np.empty(LANES, dtype=np.float32)
+    for i in range((n_rows + LANES - 1) // LANES):
+        sums[:] = np.float32(0.0)
+        for n in range(pointers[i], pointers[i + 1]):
+            for lane in range(LANES):
+                code = np.float32(codes[n * LANES + lane])
+                sums[lane] += code * x[columns[n * LANES + lane]]
+        for lane in range(LANES):
+            row = order[i * LANES + lane]
+            y[row] += sums[lane] * scales[row]
+
+
+@njit(**JIT)
 def add_product(t, k, x, y):
     """y <- y + M x for matrix k of the tables."""
     kind, rows, cols = t.matrices[k, 0], t.matrices[k, 1], t.matrices[k, 2]
@@ -93,26 +121,11 @@ def add_product(t, k, x, y):
                 total += np.float32(row8[j]) * x[j]
             y[i] += total * t.scales[s + i]
     elif kind == SLICES:
-        sums = np.empty(LANES, dtype=np.float32)
-        for i in range((rows + LANES - 1) // LANES):
-            sums[:] = np.float32(0.0)
-            for n in range(t.pointers[p + i], t.pointers[p + i + 1]):
-                for lane in range(LANES):
-                    m = n * LANES + lane
-                    sums[lane] += t.values[v + m] * x[t.columns[c + m]]
-            for lane in range(LANES):
-                y[t.rows[r + i * LANES + lane]] += sums[lane]
+        slices_product(t.values[v:], t.columns[c:], t.pointers[p:], t.rows[r:], rows, x, y)
     elif kind == SLICES + INT8:
-        sums = np.empty(LANES, dtype=np.float32)
-        for i in range((rows + LANES - 1) // LANES):
-            sums[:] = np.float32(0.0)
-            for n in range(t.pointers[p + i], t.pointers[p + i + 1]):
-                for lane in range(LANES):
-                    m = n * LANES + lane
-                    sums[lane] += np.float32(t.codes[v + m]) * x[t.columns[c + m]]
-            for lane in range(LANES):
-                row = t.rows[r + i * LANES + lane]
-                y[row] += sums[lane] * t.scales[s + row]
+        codes_product(
+            t.codes[v:], t.columns[c:], t.pointers[p:], t.rows[r:], rows, t.scales[s:], x, y
+        )
     elif kind == TALL:
         for i in range(rows // BLOCK):
             out = y[BLOCK * i : BLOCK * i + BLOCK]
