@@ -34,9 +34,9 @@ from cspkit.training import train
 
 @dataclass(frozen=True)
 class DigitBench:
-    """A `cspkit.study.Bench`: seed i has fold i modulo F, and the dense recogniser of that fold.
+    """A `cspkit.study.bench.Bench`: the digits, with a dense recogniser for each fold.
 
-    The dense recogniser of fold i is trained with seed i. F is the number of folds.
+    Seed i has fold i modulo F. The dense recogniser of fold i is trained with seed i. F is the number of folds.
 
     Several processes may use the same folder. If two processes need the same dense model, one of
     them trains it and the other waits for the file.
