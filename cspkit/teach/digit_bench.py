@@ -36,8 +36,8 @@ from cspkit.training import train
 class DigitBench:
     """A `cspkit.study.bench.Bench`: the digits, with a dense recogniser for each fold.
 
-    Seed i has fold i modulo F, with F the number of folds. The dense recogniser of fold i is trained
-    with seed i.
+    Seed i has fold i modulo F, with F the number of folds. The dense recogniser of fold i is
+    trained with seed i.
 
     Several processes may use the same folder. If two processes need the same dense model, one of
     them trains it and the other waits for the file.
