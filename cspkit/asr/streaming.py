@@ -75,7 +75,7 @@ class StreamingRecogniser:
         ArgumentError
             If `frames` has another shape, or contains NaN or infinity. The state is not changed.
         """
-        frames, _ = self._stacked(frames)
+        frames = self._stacked(frames)
         if len(frames) == 0:
             return []
         encoded, self._encoder = self.model.encode(
@@ -99,14 +99,14 @@ class StreamingRecogniser:
         self._start()
         return words
 
-    def _stacked(self, frames: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return all frames that fill stacks, and the size of a stack; keep the others."""
+    def _stacked(self, frames: np.ndarray) -> np.ndarray:
+        """Return all frames that fill stacks, and keep the others."""
         n_features, stack = self.model.config.n_features, self.model.config.stack
         frames = checked_frames(frames, "frames", n_features=n_features, least=0)
         frames = np.concatenate([self._waiting, frames])
         whole = len(frames) // stack * stack
         self._waiting = frames[whole:].copy()
-        return frames[:whole], stack
+        return frames[:whole]
 
     def _words(self, labels: list[int]) -> list[str]:
         """Return the words that these labels complete."""

@@ -1,18 +1,21 @@
-"""Compiled kernels: matrix-vector products in five layouts, LSTM steps, and the joiner.
+"""Compiled kernels: matrix-vector products in four layouts, LSTM steps, and the joiner.
 
 A network is a table of matrices. Row k of the table `matrices` is
 
-    kind, n_rows, n_columns, first value, first column index, first pointer, first row, first scale
+    kind, n_rows, n_columns, first value, first column index, first place, first scale, first bias
 
 The values of all matrices stand one after the other in `values` (float32) or `codes` (int8, to be
-multiplied by one scale for each row), and their column indices in `columns` (uint16).
+multiplied by one scale for each row). `values` also holds the scales and the biases. `columns`
+(uint16) holds column indices.
 
 The kind SLICES sorts the rows by their number of nonzeros, and cuts them into slices of 16 rows. A
 slice has as many entries for each of its rows as the longest of them; entry n of all its rows stand
-beside one another. So 16 rows are computed at a time, without a loop of its own for each row.
-Pointer i is where slice i begins, counted in entries of a row, and `rows` has the numbers of the
-rows. The kind TALL stores blocks of 8 neighbouring rows in one column, and WIDE blocks of one row
-in 8 neighbouring columns; pointer i is where block row i begins, counted in blocks.
+beside one another. So 16 rows are computed at a time, without a loop of its own for each row. The
+places are where the slices begin, counted in entries of a row, and then the numbers of the rows.
+The kind TALL stores blocks of 8 neighbouring rows in one column, and WIDE blocks of one row in 8
+neighbouring columns; the places are where the block rows begin, counted in blocks.
+
+All that a step changes is in the rows of one array, `memory`.
 
 References
 ----------
@@ -28,12 +31,20 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from cspkit.deploy.vectors import add_products, add_scaled
+
 DENSE, SLICES, TALL, WIDE = 0, 1, 2, 3
 INT8 = 4  # added to the kind of a matrix whose values are codes
 BLOCK = 8
 LANES = 16  # rows of a slice
 FIELDS = 8
-JIT = {"cache": True, "fastmath": {"contract", "reassoc", "nsz", "arcp"}, "nogil": True}
+# Rows of `memory`; from STATES on: h and c of each layer of the encoder, then of the predictor.
+FRAME, GATES, ENCODED, HISTORY, HIDDEN, LOGITS, STATES = range(7)
+# Python's error model tests each divisor for 0, so that loops with a division are not vectorised.
+JIT = {
+    "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+    "nogil": True,
+}  # fmt: skip
 # tanh(x) = x P(x^2) / Q(x^2) on |x| <= 8.5, a least-squares fit with weights that even out the
 # errors: at most 1.1e-8 in exact arithmetic.
 P0, P1, P2, P3, P4 = (
@@ -43,16 +54,14 @@ Q1, Q2, Q3, Q4 = 4.67395176e-01, 2.59911362e-02, 3.33569054e-04, 8.07361992e-07
 LIMIT = 8.5
 
 
-class Tables(NamedTuple):
+class Network(NamedTuple):
     """The matrices of a network, see the docstring of this module."""
 
     matrices: np.ndarray
+    places: np.ndarray
+    columns: np.ndarray
     values: np.ndarray
     codes: np.ndarray
-    columns: np.ndarray
-    pointers: np.ndarray
-    rows: np.ndarray
-    scales: np.ndarray
 
 
 @njit(**JIT)
@@ -73,92 +82,108 @@ def sigmoid(x):
 
 
 @njit(**JIT)
-def slices_product(values, columns, pointers, order, n_rows, x, y):
-    """y <- y + M x for a matrix in slices."""
-    sums = np.empty(LANES, dtype=np.float32)
-    for i in range((n_rows + LANES - 1) // LANES):
-        sums[:] = np.float32(0.0)
-        for n in range(pointers[i], pointers[i + 1]):
-            for lane in range(LANES):
-                sums[lane] += values[n * LANES + lane] * x[columns[n * LANES + lane]]
-        for lane in range(LANES):
-            y[order[i * LANES + lane]] += sums[lane]
+def dense_product(values, n_columns, x, y):
+    """y <- M x for a dense matrix."""
+    for i in range(len(y)):
+        row = values[i * n_columns : (i + 1) * n_columns]
+        total = np.float32(0.0)
+        for j in range(n_columns):
+            total += np.float32(row[j]) * x[j]
+        y[i] = total
 
 
 @njit(**JIT)
-def codes_product(codes, columns, pointers, order, n_rows, scales, x, y):
-    """The same with codes, and a scale for each row."""
+def slices_product(values, columns, places, x, y):
+    """y <- M x for a matrix in slices."""
+    n_slices = (len(y) + LANES - 1) // LANES
+    order = places[n_slices + 1 :]
     sums = np.empty(LANES, dtype=np.float32)
-    for i in range((n_rows + LANES - 1) // LANES):
+    for i in range(n_slices):
         sums[:] = np.float32(0.0)
-        for n in range(pointers[i], pointers[i + 1]):
+        for n in range(places[i], places[i + 1]):
             for lane in range(LANES):
-                code = np.float32(codes[n * LANES + lane])
-                sums[lane] += code * x[columns[n * LANES + lane]]
-        for lane in range(LANES):
-            row = order[i * LANES + lane]
-            y[row] += sums[lane] * scales[row]
+                value = np.float32(values[n * LANES + lane])
+                sums[lane] += value * x[columns[n * LANES + lane]]
+        for lane in range(min(LANES, len(y) - i * LANES)):
+            y[order[i * LANES + lane]] = sums[lane]
 
 
 @njit(**JIT)
-def add_product(t, k, x, y):
-    """y <- y + M x for matrix k of the tables."""
-    kind, rows, cols = t.matrices[k, 0], t.matrices[k, 1], t.matrices[k, 2]
-    v, c, p = t.matrices[k, 3], t.matrices[k, 4], t.matrices[k, 5]
-    r, s = t.matrices[k, 6], t.matrices[k, 7]
+def tall_product(values, columns, places, x, y):
+    """y <- M x for blocks of 8 neighbouring rows."""
+    sums = np.empty(2 * BLOCK, dtype=np.float32)  # two, so that an addition need not wait
+    for i in range(len(y) // BLOCK):
+        sums[:] = np.float32(0.0)
+        first, end = places[i], places[i + 1]
+        for n in range(first, end - 1, 2):
+            add_scaled(sums, np.uint64(0), values, np.uint64(BLOCK * n), x[columns[n]])
+            add_scaled(
+                sums, np.uint64(BLOCK), values, np.uint64(BLOCK * (n + 1)), x[columns[n + 1]]
+            )
+        if (end - first) % 2:
+            add_scaled(
+                sums, np.uint64(0), values, np.uint64(BLOCK * (end - 1)), x[columns[end - 1]]
+            )
+        for b in range(BLOCK):
+            y[BLOCK * i + b] = sums[b] + sums[BLOCK + b]
+
+
+@njit(**JIT)
+def wide_product(values, columns, places, x, y):
+    """y <- M x for blocks of 8 neighbouring columns."""
+    sums = np.empty(BLOCK, dtype=np.float32)
+    for i in range(len(y)):
+        sums[:] = np.float32(0.0)
+        for n in range(places[i], places[i + 1]):
+            j = np.uint64(columns[n]) * np.uint64(BLOCK)
+            add_products(sums, values, np.uint64(BLOCK * n), x, j)
+        total = np.float32(0.0)
+        for b in range(BLOCK):
+            total += sums[b]
+        y[i] = total
+
+
+@njit(**JIT)
+def product(kind, values, n_columns, columns, places, x, y):
+    """y <- M x in any layout."""
     if kind == DENSE:
-        for i in range(rows):
-            row = t.values[v + i * cols : v + (i + 1) * cols]
-            total = np.float32(0.0)
-            for j in range(cols):
-                total += row[j] * x[j]
-            y[i] += total
-    elif kind == DENSE + INT8:
-        for i in range(rows):
-            row8 = t.codes[v + i * cols : v + (i + 1) * cols]
-            total = np.float32(0.0)
-            for j in range(cols):
-                total += np.float32(row8[j]) * x[j]
-            y[i] += total * t.scales[s + i]
+        dense_product(values, n_columns, x, y)
     elif kind == SLICES:
-        slices_product(t.values[v:], t.columns[c:], t.pointers[p:], t.rows[r:], rows, x, y)
-    elif kind == SLICES + INT8:
-        codes_product(
-            t.codes[v:], t.columns[c:], t.pointers[p:], t.rows[r:], rows, t.scales[s:], x, y
-        )
+        slices_product(values, columns, places, x, y)
     elif kind == TALL:
-        for i in range(rows // BLOCK):
-            out = y[BLOCK * i : BLOCK * i + BLOCK]
-            for n in range(t.pointers[p + i], t.pointers[p + i + 1]):
-                block = t.values[v + BLOCK * n : v + BLOCK * n + BLOCK]
-                xj = x[t.columns[c + n]]
-                for b in range(BLOCK):
-                    out[b] += block[b] * xj
-    else:  # WIDE
-        for i in range(rows):
-            total = np.float32(0.0)
-            for n in range(t.pointers[p + i], t.pointers[p + i + 1]):
-                block = t.values[v + BLOCK * n : v + BLOCK * n + BLOCK]
-                first = BLOCK * np.int64(t.columns[c + n])
-                part = x[first : first + BLOCK]
-                for b in range(BLOCK):
-                    total += block[b] * part[b]
-            y[i] += total
+        tall_product(values, columns, places, x, y)
+    else:
+        wide_product(values, columns, places, x, y)
 
 
 @njit(**JIT)
-def lstm_step(t, k, bias, x, h, c, gates):
-    """One step of an LSTM layer: matrices k (input) and k + 1 (hidden); h and c change in place."""
-    H = len(h)
-    gates[:] = bias
-    add_product(t, k, x, gates)
-    add_product(t, k + 1, h, gates)
+def multiply(net, k, x, y):
+    """y <- M x + b for matrix k of a network and its bias."""
+    kind, rows, n_columns, value, column, place, scale, bias = net.matrices[k]
+    columns, places = net.columns[column:], net.places[place:]
+    if kind >= INT8:
+        product(kind - INT8, net.codes[value:], n_columns, columns, places, x, y[:rows])
+        for i in range(rows):
+            y[i] = y[i] * net.values[scale + i] + net.values[bias + i]
+    else:
+        product(kind, net.values[value:], n_columns, columns, places, x, y[:rows])
+        for i in range(rows):
+            y[i] += net.values[bias + i]
+
+
+@njit(**JIT)
+def lstm_step(net, k, x, memory, state):
+    """One step of an LSTM layer: matrices k (input) and k + 1 (hidden)."""
+    H = net.matrices[k + 1, 2]
+    gates, more, h, c = memory[GATES], memory[HIDDEN], memory[state], memory[state + 1]
+    multiply(net, k, x, gates)
+    multiply(net, k + 1, h, more)
     for i in range(2 * H):
-        gates[i] = sigmoid(gates[i])
+        gates[i] = sigmoid(gates[i] + more[i])
     for i in range(2 * H, 3 * H):
-        gates[i] = tanh(gates[i])
+        gates[i] = tanh(gates[i] + more[i])
     for i in range(3 * H, 4 * H):
-        gates[i] = sigmoid(gates[i])
+        gates[i] = sigmoid(gates[i] + more[i])
     for i in range(H):
         c[i] = gates[H + i] * c[i] + gates[i] * gates[2 * H + i]
     for i in range(H):
@@ -166,37 +191,69 @@ def lstm_step(t, k, bias, x, h, c, gates):
 
 
 @njit(**JIT)
-def encode(t, biases, frame, states, gates, k, joined):
-    """All layers of the encoder for one stacked frame, then its part of the joiner."""
-    layers = states.shape[0]
-    x = frame
+def encode(matrices, places, columns, values, codes, memory, frames, mean, std):
+    """All layers of the encoder for one stack of raw frames, then its part of the joiner."""
+    net = Network(matrices, places, columns, values, codes)
+    x = memory[FRAME]
+    for t in range(frames.shape[0]):
+        for f in range(frames.shape[1]):
+            x[t * frames.shape[1] + f] = (frames[t, f] - mean[f]) / std[f]
+    layers = (len(matrices) - 5) // 2
     for layer in range(layers):
-        bias, h, c = biases[layer, : len(gates)], states[layer, 0], states[layer, 1]
-        lstm_step(t, k + 2 * layer, bias, x, h, c, gates)
-        x = h
-    joined[:] = biases[layers, : len(joined)]
-    add_product(t, k + 2 * layers, x, joined)
+        lstm_step(net, 2 * layer, x, memory, STATES + 2 * layer)
+        x = memory[STATES + 2 * layer]
+    multiply(net, 2 * layers, x, memory[ENCODED])
 
 
 @njit(**JIT)
-def predict(t, bias, embedded, state, gates, k, joined):
+def join(matrices, places, columns, values, codes, memory):
+    """The logits of one cell; return the index of the largest."""
+    net = Network(matrices, places, columns, values, codes)
+    k = len(net.matrices) - 1
+    encoded, history, hidden = memory[ENCODED], memory[HISTORY], memory[HIDDEN]
+    logits = memory[LOGITS]
+    for i in range(net.matrices[k, 2]):
+        hidden[i] = tanh(encoded[i] + history[i])
+    multiply(net, k, hidden, logits)
+    best = 0
+    for i in range(1, net.matrices[k, 1]):
+        if logits[i] > logits[best]:
+            best = i
+    return best
+
+
+@njit(**JIT)
+def predict(net, memory, embedded):
     """The predictor for one label, then its part of the joiner."""
-    lstm_step(t, k, bias, embedded, state[0], state[1], gates)
-    joined[:] = np.float32(0.0)
-    add_product(t, k + 2, state[0], joined)
+    k, state = len(net.matrices) - 4, len(memory) - 2
+    lstm_step(net, k, embedded, memory, state)
+    multiply(net, k + 2, memory[state], memory[HISTORY])
 
 
 @njit(**JIT)
-def join(t, bias, frame, history, hidden, logits, k):
-    """The logits of one cell."""
-    for i in range(len(hidden)):
-        hidden[i] = tanh(frame[i] + history[i])
-    logits[:] = bias
-    add_product(t, k, hidden, logits)
+def start(matrices, places, columns, values, codes, memory, embedding):
+    """Forget all frames and labels."""
+    memory[:] = np.float32(0.0)
+    net = Network(matrices, places, columns, values, codes)
+    predict(net, memory, embedding[len(embedding) - 1])
 
 
 @njit(**JIT)
-def repeat(t, k, x, y, times):
-    """The product `times` times, to measure it."""
+def emit(matrices, places, columns, values, codes, memory, embedding, labels):
+    """Write the labels of an encoded frame to `labels`, at most as many as fit; return how many."""
+    net = Network(matrices, places, columns, values, codes)
+    for n in range(len(labels)):
+        best = join(matrices, places, columns, values, codes, memory)
+        if best == len(embedding) - 1:
+            return n
+        labels[n] = best
+        predict(net, memory, embedding[best])
+    return len(labels)
+
+
+@njit(**JIT)
+def repeat(matrices, places, columns, values, codes, x, y, times):
+    """The product with the first matrix `times` times, to measure it."""
+    net = Network(matrices, places, columns, values, codes)
     for _ in range(times):
-        add_product(t, k, x, y)
+        multiply(net, 0, x, y)

@@ -11,7 +11,8 @@ from cspkit.arguments import ArgumentError
 from cspkit.asr import DigitTask, Transducer, TransducerConfig, load_transducer, transcribe
 from cspkit.asr.corpus import data_folder
 from cspkit.deploy import SparseTransducer, kernels, load, pack
-from cspkit.deploy.runtime import LAYOUTS, Matrix, candidates, matrix_names, tables, timings
+from cspkit.deploy.layouts import LAYOUTS, Matrix, candidates, network, timings
+from cspkit.deploy.runtime import matrices_of
 from cspkit.pruning.budget import keep_largest
 
 
@@ -60,10 +61,10 @@ def logits_of(model, frames):
 def assert_same(recogniser, model, features):
     assert words(recogniser, features) == transcribe(model, features)
     expected, stack = logits_of(model, features[0]), model.config.stack
-    found = [
-        recogniser.logits(recogniser.encode(features[0][i : i + stack])).copy()
-        for i in range(0, stack * len(expected), stack)
-    ]
+    found = []
+    for i in range(0, stack * len(expected), stack):
+        recogniser.encode(features[0][i : i + stack])
+        found.append(recogniser.logits().copy())
     assert np.abs(np.stack(found) - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
@@ -78,7 +79,7 @@ def test_pruned_models_are_recognised_alike_in_the_layout_of_their_blocks(
 ):
     model = pruned(dense, sparsity, block)
     wanted = {(1, 1): "slices", (8, 1): "blocks 8x1", (1, 8): "blocks 1x8"}[block]
-    matrices = {n: Matrix(model.state_dict()[n].numpy()) for n in matrix_names(model)}
+    matrices = matrices_of(model)
     layouts = {n: wanted for n, m in matrices.items() if wanted in candidates(m)}
     assert len(layouts) >= 6
     recogniser = SparseTransducer(model, autotune=False, layouts=layouts)
@@ -131,11 +132,12 @@ def test_a_product_in_every_layout(layout, shape):
         codes = np.kron(codes, np.ones((8, 8), dtype=int))
         shape = codes.shape
     scales = rng.random(shape[0]).astype(np.float32)
-    matrix = Matrix((codes * scales[:, None]).astype(np.float32), codes.astype(np.int8), scales)
+    values, bias = (codes * scales[:, None]).astype(np.float32), scales + 1
+    matrix = Matrix(values, bias, codes.astype(np.int8), scales)
     x, y = rng.standard_normal(shape[1]).astype(np.float32), np.ones(shape[0], dtype=np.float32)
-    other = Matrix(np.ones((3, 3), dtype=np.float32))  # the tables may hold other matrices before
-    kernels.add_product(tables([(other, "dense"), (matrix, layout)]), 1, x, y)
-    assert y == pytest.approx(1 + matrix.values @ x, rel=1e-5, abs=1e-3)
+    other = Matrix(np.ones((3, 3), dtype=np.float32), np.ones(3, dtype=np.float32))
+    kernels.multiply(network([(other, "dense"), (matrix, layout)]), 1, x, y)
+    assert y == pytest.approx(bias + values @ x, rel=1e-5, abs=1e-3)
 
 
 def test_the_gates_are_exact_to_1e_6():
@@ -153,7 +155,7 @@ def test_the_choice_of_layouts_is_stored_and_used_again(dense, cache, monkeypatc
     first = SparseTransducer(model).layouts
     (file,) = cache.iterdir()
     assert json.loads(file.read_text()) == first
-    monkeypatch.setattr("cspkit.deploy.runtime.timings", lambda m: pytest.fail("timed again"))
+    monkeypatch.setattr("cspkit.deploy.layouts.timings", lambda m: pytest.fail("timed again"))
     assert SparseTransducer(model).layouts == first
     monkeypatch.undo()
     monkeypatch.setenv("CSPKIT_CACHE", str(cache))
@@ -163,14 +165,14 @@ def test_the_choice_of_layouts_is_stored_and_used_again(dense, cache, monkeypatc
 
 
 def test_without_autotune_nothing_is_timed(dense, cache, monkeypatch):
-    monkeypatch.setattr("cspkit.deploy.runtime.timings", lambda m: pytest.fail("timed"))
+    monkeypatch.setattr("cspkit.deploy.layouts.timings", lambda m: pytest.fail("timed"))
     layouts = SparseTransducer(pruned(dense, 0.95), autotune=False).layouts
     assert layouts["encoder.weight_hh_l0"] == "slices" and layouts["output.weight"] == "dense"
     assert not cache.exists()
 
 
 def test_every_layout_that_fits_is_timed():
-    matrix = Matrix(np.eye(16, dtype=np.float32))
+    matrix = Matrix(np.eye(16, dtype=np.float32), np.zeros(16, dtype=np.float32))
     assert set(timings(matrix)) == set(candidates(matrix)) == {"dense", "slices"}
 
 
