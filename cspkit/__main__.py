@@ -1,4 +1,4 @@
-"""The command line: cspkit doctor | train | prune | compare | transcribe.
+"""The command line: cspkit doctor | train | prune | compare | pack | report | transcribe.
 
 Exit codes: 0 success; 1 failure; 2 the call was wrong, or a file that it names is unusable;
 130 interrupted with Ctrl-C.
@@ -148,6 +148,36 @@ def compare_command(call: argparse.Namespace) -> int:
     return 0
 
 
+def pack_command(call: argparse.Namespace) -> int:
+    from cspkit.deploy import pack
+    from cspkit.files import check_output
+
+    target = check_output(call.out, "--out")
+    model = _model(call)
+    pack(model, target, bits=call.bits)
+    parameters = sum(tensor.numel() for tensor in model.parameters())
+    facts = {"out": str(target), "bytes": target.stat().st_size, "parameters": parameters}
+    print(json.dumps(facts) if call.json else f"written: {target}, {facts['bytes']} bytes")
+    return 0
+
+
+def report_command(call: argparse.Namespace) -> int:
+    from cspkit.asr import load_spoken_digits
+    from cspkit.asr.corpus import DIGITS
+    from cspkit.deploy import report
+    from cspkit.files import is_packed
+
+    corpus = _of_project(load_spoken_digits)
+    model = _model(call)
+    of_words = set(model.config.units) <= set(DIGITS)
+    strings = corpus.strings("dev", 0)[:50] if of_words else []
+    utterances = [(string.features, corpus.word_ends(string)) for string in strings]
+    packed = call.model is not None and is_packed(call.model)
+    found = report(call.model if packed else model, bits=call.bits, utterances=utterances)
+    print(found.to_json() if call.json else found)
+    return 0
+
+
 def transcribe_command(call: argparse.Namespace) -> int:
     from cspkit.asr import load_audio, mfcc, transcribe
 
@@ -271,15 +301,29 @@ def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) ->
 
 
 def _model(call: argparse.Namespace):
-    """Load the model of --model, or the default one."""
+    """Load the checkpoint or packed file of --model, or the default one."""
     from cspkit.asr import load_transducer
+    from cspkit.files import is_packed
 
     if call.model is None:
         return _of_project(load_transducer, default_model())
     try:
-        return load_transducer(call.model)
+        return _packed_model(call.model) if is_packed(call.model) else load_transducer(call.model)
     except (ArgumentError, OSError) as error:
         raise ArgumentError(f"--model: {error}") from None
+
+
+def _packed_model(path: Path):
+    from cspkit.asr import Transducer
+    from cspkit.deploy import PackError, load
+
+    try:
+        model = load(path)
+    except PackError as error:
+        raise ArgumentError(str(error)) from None
+    if not isinstance(model, Transducer):
+        raise ArgumentError(f"{path} holds tensors without a configuration: expected a recogniser")
+    return model
 
 
 def _of_project(load, *arguments):
@@ -319,6 +363,8 @@ COMMANDS = {
     "train": train_command,
     "prune": prune_command,
     "compare": compare_command,
+    "pack": pack_command,
+    "report": report_command,
     "transcribe": transcribe_command,
 }
 

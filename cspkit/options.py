@@ -60,6 +60,11 @@ def with_option(call: argparse.Namespace, message: str) -> str:
     return f"--{argument.replace('_', '-')} {rest}" if is_option else message
 
 
+def _add_bits(option, unless: str = "") -> None:
+    text = f"bits of each value; 32 loses nothing{unless} (%(default)s)"
+    option("--bits", type=int, choices=(32, 16, 8, 4), default=8, help=text)
+
+
 def _fold(text: str) -> int | str:
     """A fold, or the name of a speaker."""
     return int(text) if text.isdecimal() else text
@@ -132,9 +137,19 @@ def _parser() -> argparse.ArgumentParser:
     text = "dense, gmp and csp at .95 on fold 0, 150 steps, unless other options are given"
     option("--quick", action="store_true", help=text)
 
+    model = "checkpoint or packed file (default: the dense checkpoint of the project)"
+    option = add("pack", "Write a trained recogniser to a packed file, in which zeros cost little.")
+    option("--model", type=Path, help=model)
+    option("--out", type=Path, default=Path("build/model.csp"), help="file (%(default)s)")
+    _add_bits(option)
+
+    option = add("report", "Report what the zeros of a recogniser are worth: bytes and time.")
+    option("--model", type=Path, help=model)
+    _add_bits(option, ", unless the model is a packed file")
+
     option = add("transcribe", "Print the digits spoken in audio files.")
     option("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
-    option("--model", type=Path, help="checkpoint to use (default: that of the project)")
+    option("--model", type=Path, help=model)
     option("--beam", type=int, default=1, help="beam width; 1 is greedy (%(default)s)")
     add_device(option)
     return parser

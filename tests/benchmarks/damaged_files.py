@@ -21,7 +21,7 @@ import zstandard
 from cspkit.asr import load_transducer
 from cspkit.asr.corpus import data_folder
 from cspkit.deploy import PackError, load, pack
-from cspkit.deploy.packing import _checksum, read_header, records_of
+from cspkit.deploy.container import checksum, read_header, records_of
 from cspkit.pruning import prunable_weights
 from cspkit.pruning.budget import keep_largest
 
@@ -51,7 +51,7 @@ def repaired(path):
     """Make the checksums of damaged streams right; the header was not touched."""
     header, data = read_header(path)
     for record, parts in records_of(path, header, data):
-        record["crc"] = _checksum(record, parts)
+        record["crc"] = checksum(record, parts)
     text = json.dumps(header, separators=(",", ":")).encode()
     packed = zstandard.compress(text)
     numbers = ((1, 2), (len(packed), 4), (len(text), 4), (zlib.crc32(packed), 4))

@@ -16,7 +16,7 @@ from torch import nn
 from cspkit.arguments import ArgumentError
 from cspkit.asr import DigitTask, Transducer, TransducerConfig
 from cspkit.deploy import PackError, load, pack
-from cspkit.deploy.packing import DTYPES, read_header, records_of
+from cspkit.deploy.container import DTYPES, read_header, records_of
 
 
 def sparse(shape, sparsity, seed=0, dtype=torch.float32):

@@ -1,11 +1,11 @@
 """The streaming runtime: the same words and logits as the model, in every layout."""
 
-import copy
 import json
 
 import numpy as np
 import pytest
 import torch
+from pruned_models import pruned
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr import DigitTask, Transducer, TransducerConfig, load_transducer, transcribe
@@ -13,27 +13,12 @@ from cspkit.asr.corpus import data_folder
 from cspkit.deploy import SparseTransducer, kernels, load, pack
 from cspkit.deploy.layouts import LAYOUTS, Matrix, candidates, network, timings
 from cspkit.deploy.runtime import matrices_of
-from cspkit.pruning.budget import keep_largest
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CSPKIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def pruned(model, sparsity, block=(1, 1)):
-    """A copy of a model with the smallest blocks of its matrices set to zero."""
-    model = copy.deepcopy(model)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name in model.prunable:
-                (r, c), (R, C) = block, weight.shape
-                r, c = (r, c) if R % r == 0 and C % c == 0 else (1, 1)
-                norms = weight.abs().view(R // r, r, C // c, c).sum(dim=(1, 3))
-                kept = keep_largest(norms, round((1 - sparsity) * norms.numel()))
-                weight.mul_(kept.repeat_interleave(r, 0).repeat_interleave(c, 1)).add_(0.0)
-    return model
 
 
 @pytest.fixture(scope="module")
