@@ -30,6 +30,9 @@ from cspkit.deploy.container import DTYPES, PackError, number, unzipped
 BIAS_BITS = 8
 FEW = 64  # vectors with fewer entries keep their values
 LARGE = 1 << 20  # from here on, positions are coded by the faster codes only
+# By the largest code: the steps that are tried, counted from the scale of the largest value. Values
+# that were rounded before find their scale again among them.
+SEARCHED = {7: range(-12, 9)}
 # 2^(i/8), rounded to float32: the grid of the scales has eight steps per octave.
 OCTAVE = np.array([2.0 ** (i / 8) for i in range(8)], dtype=np.float32)
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -188,20 +191,16 @@ def _quantised(
     """Code values as whole numbers times scales, one for each row or one for all."""
     largest, found = 2 ** (bits - 1) - 1, []
     n_rows = tensor.shape[0] if tensor.dim() > 1 else 1
+    survive = tensor.dim() > 1  # no nonzero of a matrix becomes zero
     for scales, row in (("tensor", np.zeros_like(rows)), ("row", rows)):
         if scales == "row" and tensor.dim() < 2:
             continue
-        most = np.zeros(n_rows if scales == "row" else 1)
-        np.maximum.at(most, row, np.abs(values).astype(np.float64))
-        steps = np.full(len(most), np.iinfo(np.int32).max)
-        used = most > 0
-        steps[used] = np.ceil(8 * np.log2(most[used] / largest) - 1e-9).astype(np.int64)
-        base = int(steps.min()) if used.any() else 0
+        steps = _best_steps(values, row, n_rows if scales == "row" else 1, largest, survive)
+        used = np.zeros(len(steps), dtype=bool)
+        used[row] = True
+        base = int(steps[used].min()) if used.any() else 0
         steps = np.where(used, steps - base, 0)
-        codes = np.rint(values / _scale(base + steps)[row]).clip(-largest, largest).astype(np.int64)
-        if tensor.dim() > 1:  # no nonzero of a matrix becomes zero
-            codes = np.where((codes == 0) & (values != 0), np.copysign(1, values), codes)
-            codes = codes.astype(np.int64)
+        codes = _rounded(values, _scale(base + steps)[row], largest, survive).astype(np.int64)
         record = {"codes": magnitude_counts(codes, largest), "bits": bits, "base": base}
         record |= {"scales": scales, "steps": bucket_counts(steps)}
         encoder = RangeEncoder()
@@ -209,6 +208,34 @@ def _quantised(
         put_codes(encoder, codes, record["codes"], largest)
         found.append((_bytes(encoder), record))
     return min(found, key=lambda coded: len(coded[0]) + len(json.dumps(coded[1])) // 2)
+
+
+def _best_steps(
+    values: np.ndarray, row: np.ndarray, n_rows: int, largest: int, survive: bool
+) -> np.ndarray:
+    """The step of the grid of scales for each row: the one with the least sum of squared errors.
+
+    With 8 bits this is the smallest scale for which no value is cut off. With 4 bits it pays to cut
+    off the largest values.
+    """
+    most = np.zeros(n_rows)
+    np.maximum.at(most, row, np.abs(values).astype(np.float64))
+    start = np.ceil(8 * np.log2(np.where(most > 0, most, 1) / largest) - 1e-9).astype(np.int64)
+    if largest not in SEARCHED:
+        return start
+    best, least = start, np.full(n_rows, np.inf)
+    for steps in (start + change for change in SEARCHED[largest]):
+        scales = _scale(steps)[row]
+        errors = _rounded(values, scales, largest, survive) * scales - values
+        total = np.bincount(row, errors.astype(np.float64) ** 2, n_rows)
+        best, least = np.where(total < least, steps, best), np.minimum(total, least)
+    return best
+
+
+def _rounded(values: np.ndarray, scales: np.ndarray, largest: int, survive: bool) -> np.ndarray:
+    """Whole numbers from -largest to largest."""
+    codes = np.rint(values / scales).clip(-largest, largest)
+    return np.where((codes == 0) & (values != 0) & survive, np.copysign(1, values), codes)
 
 
 def _values(record, part, shape, dtype, n, mask) -> np.ndarray:

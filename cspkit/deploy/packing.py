@@ -60,10 +60,11 @@ def pack(
           stored like a nonzero value; with fewer bits it becomes 0.
         - 16: float16.
         - 8 and 4: whole numbers times a scale, with one scale for each row or for each tensor,
-          whichever makes the file smaller. This is for matrices and kernels. Vectors whose name
-          starts with "bias" have 8 bits, and other vectors float16; vectors with fewer than 64
-          entries, and vectors with an entry below 2^-14, keep their values. No nonzero of a
-          matrix becomes zero.
+          whichever makes the file smaller. With 4 bits the scale is the one with the least sum of
+          squared errors, which cuts off the largest values. This is for matrices and kernels.
+          Vectors whose name starts with "bias" have 8 bits, and other vectors float16; vectors with
+          fewer than 64 entries, and vectors with an entry below 2^-14, keep their values. No
+          nonzero of a matrix becomes zero.
 
         Tensors that are not floating-point are never changed.
 
