@@ -70,11 +70,11 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Return everything as JSON."""
+        """Return everything as JSON. Numbers that are not finite become null."""
         steps = None if self.steps is None else self.steps.reset_index().to_dict("records")
         layers = self.layers.reset_index().to_dict("records")
         found = {"layers": layers, "sizes": self.sizes, "loading": self.loading, "steps": steps}
-        return json.dumps(found | self.facts, default=float)
+        return json.dumps(_without_nan(found | self.facts), default=float)
 
     def __str__(self) -> str:
         layers = self.layers.drop(columns=["bitmask"]).rename_axis(None).round(2).to_string()
@@ -205,6 +205,14 @@ def report(
         return Report(layers, sizes, loading, steps, facts)
 
 
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _layers(path: Path, state: dict[str, Tensor]) -> tuple[pd.DataFrame, bytes]:
     """The table of layers, and the whole model with int8 values and a scale for each row."""
     rows, everything, counted = {}, [], np.zeros(256, dtype=np.int64)
@@ -294,7 +302,7 @@ def _loading(path: Path, whole: Path) -> dict[str, float]:
     saved = whole.stat().st_size - path.stat().st_size
     longer = found["packed_warm"] - found["safetensors_warm"]
     found["bandwidth"] = max(saved, 0) / longer if longer > 0 else math.inf
-    found["peak_memory"] = _peak_memory(path)
+    found["peak_memory"] = _memory_to_load(path)
     return found
 
 
@@ -312,20 +320,30 @@ def _drop_from_memory(file: Path) -> None:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _peak_memory(path: Path) -> float:
-    """By how much loading raises the peak memory of a process over that of its imports."""
-    program = (
-        "import resource, sys\n"
-        "from cspkit.deploy import load\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "before = peak()\n"
-        "load(sys.argv[1], max_weights=sys.maxsize)\n"
-        "print(peak() - before)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
-    if done.returncode:  # for example, a system without the module resource
+def peak_memory() -> float:
+    """The peak memory of this process in bytes, or nan on systems that do not show it in /proc."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
         return math.nan
-    return float(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
+    return 1024.0 * int(line.split()[1])
+
+
+def _memory_to_load(path: Path) -> float:
+    """By how much loading raises the peak memory of a new process over that of its imports."""
+    program = (
+        "import sys\n"
+        "from cspkit.deploy import load\n"
+        "from cspkit.deploy.report import peak_memory\n"
+        "before = peak_memory()\n"
+        "load(sys.argv[1], max_weights=sys.maxsize)\n"
+        "print(peak_memory() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
 
 
 def _facts(model: Transducer, utterances: Sequence) -> dict[str, Any]:

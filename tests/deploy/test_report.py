@@ -16,6 +16,7 @@ from cspkit.asr import DigitTask, emissions, latencies, load_transducer
 from cspkit.asr.corpus import data_folder
 from cspkit.deploy import SparseTransducer, load, pack, report
 from cspkit.deploy.peers import own_step, peer_steps, ratios, step_times
+from cspkit.deploy.report import peak_memory
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,12 @@ def test_the_loading_of_a_report(found):
     saved = found.sizes["safetensors"] - found.sizes["packed"]
     assert loading["bandwidth"] == pytest.approx(saved / longer)
     assert loading["peak_memory"] >= 0
+
+
+def test_peak_memory_is_that_of_this_process():
+    before = peak_memory()
+    block = np.ones(50_000_000)
+    assert peak_memory() - before > 0.5 * block.nbytes
 
 
 def test_the_steps_of_a_report(found):
@@ -203,7 +210,9 @@ def test_other_models_are_packed_loaded_and_reported(kind, bits, tmp_path):
         *(n for n, t in model.state_dict().items() if t.dim() >= 2 and t.is_floating_point()),
         "all",
     }
-    assert json.loads(found.to_json())["steps"] is None and "all" in str(found)
+    facts = json.loads(found.to_json(), parse_constant=pytest.fail)
+    assert facts["steps"] is None and "all" in str(found)
+    assert (facts["layers"][-1]["bound"] is None) == (bits == 32)
 
 
 def test_times_are_measured_in_turns():
