@@ -32,6 +32,7 @@ from cspkit.deploy.container import read_header, records_of
 from cspkit.deploy.packing import load, load_codes, pack
 from cspkit.deploy.peers import own_step, peer_steps, ratios, step_times
 from cspkit.deploy.runtime import SparseTransducer, matrices_of
+from cspkit.modules import unwrapped
 
 OWN = "cspkit"
 LOADS = 7  # of which the median is reported
@@ -49,7 +50,8 @@ class Report:
         the packed file (`packed`), of zstd of dense int8 values (`zstd_int8`), of a bitmask with
         int8 values (`bitmask`), and the entropy of independent symbols (`bound`).
     sizes : dict of int
-        Bytes of the whole model in different forms.
+        Bytes of the whole model in different forms. The model of a packed file has the values that
+        the file gives; rounded values compress better than others.
     loading : dict of float
         Seconds to load the packed file and the safetensors file, warm and cold; `bandwidth`, the
         bytes per second of a storage from which both take equally long; and the peak memory of
@@ -182,15 +184,15 @@ def report(
     """
     count("rounds", rounds, least=0)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.csp"
+        path, loaded = Path(folder) / "model.csp", model
         if isinstance(model, str | Path):
             path = Path(model)
+            loaded = load(path)
         else:
             pack(model, path, bits=bits)
-        loaded = load(path)
-        is_model = isinstance(loaded, nn.Module)
-        state = loaded.state_dict() if is_model else loaded
-        state = {name: tensor.contiguous() for name, tensor in state.items()}
+        loaded = unwrapped(loaded) if isinstance(loaded, nn.Module) else loaded
+        state = loaded.state_dict() if isinstance(loaded, nn.Module) else loaded
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         whole = Path(folder) / "model.safetensors"
         whole.write_bytes(safetensors.torch.save(state))
         layers, int8 = _layers(path, state)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 Verdict = str | None  # a sentence that says what is wrong, or None if the answer is right
+NOTHING = "the function returns None; does it end with a return line?"
 _CHECKS: dict[str, Callable[[object], Verdict]] = {}
 
 
@@ -53,7 +54,7 @@ def verdict(name: str, answer: object) -> str:
 def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None, Verdict]:
     """Return an answer as an array of this shape, or a sentence that says what is wrong."""
     if answer is None:
-        return None, "the function returns None; does it end with a return line?"
+        return None, NOTHING
     expected = f"one array of shape {shape}" if shape else "one number"
     try:
         array = np.asarray(answer, dtype=float)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cspkit.recovery import hard_threshold
-from cspkit.teach.check import Verdict, as_array, exercise, named
+from cspkit.teach.check import NOTHING, Verdict, as_array, exercise, named
 
 Vector = np.ndarray
 
@@ -129,7 +129,7 @@ def memory_step(function: Callable[..., tuple[Vector, Vector]]) -> Verdict:
     given = A.copy(), y.copy(), v.copy()
     answer = function(*given, k, eta)
     if answer is None:
-        return "the function returns None; does it end with a return line?"
+        return NOTHING
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         return "the function must return two arrays, z and the next v"
     z, wrong = as_array(answer[0], (12,))
@@ -203,7 +203,7 @@ def rests(function: Callable[[Vector, Vector, Vector, float], bool]) -> Verdict:
     for S, ratio in cases:
         answer = function(*given, S.copy(), ratio)
         if answer is None:
-            return "the function returns None; does it end with a return line?"
+            return NOTHING
         if not np.isscalar(answer) and np.shape(answer) != ():
             return f"the answer has shape {np.shape(answer)}, expected one True or False"
         if not isinstance(answer, (bool, np.bool_)):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import norm
 
-from cspkit.teach.check import Verdict, exercise
+from cspkit.teach.check import NOTHING, Verdict, exercise
 
 Vector = np.ndarray
 
@@ -15,7 +15,7 @@ Vector = np.ndarray
 def _number(answer: object) -> tuple[float, Verdict]:
     """Turn an answer into a float, or say why it is none."""
     if answer is None:
-        return 0.0, "the function returns None; does it end with a return line?"
+        return 0.0, NOTHING
     try:
         array = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cspkit.teach.check import Verdict, as_array, exercise
-
-NOTHING = "the function returns None; does it end with a return line?"
+from cspkit.teach.check import NOTHING, Verdict, as_array, exercise
 
 
 def _layers() -> dict[str, Tensor]:

@@ -1,0 +1,82 @@
+"""The checks of notebook 12 accept the right answer and name each typical mistake."""
+
+import json
+import math
+
+import numpy as np
+import zstandard
+from answers import answer_tests
+
+
+def entropy(N, n, base=2, both=True, count=True, sign=1):
+    p = n / N
+    parts = [x * math.log(x, base) if x else 0.0 for x in (p, 1 - p)]
+    return -sign * (N if count else 1) * (sum(parts) if both else parts[0])
+
+
+def rice(g, b, one="1", zero="0", stop=True, digits=None, first=True):
+    quotient, rest = divmod(g, 2**b)
+    unary = one * quotient + (zero if stop else "")
+    binary = f"{rest:0{b if digits is None else digits}b}" if b else ""
+    return unary + binary if first else binary + unary
+
+
+def probability(w, c, R, rho, average=True, odds=False):
+    found = w / (1 - w) * c / (R - c)
+    if average:
+        found = found * (1 - rho) / rho
+    return found if odds else found / (1 + found)
+
+
+def codes(x, delta, L, cut=True, survive=np.sign, scale=1):
+    q = np.rint(x / delta)
+    q = np.clip(q, -L, L) if cut else q
+    if survive is not None:
+        q = np.where((q == 0) & (x != 0), survive(x), q)
+    return q * (delta if scale != 1 else 1)
+
+
+def unpacked(content):
+    size = int.from_bytes(content[10:14], "little")
+    return zstandard.ZstdDecompressor().decompress(content[22 : 22 + size])
+
+
+RIGHT = {
+    "12.position_bits": entropy,
+    "12.rice_code": rice,
+    "12.entry_probability": probability,
+    "12.codes_of": codes,
+    "12.header_of": lambda content: json.loads(unpacked(content)),
+}
+WRONG = [
+    ("12.position_bits", lambda N, n: entropy(N, n, count=False), "multiply by N"),
+    ("12.position_bits", lambda N, n: entropy(N, n, both=False), "second term"),
+    ("12.position_bits", lambda N, n: entropy(N, n, sign=-1), "sign is lost"),
+    ("12.position_bits", lambda N, n: entropy(N, n, base=math.e), "base 2"),
+    ("12.position_bits", lambda N, n: entropy(N, n) * n / N, "number of all entries"),
+    ("12.position_bits", lambda N, n: 7.0, "N = 1000, n = 50"),
+    ("12.position_bits", lambda N, n: n / N * np.log2(n / N) if n else math.nan, "N = "),
+    ("12.rice_code", lambda g, b: rice(g, b, "0", "1"), "written in ones"),
+    ("12.rice_code", lambda g, b: rice(g, b, stop=False), "after the ones is missing"),
+    ("12.rice_code", lambda g, b: rice(g, b, digits=1), "exactly 3 digits"),
+    ("12.rice_code", lambda g, b: rice(g, b, first=False), "quotient comes first"),
+    ("12.rice_code", lambda g, b: g, "expected a str"),
+    ("12.rice_code", lambda g, b: "1", "g = 17, b = 3"),
+    ("12.entry_probability", lambda *a: probability(*a, odds=True), "these are odds"),
+    ("12.entry_probability", lambda *a: probability(*a, average=False), "average density"),
+    ("12.entry_probability", lambda w, c, R, rho: w * c / R / rho, "multiply odds"),
+    ("12.entry_probability", lambda w, c, R, rho: w, "expected"),
+    ("12.entry_probability", lambda w, c, R, rho: 0.05, "shape"),
+    ("12.codes_of", lambda *a: codes(*a, survive=None), "a survivor became 0"),
+    ("12.codes_of", lambda *a: codes(*a, survive=np.ones_like), "keeps its sign"),
+    ("12.codes_of", lambda *a: codes(*a, cut=False), "beyond L"),
+    ("12.codes_of", lambda *a: codes(*a, scale=0), "without the scale"),
+    ("12.codes_of", lambda x, delta, L: np.clip(x / delta, -L, L), "round"),
+    ("12.codes_of", lambda x, d, L: np.where(codes(x, d, L) == 0, 1, codes(x, d, L)), "stays"),
+    ("12.codes_of", lambda x, delta, L: x * 0 + 5, "expected"),
+    ("12.header_of", unpacked, "json.loads"),
+    ("12.header_of", lambda content: unpacked(content).decode(), "json.loads"),
+    ("12.header_of", lambda c: c[22 : 22 + int.from_bytes(c[10:14], "little")], "compressed"),
+    ("12.header_of", lambda content: {}, "gives {}"),
+]
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

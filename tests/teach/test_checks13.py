@@ -1,0 +1,65 @@
+"""The checks of notebook 13 accept the right answer and name each typical mistake."""
+
+import math
+
+import numpy as np
+from answers import answer_tests
+
+
+def product(data, indices, indptr, x, value=True, vector=True, columns=True):
+    y = np.zeros(len(indptr) - 1)
+    for i in range(len(y)):
+        row = slice(indptr[i], indptr[i + 1])
+        of_x = x[indices[row]] if columns else x[: row.stop - row.start]
+        y[i] = sum((data[row] if value else 1) * (of_x if vector else 1) * np.ones(len(of_x)))
+    return y
+
+
+def cut(W, r, k, norm=lambda blocks: (blocks**2).sum(axis=1), last=True):
+    R, C = W.shape
+    norms = norm(W.reshape(R // r, r, C))
+    mask = np.zeros(norms.size, dtype=bool)
+    order = np.argsort(norms, axis=None)
+    mask[order[len(mask) - k :] if last else order[-k:]] = True
+    return W * np.repeat(mask.reshape(norms.shape), r, axis=0)
+
+
+def even(D, P, t_D, t_P, over=lambda D, P, t_D, t_P: (D - P) / (t_P - t_D)):
+    return over(D, P, t_D, t_P) if t_P > t_D else math.inf
+
+
+RIGHT = {
+    "13.csr_product": product,
+    "13.crossover": lambda v, sparse: max(0.0, 1 - sparse / v),
+    "13.cut_blocks": cut,
+    "13.speedup": lambda f, k: 1 / (f + (1 - f) / k),
+    "13.break_even": even,
+}
+WRONG = [
+    ("13.csr_product", lambda *a: product(*a, vector=False), "entries of x are missing"),
+    ("13.csr_product", lambda *a: product(*a, value=False), "nonzeros themselves"),
+    ("13.csr_product", lambda *a: product(*a, columns=False), "x[indices[...]]"),
+    ("13.csr_product", lambda *a: -product(*a), "sign"),
+    ("13.csr_product", lambda *a: product(*a) + 1, "expected [2.0, 0.0, 34.0]"),
+    ("13.csr_product", lambda data, indices, indptr, x: data[:1], "shape"),
+    ("13.crossover", lambda v, sparse: 1 - sparse / v, "not negative"),
+    ("13.crossover", lambda v, sparse: sparse / v, "share of nonzeros"),
+    ("13.crossover", lambda v, sparse: 1 - v / sparse, "faster one"),
+    ("13.crossover", lambda v, sparse: 0.5, "expected 0.75"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, r, k, lambda b: -(b**2).sum(axis=1)), "smallest"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, r, k, lambda b: b.sum(axis=1)), "signs cancel"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, 1, r * k), "whole blocks"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, r, k, last=False), "k = 0"),
+    ("13.cut_blocks", lambda W, r, k: W + 1, "expected"),
+    ("13.speedup", lambda f, k: f + (1 - f) / k, "inverse"),
+    ("13.speedup", lambda f, k: f + (1 - f) * k, "times are added"),
+    ("13.speedup", lambda f, k: 1 / (1 - f + f / k), "does not become faster"),
+    ("13.speedup", lambda f, k: 3.0, "expected 4.167"),
+    ("13.break_even", lambda D, P, t_D, t_P: (D - P) / (t_P - t_D), "always wins"),
+    ("13.break_even", lambda *a: even(*a, lambda D, P, t_D, t_P: D / (t_P - t_D)), "read, too"),
+    ("13.break_even", lambda *a: even(*a, lambda D, P, t_D, t_P: (D - P) / t_P), "t_P - t_D"),
+    ("13.break_even", lambda *a: even(*a, lambda D, P, a, b: (b - a) / (D - P)), "inverse"),
+    ("13.break_even", lambda *a: even(*a, lambda D, P, a, b: (D - P) / (a - b)), "sign"),
+    ("13.break_even", lambda *a: even(*a, lambda *b: 5.0), "expected"),
+]
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
