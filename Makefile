@@ -48,7 +48,7 @@ build/book/index.html: $(BOOK) $(VENV)/installed
 build/headline.csv: $(PACKAGE) $(VENV)/installed
 	@mkdir -p build/headline
 	@$(BIN)/python -m cspkit compare --methods dense dense+ gmp csp --sparsities 0.95 --seeds 0 --jobs 1 \
-	    --train-dense build/headline --out build/headline/rows.csv > build/headline/table.txt
+	    --train-dense build/headline --keep build/headline/models --out build/headline/rows.csv > build/headline/table.txt
 	@grep -v "^written" build/headline/table.txt > build/headline.txt
 	@mv build/headline/rows.csv $@
 	@rm -r build/headline

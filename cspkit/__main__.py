@@ -118,11 +118,14 @@ def compare_command(call: argparse.Namespace) -> int:
         check_output(call.out.with_name(f"{call.out.stem}_tuning.csv"), "--out with --tune")
     if call.train_dense is not None:
         check_output(call.train_dense / "model", "a file in --train-dense")
+    if call.keep is not None:
+        check_output(call.keep / "model", "a file in --keep")
 
     from cspkit.asr import load_spoken_digits
     from cspkit.study import entry, summary, table
     from cspkit.study.entries import UNPRUNED
     from cspkit.teach.digit_bench import compare_digits
+    from cspkit.teach.kept_models import kept_models, table_of_models
 
     _of_project(load_spoken_digits)
     finished = f"interrupted; finished runs are in {call.out}: repeat the call to continue"
@@ -136,14 +139,18 @@ def compare_command(call: argparse.Namespace) -> int:
             jobs=call.jobs,
             tuning=call.tune,
             dense=call.train_dense,
+            keep=call.keep,
         )
     asked = [entry(name).name for name in call.methods or ["csp"]]
     against = next((m for m in sorted(asked, key="csp".__ne__) if m not in UNPRUNED), "csp")
     if call.json:
         lines = json.loads(summary(rows, against=against).to_json(orient="records"))
-        print(json.dumps({"out": str(call.out), "summary": lines}))
+        files = [] if call.keep is None else kept_models(call.keep).reset_index().to_dict("records")
+        print(json.dumps({"out": str(call.out), "summary": lines, "models": files}))
     else:
         print(table(rows, against=against))
+        if call.keep is not None:
+            print(f"\n{table_of_models(kept_models(call.keep))}")
         print(f"written: {call.out}")
     return 0
 

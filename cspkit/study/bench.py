@@ -29,7 +29,8 @@ class Bench(Protocol):
     `small(seed, n_weights, steps)`. This method trains a model of about `n_weights` weights from
     scratch, for `steps` more steps than the dense model, and returns it. If several seeds have the
     same test part, it needs a method `fold(seed)` that returns the name of the test part. Without
-    this method every seed is a fold of its own.
+    this method every seed is a fold of its own. A method `keep(run, model)` is called with every
+    trained model of a study and its `cspkit.study.entries.Run`.
     """
 
     name: str  # name of the task; the first column of every row

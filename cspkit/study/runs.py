@@ -75,6 +75,8 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
         model = _trained(bench, run, task, dense)
         weights = prunable_weights(model)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    if hasattr(bench, "keep"):
+        bench.keep(run, model)
     metric, rate, loss = figures(task, model, "dev", metric)
     if not math.isfinite(rate):
         raise FloatingPointError(f"{metric} on dev is {rate}")

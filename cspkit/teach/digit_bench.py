@@ -23,9 +23,11 @@ from cspkit.asr import (
 from cspkit.asr.corpus import N_FOLDS, data_folder
 from cspkit.asr.task import DENSE_STEPS
 from cspkit.asr.transducer import config_for
+from cspkit.deploy import pack
 from cspkit.files import check_output, locked
 from cspkit.pruning import PRUNERS
 from cspkit.study import compare, finals, tune, tuned
+from cspkit.study.entries import Run
 from cspkit.study.grid import KEY, grid
 from cspkit.study.rows import Rows
 from cspkit.study.tuning import KEY as TUNING_KEY
@@ -59,6 +61,8 @@ class DigitBench:
     embedded : bool
         Whether to use the checkpoints that come with the package. A checkpoint is used only if it
         was trained with the same fold, seed and number of steps.
+    kept : str, optional
+        Folder that gets the model of every run, as a packed file without loss.
     """
 
     models: str = "build"
@@ -68,6 +72,7 @@ class DigitBench:
     split: str = "takes"
     pool: int | None = None
     embedded: bool = True
+    kept: str | None = None
 
     def __post_init__(self) -> None:
         config_for(self.units, self.width)
@@ -104,6 +109,13 @@ class DigitBench:
         nearest = int(np.argmin(np.abs(np.array(counts) - n_weights)))
         bench = replace(narrower[nearest], dense_steps=self.dense_steps + steps)
         return bench._trained(seed)
+
+    def keep(self, run: Run, model: Transducer) -> None:
+        """Write the model of a run to the folder of kept models, if there is one."""
+        if self.kept is not None:
+            zeros = f"_{run.sparsity:g}" if run.sparsity else ""
+            name = f"{run.entry.name}{zeros}_steps{run.steps}_seed{run.seed}.csp"
+            pack(model, Path(self.kept) / name)
 
     def checkpoint(self, seed: int) -> Path:
         """Return the file of the dense model of a seed."""
@@ -158,6 +170,7 @@ def compare_digits(
     jobs: int | None = None,
     tuning: bool = False,
     dense: Path | None = None,
+    keep: Path | None = None,
 ) -> pd.DataFrame:
     """Compare pruning methods on the embedded corpus. Train dense models that have no file.
 
@@ -174,6 +187,9 @@ def compare_digits(
     dense : Path, optional
         Folder for dense models, which are then trained in this run. The default is to use the
         dense models that come with the package.
+    keep : Path, optional
+        Folder for the models of all runs, see `DigitBench`. Runs that are recorded already are not
+        repeated, so they leave no model.
 
     Returns
     -------
@@ -185,6 +201,7 @@ def compare_digits(
         If an argument is wrong, before anything is trained.
     """
     bench = DigitBench() if dense is None else DigitBench(str(dense), embedded=False)
+    bench = replace(bench, kept=None if keep is None else str(keep))
     methods = methods or ["dense", "dense+", *PRUNERS]
     runs = grid(methods, sparsities, seeds, steps, {})
     for run in runs:

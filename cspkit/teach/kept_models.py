@@ -1,0 +1,85 @@
+"""What the models of a comparison are worth in use: file size, and time of a step."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import threadpoolctl
+import torch
+
+from cspkit.deploy import SparseTransducer, load, pack
+from cspkit.deploy.peers import own_step, peer_steps, ratios, step_times
+
+BITS = 8
+ROUNDS = 60
+
+
+def kept_models(folder: str | Path) -> pd.DataFrame:
+    """Measure the packed recognisers in a folder, and other programs with a dense one.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds packed recognisers of one configuration, named `dense*.csp` if they are dense, see
+        `DigitBench.keep`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each model: `float32` and `packed`, bytes of the safetensors file and of the
+        packed file with 8 bits; `microseconds`, the median time of a step of `SparseTransducer`
+        with the packed file; and `ratio`, this time over that of the model with the smallest file.
+        Then a row for each other program, with the time of the first dense model.
+    """
+    rows, steps = {}, {}
+    files = sorted(Path(folder).glob("*.csp"), key=lambda f: (not f.stem.startswith("dense"), f))
+    for file in files:
+        model = load(file)
+        with tempfile.TemporaryDirectory() as temporary:
+            packed = Path(temporary) / "model.csp"
+            pack(model, packed, bits=BITS)
+            rows[file.stem] = {
+                "float32": len(safetensors.torch.save(model.state_dict())),
+                "packed": packed.stat().st_size,
+            }
+            steps[file.stem] = own_step(SparseTransducer(packed))
+    if not rows:
+        return pd.DataFrame(columns=["float32", "packed", "microseconds", "ratio"])
+    first = load(files[0])
+    config = first.config
+    random = np.random.default_rng(0).standard_normal((10, config.stack, config.n_features))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with threadpoolctl.threadpool_limits(1):
+            peers, _ = peer_steps(first)
+            times = step_times(steps | peers, random.astype(np.float32), ROUNDS)
+    finally:
+        torch.set_num_threads(threads)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    smallest = table["packed"].idxmin()
+    table = table.reindex(times.columns)
+    table["microseconds"] = 1e6 * times.median()
+    table["ratio"] = ratios(times, smallest)
+    return table
+
+
+def table_of_models(table: pd.DataFrame) -> str:
+    """Write the result of `kept_models` as text."""
+    if len(table) == 0:
+        return "no model was kept: all runs were recorded before"
+    shown = pd.DataFrame(index=table.index)
+    shown["float32, KB"] = table["float32"] / 1e3
+    shown["packed, KB"] = table["packed"] / 1e3
+    shown["times smaller"] = table["float32"] / table["packed"]
+    shown["step, us"] = table["microseconds"]
+    shown["ratio"] = table["ratio"]
+    text = shown.to_string(float_format="{:.1f}".format, na_rep="")
+    return (
+        f"In use: files with {BITS} bits a value, and a step of streaming recognition on one core\n"
+        f"{text}"
+    )
