@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from format_reader import read
 from pruned_models import pruned
 
 from cspkit.arguments import ArgumentError
@@ -13,7 +14,7 @@ from cspkit.asr import DigitTask, Transducer, TransducerConfig, load_transducer,
 from cspkit.asr.corpus import data_folder
 from cspkit.asr.search import MAX_SYMBOLS
 from cspkit.asr.transducer import CHARACTERS
-from cspkit.deploy import to_csr, to_onnx
+from cspkit.deploy import SparseTransducer, load, pack, to_csr, to_onnx
 
 
 class OnnxRecogniser:
@@ -82,6 +83,22 @@ def test_onnx_graphs_give_the_words_of_the_model(tmp_path, strings, sparsity):
     stack = model.config.stack
     for piece in (stack, 7 * stack, None):  # frame by frame, in pieces, whole
         assert [recogniser.words(f, piece) for f in strings] == expected
+
+
+def test_a_reader_of_the_format_onnxruntime_and_the_package_agree_on_the_test_set(tmp_path):
+    path = tmp_path / "model.csp"
+    pack(load(data_folder() / "models" / "csp95_fold0.csp"), path, bits=8)
+    header, arrays = read(path)  # 80 lines that know only FORMAT.md
+    config = header["transducer"]
+    model = Transducer(TransducerConfig(**config | {"units": tuple(config["units"])})).eval()
+    model.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
+    features = [u.features for u in DigitTask().corpus.strings("test", 0)]
+    assert len(features) == 415
+    offline = OnnxRecogniser(to_onnx(model, tmp_path))
+    streaming = SparseTransducer(path, autotune=False)
+    for f, expected in zip(features, transcribe(load(path), features), strict=True):
+        assert offline.words(f, None) == expected
+        assert " ".join(streaming.step(f) + streaming.finish()) == expected
 
 
 def test_onnx_graphs_of_other_sizes_give_the_logits_of_the_model(tmp_path):
