@@ -172,7 +172,7 @@ def report_command(call: argparse.Namespace) -> int:
     from cspkit.asr import load_spoken_digits
     from cspkit.asr.corpus import DIGITS
     from cspkit.deploy import report
-    from cspkit.files import is_packed
+    from cspkit.asr.checkpoint import is_packed
 
     corpus = _of_project(load_spoken_digits)
     model = _model(call)
@@ -310,7 +310,7 @@ def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) ->
 def _model(call: argparse.Namespace):
     """Load the checkpoint or packed file of --model, or the default one."""
     from cspkit.asr import load_transducer
-    from cspkit.files import is_packed
+    from cspkit.asr.checkpoint import is_packed
 
     if call.model is None:
         return _of_project(load_transducer, default_model())

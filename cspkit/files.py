@@ -14,7 +14,6 @@ from filelock import FileLock, Timeout
 from cspkit.arguments import ArgumentError
 
 LONGEST = 255  # bytes of a file name on common file systems
-PACKED = b"\x93CSPK\r\n\x1a"  # the first bytes of a packed file
 
 
 def check_output(path: str | Path, name: str = "path") -> Path:
@@ -145,9 +144,3 @@ def _mode(path: Path) -> int | None:
         return path.lstat().st_mode  # a link that is left after `resolve` is a link to itself
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def is_packed(path: str | Path) -> bool:
-    """Whether a file starts like a packed file, see `cspkit.deploy`."""
-    with Path(path).open("rb") as file:
-        return file.read(len(PACKED)) == PACKED

@@ -18,6 +18,13 @@ from cspkit.modules import unwrapped
 from cspkit.tensors import read_tensors
 
 FORMAT = "cspkit.transducer/1"
+PACKED = b"\x93CSPK\r\n\x1a"  # the first bytes of a packed file
+
+
+def is_packed(path: str | Path) -> bool:
+    """Whether a file starts like a packed file, which `cspkit.deploy.load` reads."""
+    with Path(path).open("rb") as file:
+        return file.read(len(PACKED)) == PACKED
 
 
 def save_transducer(model: Transducer, path: str | Path, **facts: object) -> None:

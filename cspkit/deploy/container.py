@@ -11,7 +11,8 @@ from typing import Any
 import torch
 import zstandard
 
-from cspkit.files import PACKED, replacing
+from cspkit.asr.checkpoint import PACKED
+from cspkit.files import replacing
 
 VERSION = 1
 MAX_HEADER = 1 << 26

@@ -6,7 +6,7 @@ from cspkit.study.report import table
 from cspkit.study.rows import pack_counts, read_rows, unpack_counts
 from cspkit.study.search import default_space
 from cspkit.study.statistics import cost_ratio, summary
-from cspkit.study.tuning import finals, tune, tuned
+from cspkit.study.tuning import finals, missing_finals, tune, tuned
 
 __all__ = [
     "Entry",
@@ -15,6 +15,7 @@ __all__ = [
     "default_space",
     "entry",
     "finals",
+    "missing_finals",
     "missing_runs",
     "pack_counts",
     "read_rows",

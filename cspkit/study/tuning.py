@@ -176,12 +176,40 @@ def finals(
         If an argument is wrong, or if the file does not hold trials of this bench on exactly one
         other seed.
     """
+    metric = _metric_for(objective, metric)
+    rows = Rows(out, KEY, metric)
+    runs, dense = _finals(bench, out, seeds, within, jobs, objective)
+    metric = metric or rows.metric
+    for run, row in run_all(bench, runs, metric, jobs, "tuning, finals", test=False):
+        rows.add(_row(run, row, bench, objective))
+    found = read_rows(out, KEY)
+    own = (found["task"] == bench.name) & (found["dense"] == found["seed"].map(dense))
+    return found[own].reset_index(drop=True)
+
+
+def missing_finals(
+    bench: Bench,
+    *,
+    out: str | Path,
+    seeds: Sequence[int] = (1, 2),
+    within: float = 0.1,
+    jobs: int | None = None,
+    objective: str = "dev_loss",
+) -> list[Run]:
+    """Return the runs that `finals` would measure, because `out` has no row of them.
+
+    The arguments and the errors are those of `finals`.
+    """
+    return _finals(bench, out, seeds, within, jobs, objective)[0]
+
+
+def _finals(bench, out, seeds, within, jobs, objective) -> tuple[list[Run], dict[int, str]]:
+    """The missing runs of `finals`, and the checksum of the dense model of each seed."""
     seeds = [count("an entry of seeds", seed, least=0) for seed in as_list("seeds", seeds)]
     within = positive("within", within, zero=True)
-    metric = _metric_for(objective, metric)
     check_bench(bench, jobs)
     recorded = read_rows(out, TRIAL)
-    rows = Rows(out, KEY, metric)
+    rows = Rows(out, KEY)
     if objective not in recorded:
         raise ArgumentError(f"objective is {objective!r}: {out} has no such column")
     own = recorded[recorded["task"] == bench.name]
@@ -210,12 +238,7 @@ def finals(
             run = identified(run, models[seed])
             if rows.get(run.key(bench.name), run.version) is None:
                 runs.append(run)
-    metric = metric or rows.metric
-    for run, row in run_all(bench, runs, metric, jobs, "tuning, finals", test=False):
-        rows.add(_row(run, row, bench, objective))
-    found = read_rows(out, KEY)
-    own = (found["task"] == bench.name) & (found["dense"] == found["seed"].map(dense))
-    return found[own].reset_index(drop=True)
+    return runs, dense
 
 
 def tuned(rows: pd.DataFrame | str | Path, objective: str = "dev_loss") -> dict[str, dict]:

@@ -38,6 +38,7 @@ from cspkit.study import (
     default_space,
     entry,
     finals,
+    missing_finals,
     missing_runs,
     read_rows,
     table,
@@ -52,6 +53,7 @@ REFERENCES = ["dense", "dense+"]
 BOTH = [0.95, 0.98]
 FOLDS, SECOND_SEEDS = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]
 STEPS, LONG_STEPS, TRIALS = 600, 2000, 10
+WITHIN = 0.25  # of the best trial: these trials of tuning are repeated on other folds
 SECONDS_PER_STEP = 0.05  # until rows are recorded
 # Where the search starts: the best settings of an earlier search with other dense models.
 START = {
@@ -184,6 +186,8 @@ class Studies:
         if study == "tune":
             rows = self.rows("tune") if self.file("tune").is_file() else pd.DataFrame({"seed": []})
             runs = self.call.trials * len(START) - int((rows["seed"] == 0).sum())
+            if runs == 0:
+                runs = len(missing_finals(self.bench, out=self.file("tune"), within=WITHIN))
             return runs, runs * STEPS
         runs = []
         for call in self.calls(study):
@@ -234,7 +238,7 @@ class Studies:
         entries = [entry(name, **settings) for name, settings in START.items()]
         lower = default_space(entries[0]) | {"rate": FloatDistribution(1e-4, 1e-2, log=True)}
         tune(self.bench, entries, spaces={"dense+": lower}, trials=self.call.trials, **common)
-        finals(self.bench, out=self.file(study), within=0.25, jobs=self.call.jobs)
+        finals(self.bench, out=self.file(study), within=WITHIN, jobs=self.call.jobs)
 
 
 def main():

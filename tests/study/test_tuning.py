@@ -9,7 +9,16 @@ from study_bench import BlobBench, CountedBlobs
 from cspkit.arguments import ArgumentError
 from cspkit.pruning import PRUNERS, prune
 from cspkit.pruning.prune import settings_of
-from cspkit.study import compare, default_space, entry, finals, read_rows, tune, tuned
+from cspkit.study import (
+    compare,
+    default_space,
+    entry,
+    finals,
+    missing_finals,
+    read_rows,
+    tune,
+    tuned,
+)
 
 CALL = {"steps": 6, "sparsity": 0.9, "metric": "error"}
 METHODS = ["dense+", "gmp", "csp", "csp-D"]
@@ -89,10 +98,16 @@ def test_trials_that_are_near_the_best_meet_on_other_seeds(trials, tmp_path):
         far = 9.0 if method == "csp" else 1.05
         rows.loc[own.index, "dev_loss"] = [5.0, far, 1.0, 5.0, 5.0, 5.0, 5.0]
     rows.to_csv(out, index=False)
+    missing = missing_finals(BlobBench(), out=out)
     found = finals(BlobBench(), out=out, metric="error")
+    assert missing_finals(BlobBench(), out=out) == []
     again = found[found["seed"] > 0]
     met = {m: set(zip(g["trial"], g["seed"], strict=True)) for m, g in again.groupby("method")}
     assert met == {m: {(1, 1), (1, 2), (2, 1), (2, 2)} for m in METHODS if m != "csp"}
+    assert len(missing) == len(again)
+    assert {(r.entry.name, r.trial, r.seed) for r in missing} == set(
+        zip(again["method"], again["trial"], again["seed"], strict=True)
+    )
     best = tuned(out)
     for method, own in found.groupby("method"):
         means = own.assign(log=np.log(own["dev_loss"])).groupby("trial")["log"].mean()
