@@ -170,9 +170,9 @@ def pack_command(call: argparse.Namespace) -> int:
 
 def report_command(call: argparse.Namespace) -> int:
     from cspkit.asr import load_spoken_digits
+    from cspkit.asr.checkpoint import is_packed
     from cspkit.asr.corpus import DIGITS
     from cspkit.deploy import report
-    from cspkit.asr.checkpoint import is_packed
 
     corpus = _of_project(load_spoken_digits)
     model = _model(call)

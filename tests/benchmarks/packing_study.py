@@ -2,11 +2,12 @@
 
     python tests/benchmarks/packing_study.py [--models FOLDER]
 
-Three kinds of models, each packed with 32, 8 and 4 bits: "dense"; "csp", pruned by csp to 95 %
-zeros in 600 steps; and "int8 first" and "int4 first", the same, but pruned from a dense model whose
-weights were rounded to 8 or 4 bits before. Rows go to data/results/packing.csv, each as it is
-measured; a study that was stopped continues. The pruned models go to FOLDER (build/packing), as
-packed files without loss.
+Models of these kinds, each packed with 32, 8 and 4 bits: "dense"; "csp", pruned by csp to 95 %
+zeros in 600 steps; "int8 first" and "int4 first", the same, but pruned from a dense model whose
+weights were rounded to 8 or 4 bits before; and "2:4", in which of four neighbours in a row two are
+zero (the first matrix stays dense, because its rows have 39 weights). Rows go to
+data/results/packing.csv, each as it is measured; a study that was stopped continues. The pruned
+models go to FOLDER (build/packing), as packed files without loss.
 
 Sizes are in bytes. `codes` are the streams of positions and values of all matrices, and `bound` is
 the entropy of independent symbols: of the positions of each tensor, and of all codes under one
@@ -31,7 +32,7 @@ from cspkit.teach.digit_bench import DigitBench
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "data" / "results" / "packing.csv"
 TUNING = ROOT / "data" / "results" / "next" / "pruning_tuning.csv"
-KINDS = ("dense", "csp", "int8 first", "int4 first")
+KINDS = ("dense", "csp", "int8 first", "int4 first", "2:4")
 KEY = ["fold", "model", "bits"]
 
 
@@ -46,12 +47,15 @@ def model_of(kind, fold, dense, task, folder):
     """A model of a kind; a pruned one comes from its file, if it has one."""
     if kind == "dense":
         return dense
-    path = folder / f"{kind.replace(' ', '_')}_fold{fold}.csp"
+    path = folder / f"{kind.replace(' ', '_').replace(':', '_')}_fold{fold}.csp"
     if not path.is_file():
-        start = dense if kind == "csp" else rounded(dense, int(kind[3]))
+        start = rounded(dense, int(kind[3])) if "first" in kind else dense
+        sparsity, settings = 0.95, tuned(TUNING)["csp"]
+        if kind == "2:4":
+            sparsity = 0.5
+            settings |= {"block": kind, "exclude": ["encoder.weight_ih_l0"]}
         rng = np.random.default_rng(fold)
-        settings = tuned(TUNING)["csp"]
-        pack(prune(start, task, "csp", 0.95, steps=600, rng=rng, **settings).model, path)
+        pack(prune(start, task, "csp", sparsity, steps=600, rng=rng, **settings).model, path)
     return load(path)
 
 

@@ -1,0 +1,378 @@
+"""Manifests: lists of recordings as JSON lines, as NeMo writes them.
+
+A line is an object with `audio_filepath` and `text`, and optionally `duration` and `offset` in
+seconds, `speaker`, and further fields, which are kept. A relative path is relative to the folder of
+the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+
+from cspkit.arguments import ArgumentError
+from cspkit.asr.features import existing_file
+from cspkit.asr.transducer import TransducerConfig
+from cspkit.files import replacing
+
+SLACK = 0.05  # seconds by which a segment may end after its file
+SHOWN = 1000  # faults that are kept; the others are only counted
+LONGEST_LINE = 1 << 20  # bytes
+
+
+class Fault(NamedTuple):
+    """A line that cannot be used."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a manifest.
+
+    Attributes
+    ----------
+    line : int
+        Number of the line, from 1.
+    audio : Path
+    text : str
+    offset : float
+        Start of the utterance in the file, in seconds.
+    duration : float or None
+        Length of the utterance in seconds; None for all that follows `offset`.
+    speaker : str
+        Empty if it is not known.
+    fields : dict
+        All fields as they stand in the line.
+    """
+
+    line: int
+    audio: Path
+    text: str
+    offset: float = 0.0
+    duration: float | None = None
+    speaker: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Manifest(Sequence[Entry]):
+    """The usable lines of a manifest. A line is read when it is asked for.
+
+    Of each line only its place, its duration and its speaker are kept in memory, so a manifest may
+    have millions of lines. Lines that cannot be used are left out and counted. Audio files are not
+    opened, see `check_manifest`.
+
+    Parameters
+    ----------
+    path : str or Path
+    config : TransducerConfig, optional
+        If it is given, the text of a line must consist of its units.
+
+    Attributes
+    ----------
+    path : Path
+    durations : ndarray, shape (n_lines,)
+        Seconds, float32; nan if a line has none.
+    speakers : list of str
+        Sorted names.
+    speaker_of : ndarray of int, shape (n_lines,)
+        Index of each line's speaker in `speakers`.
+    faults : list of Fault
+        The first 1,000 lines that were left out.
+    n_faults : int
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ArgumentError
+        If the path is a folder or another special file.
+    """
+
+    def __init__(self, path: str | Path, config: TransducerConfig | None = None) -> None:
+        self.path = existing_file(path)
+        places, numbers, durations, speakers = [], [], [], []
+        names: dict[str, int] = {}
+        self.faults: list[Fault] = []
+        self.n_faults = 0
+        for place, number, line in _lines(self.path):
+            try:
+                _, _, _, duration, speaker, _ = _parsed(line, config)
+            except ArgumentError as error:
+                self._add_fault(number, str(error))
+                continue
+            places.append(place)
+            numbers.append(number)
+            durations.append(math.nan if duration is None else duration)
+            speakers.append(names.setdefault(speaker, len(names)))
+        self._places, self._numbers = np.array(places, dtype=np.int64), np.array(numbers, np.int64)
+        self.durations = np.array(durations, dtype=np.float32)
+        self.speakers = sorted(names)
+        order = np.argsort(np.argsort(list(names))) if names else np.zeros(0, dtype=np.int64)
+        self.speaker_of = order[np.array(speakers, dtype=np.int64)]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, i: int) -> Entry:
+        """Return line i of the usable lines, counted from 0."""
+        place, number = int(self._places[i]), int(self._numbers[i])
+        with self.path.open("rb") as file:
+            file.seek(place)
+            line = file.readline(LONGEST_LINE)
+        return _entry(line, number, self.path.parent, None)
+
+    def _add_fault(self, number: int, reason: str) -> None:
+        self.n_faults += 1
+        if len(self.faults) < SHOWN:
+            self.faults.append(Fault(number, reason))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The result of `check_manifest`.
+
+    Attributes
+    ----------
+    path : Path
+    n_good : int
+        Lines that can be used.
+    seconds : float
+        Of the utterances of these lines.
+    faults : list of Fault
+        The other lines, in order.
+    units : Counter
+        How often each word occurs in the good lines.
+    """
+
+    path: Path
+    n_good: int
+    seconds: float
+    faults: list[Fault]
+    units: Counter[str]
+
+
+def check_manifest(
+    path: str | Path,
+    *,
+    config: TransducerConfig | None = None,
+    others: Iterable[str | Path] = (),
+    out: str | Path | None = None,
+) -> Checked:
+    """Check every line of a manifest, including its audio file.
+
+    A line is wrong if it is no JSON object; lacks a field or has one of a wrong type; has no word;
+    has a unit that `config` does not have; names a file that is missing or is no audio; names a
+    segment beyond the end of its file; repeats the segment of an earlier line; or has a speaker
+    that occurs in one of the `others`.
+
+    Parameters
+    ----------
+    path : str or Path
+    config : TransducerConfig, optional
+    others : iterable of str or Path
+        Manifests of the other parts of a split by speaker.
+    out : str or Path, optional
+        File for the good lines, unchanged, in their order.
+
+    Returns
+    -------
+    Checked
+
+    Raises
+    ------
+    FileNotFoundError
+        If a manifest does not exist.
+    ArgumentError
+        If a path is a folder or another special file, or `out` cannot be written.
+    """
+    path = existing_file(path)
+    elsewhere = _speakers_of(others)
+    faults, units = [], Counter()
+    seen: dict[tuple[str, float], int] = {}
+    lengths: dict[Path, float] = {}
+    good, seconds = [], 0.0
+    for _, number, line in _lines(path):
+        try:
+            entry = _entry(line, number, path.parent, config)
+            length = _checked_segment(entry, lengths)
+            other = elsewhere.get(entry.speaker)
+            if other is not None and entry.speaker:
+                raise ArgumentError(f"speaker {entry.speaker!r} also speaks in {other}")
+            first = seen.setdefault((str(entry.audio), entry.offset), number)
+            if first != number:
+                raise ArgumentError(f"line {first} has the same audio")
+        except (ArgumentError, FileNotFoundError) as error:
+            faults.append(Fault(number, str(error)))
+            continue
+        good.append(line)
+        seconds += length
+        units.update(entry.text.split())
+    if out is not None:
+        with replacing(out) as new, new.open("wb") as file:
+            for line in good:
+                file.write(line.rstrip(b"\r\n") + b"\n")
+    return Checked(path, len(good), seconds, faults, units)
+
+
+def write_manifest(path: str | Path, entries: Iterable[Entry]) -> int:
+    """Write entries as a manifest, with absolute paths unless a file lies below its folder.
+
+    Returns
+    -------
+    int
+        How many lines were written.
+    """
+    folder, n = Path(path).absolute().parent, 0
+    with replacing(path) as new, new.open("w", encoding="utf-8") as file:
+        for n, entry in enumerate(entries, start=1):  # noqa: B007
+            audio = entry.audio.absolute()
+            if audio.is_relative_to(folder):
+                audio = audio.relative_to(folder)
+            facts = {"audio_filepath": audio.as_posix(), "text": entry.text}
+            if entry.duration is not None:
+                facts["duration"] = entry.duration
+            if entry.offset:
+                facts["offset"] = entry.offset
+            if entry.speaker:
+                facts["speaker"] = entry.speaker
+            json.dump(entry.fields | facts, file, ensure_ascii=False)
+            file.write("\n")
+    return n
+
+
+def librispeech_entries(folder: str | Path) -> Iterator[Entry]:
+    """Yield the utterances below a folder that is laid out like LibriSpeech.
+
+    A folder SPEAKER/CHAPTER has a file SPEAKER-CHAPTER.trans.txt, whose lines are the name of an
+    utterance, a space, and its text; the sound is in NAME.flac. The text is returned in lower case.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ArgumentError
+        If the folder has no file of transcripts, or a line of one has no text.
+    """
+    folder, number = Path(folder), 0
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    for transcripts in sorted(folder.rglob("*.trans.txt")):
+        speaker = transcripts.name.split("-")[0]
+        for line in transcripts.read_text(encoding="utf-8").splitlines():
+            name, _, text = line.strip().partition(" ")
+            if not name:
+                continue
+            number += 1
+            if not text.split():
+                raise ArgumentError(f"{transcripts} has no text for {name!r}")
+            audio = transcripts.with_name(f"{name}.flac")
+            yield Entry(number, audio, text.lower(), speaker=speaker)
+    if number == 0:
+        raise ArgumentError(
+            f"{folder} has no *.trans.txt with lines: expected a LibriSpeech folder"
+        )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Yield place, number and content of each line that is not empty."""
+    with path.open("rb") as file:
+        place = number = 0
+        while line := file.readline(LONGEST_LINE):
+            start, number, rest = place, number + 1, line
+            place += len(line)
+            while not rest.endswith(b"\n") and (rest := file.readline(LONGEST_LINE)):
+                line = line[:LONGEST_LINE] + b" "  # too long; what follows is not kept
+                place += len(rest)
+            if not line.isspace():
+                yield start, number, line
+
+
+def _entry(line: bytes, number: int, folder: Path, config: TransducerConfig | None) -> Entry:
+    """Make an entry of one line."""
+    audio, text, offset, duration, speaker, fields = _parsed(line, config)
+    return Entry(number, folder / audio, text, offset, duration, speaker, fields)
+
+
+def _parsed(
+    line: bytes, config: TransducerConfig | None
+) -> tuple[str, str, float, float | None, str, dict[str, Any]]:
+    """Parse and check one line: audio, text, offset, duration, speaker, and all fields."""
+    if len(line) > LONGEST_LINE:
+        raise ArgumentError(f"the line is longer than {LONGEST_LINE} bytes")
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"the line is no JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise ArgumentError(f"the line is a {type(fields).__name__}: expected a JSON object")
+    audio, text = _text(fields, "audio_filepath"), _text(fields, "text")
+    if not audio or "\0" in audio:
+        raise ArgumentError(f"audio_filepath is {audio!r}: expected the name of a file")
+    text = " ".join(text.split())
+    if not text:
+        raise ArgumentError("text has no word")
+    offset = _seconds(fields, "offset", least=0.0) or 0.0
+    duration = _seconds(fields, "duration", least=None)
+    speaker = fields.get("speaker", "")
+    if not isinstance(speaker, str | int) or isinstance(speaker, bool):
+        raise ArgumentError(f"speaker is {speaker!r}: expected a string")
+    if config is not None:
+        config.labels(text)
+    return audio, text, offset, duration, str(speaker), fields
+
+
+def _text(fields: dict, name: str) -> str:
+    if name not in fields:
+        raise ArgumentError(f"the field {name} is missing")
+    if not isinstance(fields[name], str):
+        raise ArgumentError(f"{name} is {fields[name]!r}: expected a string")
+    return fields[name]
+
+
+def _seconds(fields: dict, name: str, least: float | None) -> float | None:
+    """A number of seconds, at least `least`, or above 0 if that is None."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or (value <= 0 if least is None else value < least):
+        wanted = "above 0" if least is None else f"of at least {least:g}"
+        raise ArgumentError(f"{name} is {value!r}: expected a number of seconds {wanted}")
+    return float(value)
+
+
+def _checked_segment(entry: Entry, lengths: dict[Path, float]) -> float:
+    """Check that the audio of an entry is there and long enough; return its seconds."""
+    if entry.audio not in lengths:
+        audio = existing_file(entry.audio)
+        try:
+            lengths[entry.audio] = soundfile.info(audio).duration
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise ArgumentError(f"{audio} is no audio file that can be read: {error}") from None
+    length = lengths[entry.audio]
+    end = length if entry.duration is None else entry.offset + entry.duration
+    if end > length + SLACK or entry.offset >= length:
+        raise ArgumentError(
+            f"the utterance is from {entry.offset:g} to {end:g} s, but {entry.audio} has "
+            f"{length:g} s"
+        )
+    return end - entry.offset
+
+
+def _speakers_of(manifests: Iterable[str | Path]) -> dict[str, Path]:
+    """The speakers of manifests, each with the first manifest that has it."""
+    found: dict[str, Path] = {}
+    for path in manifests:
+        for speaker in Manifest(path).speakers:
+            found.setdefault(speaker, Path(path))
+    return found
