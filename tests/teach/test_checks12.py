@@ -36,6 +36,11 @@ def codes(x, delta, L, cut=True, survive=np.sign, scale=1):
     return q * (delta if scale != 1 else 1)
 
 
+def truncated(x, delta, L):
+    q = np.clip(np.trunc(x / delta), -L, L)
+    return np.where((q == 0) & (x != 0), np.sign(x), q)
+
+
 def unpacked(content):
     size = int.from_bytes(content[10:14], "little")
     return zstandard.ZstdDecompressor().decompress(content[22 : 22 + size])
@@ -62,6 +67,7 @@ WRONG = [
     ("12.rice_code", lambda g, b: rice(g, b, first=False), "quotient comes first"),
     ("12.rice_code", lambda g, b: g, "expected a str"),
     ("12.rice_code", lambda g, b: "1", "g = 17, b = 3"),
+    ("12.rice_code", lambda g, b: rice(g, b) + "0" * (b == 0), "no remainder"),
     ("12.entry_probability", lambda *a: probability(*a, odds=True), "these are odds"),
     ("12.entry_probability", lambda *a: probability(*a, average=False), "average density"),
     ("12.entry_probability", lambda w, c, R, rho: w * c / R / rho, "multiply odds"),
@@ -74,9 +80,11 @@ WRONG = [
     ("12.codes_of", lambda x, delta, L: np.clip(x / delta, -L, L), "round"),
     ("12.codes_of", lambda x, d, L: np.where(codes(x, d, L) == 0, 1, codes(x, d, L)), "stays"),
     ("12.codes_of", lambda x, delta, L: x * 0 + 5, "expected"),
+    ("12.codes_of", truncated, "np.rint"),
     ("12.header_of", unpacked, "json.loads"),
     ("12.header_of", lambda content: unpacked(content).decode(), "json.loads"),
     ("12.header_of", lambda c: c[22 : 22 + int.from_bytes(c[10:14], "little")], "compressed"),
     ("12.header_of", lambda content: {}, "gives {}"),
+    ("12.header_of", lambda content: {"tensors": []}, "tensors"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
