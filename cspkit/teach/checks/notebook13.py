@@ -67,7 +67,7 @@ def crossover(function: Callable[[float, float], float]) -> Verdict:
 def cut_blocks(function: Callable[[Array, int, int], Array]) -> Verdict:
     """Check a matrix whose blocks of rows were cut."""
     rng = np.random.default_rng(0)
-    drawn = rng.standard_normal((16, 5)).round(2)
+    drawn = rng.standard_normal((16, 5)).round(2) - 0.5
     cases = (
         ([[3, 1], [0, 1]], 2, 1),
         ([[2, 2], [1, 2]], 2, 1),
