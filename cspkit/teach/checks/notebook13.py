@@ -67,13 +67,14 @@ def crossover(function: Callable[[float, float], float]) -> Verdict:
 def cut_blocks(function: Callable[[Array, int, int], Array]) -> Verdict:
     """Check a matrix whose blocks of rows were cut."""
     rng = np.random.default_rng(0)
-    drawn = rng.standard_normal((16, 5)).round(2) - 0.5
+    drawn = rng.standard_normal((16, 5)).round(2)
     cases = (
         ([[3, 1], [0, 1]], 2, 1),
         ([[2, 2], [1, 2]], 2, 1),
-        ([[3, 2], [0, 2]], 2, 1),
+        ([[-3, 1], [0, 1]], 2, 1),
         (drawn, 8, 3),
         (drawn, 4, 1),
+        ([[3, 2], [0, 2]], 2, 1),
     )
     for given, r, k in cases:
         W = np.array(given, dtype=float)
