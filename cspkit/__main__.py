@@ -90,13 +90,14 @@ def prune_command(call: argparse.Namespace) -> int:
     import numpy as np
 
     from cspkit.asr import DigitTask, load_spoken_digits, save_transducer
-    from cspkit.asr.checkpoint import checkpoint_facts
+    from cspkit.asr.checkpoint import checkpoint_facts, is_packed
     from cspkit.pruning import PRUNERS, prune
 
     one_of("--method", call.method, tuple(PRUNERS))
     device = _usable(call.device)
     dense = _model(call).to(device)
-    facts = checkpoint_facts(call.model or default_model())
+    packed = call.model is not None and is_packed(call.model)  # such a file has no facts
+    facts = {} if packed else checkpoint_facts(call.model or default_model())
     fold = facts.get("fold", 0) if call.fold is None else call.fold
     task = DigitTask(_of_project(load_spoken_digits), fold=fold, config=dense.config)
     recipe = {"method": call.method, "sparsity": call.sparsity}
@@ -145,7 +146,8 @@ def compare_command(call: argparse.Namespace) -> int:
     against = next((m for m in sorted(asked, key="csp".__ne__) if m not in UNPRUNED), "csp")
     if call.json:
         lines = json.loads(summary(rows, against=against).to_json(orient="records"))
-        files = [] if call.keep is None else kept_models(call.keep).reset_index().to_dict("records")
+        kept = [] if call.keep is None else kept_models(call.keep).reset_index(names="model")
+        files = [] if call.keep is None else json.loads(kept.to_json(orient="records"))
         print(json.dumps({"out": str(call.out), "summary": lines, "models": files}))
     else:
         print(table(rows, against=against))
@@ -169,17 +171,18 @@ def pack_command(call: argparse.Namespace) -> int:
 
 
 def report_command(call: argparse.Namespace) -> int:
-    from cspkit.asr import load_spoken_digits
+    from cspkit.asr import Transducer, load_spoken_digits
     from cspkit.asr.checkpoint import is_packed
     from cspkit.asr.corpus import DIGITS
     from cspkit.deploy import report
 
     corpus = _of_project(load_spoken_digits)
-    model = _model(call)
-    of_words = set(model.config.units) <= set(DIGITS)
-    strings = corpus.strings("dev", 0)[:50] if of_words else []
+    packed = call.model is not None and Path(call.model).is_file() and is_packed(call.model)
+    model = _packed(call.model) if packed else _model(call)
+    strings = []
+    if isinstance(model, Transducer) and set(model.config.units) <= set(DIGITS):
+        strings = corpus.strings("dev", 0)[:50]
     utterances = [(string.features, corpus.word_ends(string)) for string in strings]
-    packed = call.model is not None and is_packed(call.model)
     found = report(call.model if packed else model, bits=call.bits, utterances=utterances)
     print(found.to_json() if call.json else found)
     return 0
@@ -309,28 +312,31 @@ def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) ->
 
 def _model(call: argparse.Namespace):
     """Load the checkpoint or packed file of --model, or the default one."""
-    from cspkit.asr import load_transducer
+    from cspkit.asr import Transducer, load_transducer
     from cspkit.asr.checkpoint import is_packed
 
     if call.model is None:
         return _of_project(load_transducer, default_model())
     try:
-        return _packed_model(call.model) if is_packed(call.model) else load_transducer(call.model)
+        packed = Path(call.model).is_file() and is_packed(call.model)
+        model = None if packed else load_transducer(call.model)
     except (ArgumentError, OSError) as error:
         raise ArgumentError(f"--model: {error}") from None
+    if packed and not isinstance(model := _packed(call.model), Transducer):
+        raise ArgumentError(
+            f"--model: {call.model} holds tensors without a configuration: expected a recogniser"
+        )
+    return model
 
 
-def _packed_model(path: Path):
-    from cspkit.asr import Transducer
+def _packed(path: Path):
+    """Load a packed file: a recogniser, or tensors by name."""
     from cspkit.deploy import PackError, load
 
     try:
-        model = load(path)
+        return load(path)
     except PackError as error:
-        raise ArgumentError(str(error)) from None
-    if not isinstance(model, Transducer):
-        raise ArgumentError(f"{path} holds tensors without a configuration: expected a recogniser")
-    return model
+        raise ArgumentError(f"--model: {error}") from None
 
 
 def _of_project(load, *arguments):

@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--tune", action="store_true", help=text)
     text = "train dense models and keep them in FOLDER, instead of using those of the project"
     option("--train-dense", type=Path, metavar="FOLDER", help=text)
-    text = "keep the model of every run in FOLDER, as a packed file; print their sizes and times"
+    text = "keep the model of every new run in FOLDER, as a packed file; print sizes and times"
     option("--keep", type=Path, metavar="FOLDER", help=text)
     text = "dense, gmp and csp at .95 on fold 0, 150 steps, unless other options are given"
     option("--quick", action="store_true", help=text)

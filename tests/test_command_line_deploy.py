@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from cspkit.__main__ import default_model, main
 from cspkit.asr import Transducer, load_transducer, save_transducer
@@ -73,7 +74,31 @@ def test_report_prints_tables_or_json(packed, capsys):
     assert facts["sizes"]["packed"] == packed.stat().st_size
 
 
-@pytest.mark.parametrize("command", ["pack", "report", "transcribe"])
+def test_a_packed_file_can_be_pruned_further(packed, tmp_path):
+    out = tmp_path / "pruned.safetensors"
+    call = ["prune", "--model", str(packed), "--steps", "2", "--sparsity", "0.5", "--out", str(out)]
+    assert main(call) == 0
+    model = load_transducer(out)
+    weights = torch.cat([model.state_dict()[name].flatten() for name in model.prunable])
+    assert int((weights == 0).sum()) == len(weights) // 2
+
+
+def test_tensors_of_any_model_are_reported(packed, capsys):
+    pack({"w": Transducer().output.weight}, packed)
+    assert main(["report", "--model", str(packed)]) == 0
+    assert "Bits per weight" in capsys.readouterr().out
+
+
+def test_compare_with_kept_models_answers_in_json(tmp_path, capsys):
+    call = ["compare", "--methods", "dense", "--seeds", "0", "--jobs", "1", "--json"]
+    call += ["--out", str(tmp_path / "rows.csv"), "--keep", str(tmp_path / "kept")]
+    assert main(call) == 0
+    models = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["models"]
+    assert models[0]["model"] == "dense_steps0_seed0" and models[0]["packed"] > 1e5
+    assert models[-1] == models[-1] | {"model": "onnxruntime int8", "packed": None}
+
+
+@pytest.mark.parametrize("command", ["pack", "prune", "transcribe"])
 @pytest.mark.parametrize("content", ["damaged", "tensors"])
 def test_a_packed_file_that_is_no_recogniser_is_refused(
     command, content, packed, tone, tmp_path, capsys
@@ -83,13 +108,11 @@ def test_a_packed_file_that_is_no_recogniser_is_refused(
     else:
         pack({"w": Transducer().output.weight}, packed)
     call = [command, "--model", str(packed)]
-    call += {"pack": ["--out", str(tmp_path / "o.csp")], "report": [], "transcribe": [tone]}[
-        command
-    ]
+    call += [tone] if command == "transcribe" else ["--out", str(tmp_path / "o.csp")]
     assert main(call) == 2
     message = capsys.readouterr().err
     assert message.startswith(f"cspkit {command}: --model: {packed}")
-    assert ("is cut off" if content == "damaged" else "expected a recogniser") in message
+    assert ("is damaged" if content == "damaged" else "expected a recogniser") in message
     assert not (tmp_path / "o.csp").exists()
 
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "threads",
     },
     "pruning": {"arguments", "modules", "pruner", "recovery", "training", "progress"},
-    "deploy": {"arguments", "asr", "files", "modules"},
+    "deploy": {"__version__", "arguments", "asr", "files", "modules"},
     "study": {
         "arguments",
         "bootstrap",

@@ -19,8 +19,8 @@ Categorical = constriction.stream.model.Categorical
 Uniform = constriction.stream.model.Uniform
 
 LEAST = 2.0**-20  # smallest probability of a column's entry
-PRIORS = (4, 16, 64)  # columns that the density of a row is worth before any was seen
-BUCKETS = 32  # of natural numbers: bucket b holds 2^b - 1 to 2^(b + 1) - 2
+PRIORS = (4, 16, 64)  # for how many columns the overall density counts before any was seen
+BUCKETS = 31  # of natural numbers: bucket b holds 2^b - 1 to 2^(b + 1) - 2
 
 
 def bucket_counts(values: np.ndarray) -> list[int]:
@@ -53,6 +53,8 @@ def get_naturals(decoder: RangeDecoder, n: int, counts: list[int]) -> np.ndarray
     """Decode n natural numbers that `put_naturals` encoded, as int64."""
     if n == 0:
         return np.zeros(0, dtype=np.int64)
+    if len(counts) > BUCKETS:
+        raise ValueError(f"{len(counts)} buckets: expected at most {BUCKETS}")
     buckets = decoder.decode(_categorical(counts), n).astype(np.int64)
     values = (1 << buckets) - 1
     some = buckets > 0

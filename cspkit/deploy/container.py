@@ -15,7 +15,8 @@ from cspkit.asr.checkpoint import PACKED
 from cspkit.files import replacing
 
 VERSION = 1
-MAX_HEADER = 1 << 26
+MAX_HEADER = 1 << 22
+MAX_DIMENSIONS = 16
 DTYPES = {
     "float64": torch.float64, "float32": torch.float32, "float16": torch.float16,
     "bfloat16": torch.bfloat16, "int64": torch.int64, "int32": torch.int32, "int16": torch.int16,
@@ -63,28 +64,41 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], memoryview]:
             raise TypeError("it has no list of tensors")
     except (ValueError, TypeError, KeyError, RecursionError, zstandard.ZstdError) as error:
         raise PackError(f"{path}: the header cannot be read: {error}") from None
+    names: set[str] = set()
+    for i, record in enumerate(header["tensors"]):
+        try:
+            _check_record(record, names)
+        except (KeyError, TypeError, ValueError) as error:
+            raise PackError(f"{path}: the record of tensor {i} is wrong: {error}") from None
     return header, memoryview(content)[places[-1] + size :]
+
+
+def _check_record(record: Any, names: set[str]) -> None:
+    """Check what every record has. `names` holds the names of the records before."""
+    name, shape, sizes = record["name"], record["shape"], record["sizes"]
+    numbers = (*shape, *sizes, record["crc"])
+    good = all(type(n) is int and 0 <= n < 1 << 40 for n in numbers)
+    good = good and len(shape) <= MAX_DIMENSIONS and len(sizes) == 2
+    if not good or type(name) is not str or name in names or record["dtype"] not in DTYPES:
+        raise ValueError("name, shape, sizes, crc or dtype")
+    names.add(name)
 
 
 def records_of(
     path: str | Path, header: dict[str, Any], data: memoryview
 ) -> Iterator[tuple[dict[str, Any], list[memoryview]]]:
-    """Yield the record of each tensor, checked, and its streams."""
-    place, seen = 0, set()
-    for i, record in enumerate(header["tensors"]):
-        try:
-            name, shape, sizes = record["name"], record["shape"], record["sizes"]
-            whole = all(type(n) is int and n >= 0 for n in (*shape, *sizes, record["crc"]))
-            good = type(name) is str and name not in seen and whole and len(sizes) == 2
-            if not good or record["dtype"] not in DTYPES:
-                raise ValueError("name, shape, sizes or dtype")
-        except (KeyError, TypeError, ValueError) as error:
-            raise PackError(f"{path}: the record of tensor {i} is wrong: {error}") from None
-        seen.add(name)
+    """Yield the record of each tensor and its streams, whose checksum is right."""
+    place = 0
+    for record in header["tensors"]:
+        where, sizes = f"{path}: tensor {record['name']!r}", record["sizes"]
         end = place + sum(sizes)
+        parts = [data[place : place + sizes[0]], data[place + sizes[0] : end]]
+        if checksum(record, parts) != record["crc"]:
+            cut = ", or cut off" if end > len(data) else ""
+            raise PackError(f"{where} is damaged{cut}: its checksum is not the recorded one")
         if end > len(data):
-            raise PackError(f"{path}: tensor {name!r} is cut off")
-        yield record, [data[place : place + sizes[0]], data[place + sizes[0] : end]]
+            raise PackError(f"{where} is cut off")
+        yield record, parts
         place = end
     if place != len(data):
         raise PackError(f"{path}: {len(data) - place} bytes after the last tensor")
@@ -107,6 +121,7 @@ def unzipped(packed: bytes, size: int) -> bytes:
 
 
 def number(record: dict[str, Any], key: str, most: int, least: int = 0) -> int:
+    """Return a whole number of a record, which must lie in a range."""
     value = record[key]
     if type(value) is not int or not least <= value <= most:
         raise PackError(f"{key} is {value!r}: expected {least} to {most}")

@@ -42,63 +42,70 @@ STORED = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype
 
 def encoded(name: str, tensor: Tensor, bits: int) -> tuple[dict[str, Any], list[bytes]]:
     """Return the record of a tensor, without sizes and checksum, and its two streams."""
+    if bits < 32 and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise ArgumentError(f"{name!r} has values that are not finite: expected bits=32")
     record = {"name": name, "shape": list(tensor.shape), "dtype": NAMES[tensor.dtype]}
     kind = _kind(name, tensor, bits)
     stored = np.ascontiguousarray(_bits(tensor)).reshape(-1)
     mask = stored != 0 if kind == "stored" else (tensor.reshape(-1) != 0).numpy()
     n = int(mask.sum())
     positions, layout = _positions(mask.reshape(_matrix(tensor.shape)), n)
-    if layout["layout"] == "dense":
-        mask[:] = True
-        n = mask.size
     record |= layout | {"n": n}
     if kind == "stored":
-        values, of_values = stored[mask].tobytes(), {"values": "stored"}
-    else:
-        flat = tensor.float().reshape(-1).numpy()[mask]
-        if not np.isfinite(flat).all():
-            raise ArgumentError(f"{name!r} has values that are not finite: expected bits=32")
-        if kind == "float16":
-            half = flat.astype("<f2")
-            tiny = np.copysign(np.float16(2.0**-24), flat).astype("<f2")
-            half = np.where((half == 0) & (flat != 0), tiny, half)
-            values, of_values = half.tobytes(), {"values": "float16"}
-        else:
-            rows = np.flatnonzero(mask) // max(1, math.prod(tensor.shape[1:]))
-            values, of_values = _quantised(flat, rows, tensor, kind)
-    if "codes" not in of_values:
-        smaller = zstandard.ZstdCompressor(level=19).compress(values)
-        if len(smaller) < len(values):
-            values, of_values["zstd"] = smaller, True
-    return record | of_values, [positions, values]
+        values, facts = _compressed(stored[mask])
+        if n < mask.size < LARGE:  # the values may follow a pattern
+            every, facts_of_every = _compressed(stored)
+            if len(every) < len(positions) + len(values):
+                record |= {"layout": "dense", "n": mask.size}
+                positions, values, facts = b"", every, facts_of_every
+        return record | {"values": "stored"} | facts, [positions, values]
+    flat = tensor.float().reshape(-1).numpy()[mask]
+    if kind == "float16":
+        values, facts = _compressed(flat.astype("<f2"))
+        return record | {"values": "float16"} | facts, [positions, values]
+    rows = np.flatnonzero(mask) // max(1, math.prod(tensor.shape[1:]))
+    values, facts = _quantised(flat, rows, tensor, kind)
+    return record | facts, [positions, values]
 
 
-def decoded(record: dict[str, Any], parts: list) -> Tensor:
-    """Decode one tensor from its record and its two streams: positions and values."""
+def _compressed(values: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+    """Values as bytes, by zstd if that is smaller, and what the record says of it."""
+    raw = values.tobytes()
+    smaller = zstandard.ZstdCompressor(level=19).compress(raw)
+    return (smaller, {"zstd": True}) if len(smaller) < len(raw) else (raw, {})
+
+
+def decoded(record: dict[str, Any], parts: list, with_codes: bool = False) -> tuple[Tensor, Any]:
+    """Decode one tensor from its record and its two streams: positions and values.
+
+    Returns
+    -------
+    tensor : Tensor
+    codes : tuple of ndarray or None
+        Only if asked for, and if the tensor is a matrix (or kernel) of codes: the codes, int8, with
+        the shape of the tensor, and the scale of each index of the first dimension, float32.
+    """
     shape, dtype = tuple(record["shape"]), DTYPES[record["dtype"]]
     size = math.prod(shape)
     n = number(record, "n", size)
     mask = _mask(record, parts[0], shape, n)
+    kept = slice(None) if mask is None else mask
     stored = np.zeros(size, dtype=STORED[dtype.itemsize])
-    values = _values(record, parts[1], shape, dtype, n, mask)
-    if mask is None:
-        stored[:] = values
+    found = None
+    if "codes" in record:
+        codes, scales = _codes(record, parts[1], n)
+        if with_codes and len(shape) > 1:
+            matrix = np.zeros(size, dtype=np.int8)
+            matrix[kept] = codes
+            found = matrix.reshape(shape), np.broadcast_to(scales, shape[:1])
+        if len(scales) > 1:
+            places = np.arange(n) if mask is None else np.flatnonzero(mask)
+            scales = scales[places // math.prod(shape[1:])]
+        stored[kept] = _bits(torch.from_numpy(codes.astype(np.float32) * scales).to(dtype))
     else:
-        stored[mask] = values
-    return torch.from_numpy(stored.view(_signed(stored.dtype))).view(dtype).reshape(shape)
-
-
-def decoded_codes(record: dict[str, Any], parts: list) -> tuple[np.ndarray, np.ndarray] | None:
-    """The codes and the scales of a matrix, or None if it is stored in another way."""
-    shape = tuple(record["shape"])
-    if "codes" not in record or len(shape) < 2:
-        return None
-    n = number(record, "n", math.prod(shape))
-    mask = _mask(record, parts[0], shape, n)
-    codes, scales = _codes(record, parts[1], n)
-    matrix = np.zeros(math.prod(shape), dtype=np.int8)
-    matrix[slice(None) if mask is None else mask] = codes
-    return matrix.reshape(shape), np.broadcast_to(scales, shape[:1])
+        stored[kept] = _values(record, parts[1], dtype, n)
+    tensor = torch.from_numpy(stored.view(_signed(stored.dtype))).view(dtype).reshape(shape)
+    return tensor, found
 
 
 def _kind(name: str, tensor: Tensor, bits: int) -> str | int:
@@ -108,15 +115,19 @@ def _kind(name: str, tensor: Tensor, bits: int) -> str | int:
     vector = tensor.dim() < 2
     if vector and tensor.numel() < FEW:
         return "stored"
-    if bits < 16 and not vector:
+    magnitudes = tensor.abs()
+    least = torch.where(magnitudes > 0, magnitudes, torch.inf).min().item()
+    most = magnitudes.max().item()
+    scaled = 2.0**-100 < least and most < (2.0**15 if tensor.dtype == torch.float16 else 2.0**100)
+    if bits < 16 and not vector and scaled:
         return bits
-    if bits < 16 and name.rpartition(".")[2].startswith("bias"):
+    if bits < 16 and vector and name.rpartition(".")[2].startswith("bias") and scaled:
         return BIAS_BITS
     if tensor.dtype.itemsize <= 2:
         return "stored"
-    magnitudes = tensor.float().abs()
-    fits = magnitudes.max() < 65504 and (not vector or not (magnitudes < 2**-14).any())
-    return "float16" if fits else "stored"  # a vector of variances may hold small numbers
+    # A vector with a zero may hold variances, whose small values must keep their digits.
+    small = bool((magnitudes < 2**-14).any()) if vector else least < 2**-24
+    return "stored" if small or most >= 65504 else "float16"
 
 
 def _bits(tensor: Tensor) -> np.ndarray:
@@ -176,6 +187,10 @@ def _mask(record: dict[str, Any], part: memoryview, shape: tuple, n: int) -> np.
         mask = np.zeros(size, dtype=bool)
         mask[places] = True
     elif layout == "columns":
+        if size >= LARGE:
+            raise PackError(
+                f"the layout is columns for {size} entries: expected fewer than {LARGE}"
+            )
         prior = number(record, "prior", 1 << 20)
         mask = get_columns(_decoder(part), _matrix(shape), record["counts"], prior).reshape(-1)
     else:
@@ -238,16 +253,9 @@ def _rounded(values: np.ndarray, scales: np.ndarray, largest: int, survive: bool
     return np.where((codes == 0) & (values != 0) & survive, np.copysign(1, values), codes)
 
 
-def _values(record, part, shape, dtype, n, mask) -> np.ndarray:
-    """Decode n values, as unsigned integers with the bits of the dtype."""
+def _values(record: dict[str, Any], part: memoryview, dtype: torch.dtype, n: int) -> np.ndarray:
+    """Decode n values that are no codes, as unsigned integers with the bits of the dtype."""
     stored = STORED[dtype.itemsize]
-    if "codes" in record:
-        codes, scales = _codes(record, part, n)
-        if len(scales) > 1:
-            places = np.arange(n) if mask is None else np.flatnonzero(mask)
-            scales = scales[places // math.prod(shape[1:])]
-        values = torch.from_numpy(codes.astype(np.float32) * scales).to(dtype)
-        return _bits(values)
     if record["values"] not in ("stored", "float16"):
         raise PackError(f"the values are {record['values']!r}: expected 'stored' or 'float16'")
     kind = np.dtype("<f2") if record["values"] == "float16" else stored

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse
+import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError
@@ -38,7 +39,7 @@ def to_csr(
     if not matrices:
         raise ArgumentError("model has no matrix: expected at least one tensor of two dimensions")
     return {
-        name: scipy.sparse.csr_array((t if t.itemsize == 8 else t.float()).numpy())
+        name: scipy.sparse.csr_array((t if t.dtype == torch.float64 else t.float()).numpy())
         for name, t in matrices.items()
     }
 
@@ -107,7 +108,7 @@ class _Graph:
         self.onnx, self.helper, self.name = onnx, onnx.helper, name
         self.nodes, self.constants = [], []
         self.ports: dict[str, list] = {"inputs": [], "outputs": []}
-        self.tensors = {n: t.detach().cpu() for n, t in model.state_dict().items()}
+        self.tensors = {n: t.detach().cpu().float() for n, t in model.state_dict().items()}
 
     def port(self, side: str, name: str, shape: list, kind: str = "FLOAT") -> str:
         """Declare an input or output; a dimension that is a string may have any size."""

@@ -8,12 +8,13 @@ The values of all matrices stand one after the other in `values` (float32) or `c
 multiplied by one scale for each row). `values` also holds the scales and the biases. `columns`
 (uint16) holds column indices.
 
-The kind SLICES sorts the rows by their number of nonzeros, and cuts them into slices of 16 rows. A
-slice has as many entries for each of its rows as the longest of them; entry n of all its rows stand
-beside one another. So 16 rows are computed at a time, without a loop of its own for each row. The
-places are where the slices begin, counted in entries of a row, and then the numbers of the rows.
-The kind TALL stores blocks of 8 neighbouring rows in one column, and WIDE blocks of one row in 8
-neighbouring columns; the places are where the block rows begin, counted in blocks.
+The kind SLICES (known as sliced ELLPACK) sorts the rows by their number of nonzeros, and cuts them
+into slices of 16 rows. A slice has as many entries for each of its rows as the longest of them;
+entry n of all its rows stand beside one another. So 16 rows are computed at a time, without a loop
+of its own for each row. The places are where the slices begin, counted in entries of a row, and
+then the numbers of the rows. The kind TALL stores blocks of 8 neighbouring rows in one column, and
+WIDE blocks of one row in 8 neighbouring columns; the places are where the block rows begin, counted
+in blocks.
 
 All that a step changes is in the rows of one array, `memory`.
 
@@ -26,12 +27,12 @@ arXiv:1307.6209 (slices).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
-
-from cspkit.deploy.vectors import add_products, add_scaled
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 DENSE, SLICES, TALL, WIDE = 0, 1, 2, 3
 INT8 = 4  # added to the kind of a matrix whose values are codes
@@ -45,6 +46,18 @@ JIT = {
     "cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"},
     "nogil": True,
 }  # fmt: skip
+
+
+def _cacheable() -> bool:
+    """Whether numba finds a folder for its cache; without one it refuses to compile anything."""
+    try:
+        njit(cache=True)(_cacheable)
+    except RuntimeError:
+        return False
+    return True
+
+
+JIT["cache"] = _cacheable()
 # tanh(x) = x P(x^2) / Q(x^2) on |x| <= 8.5, a least-squares fit with weights that even out the
 # errors: at most 1.1e-8 in exact arithmetic.
 P0, P1, P2, P3, P4 = (
@@ -52,6 +65,13 @@ P0, P1, P2, P3, P4 = (
 )  # fmt: skip
 Q1, Q2, Q3, Q4 = 4.67395176e-01, 2.59911362e-02, 3.33569054e-04, 8.07361992e-07
 LIMIT = 8.5
+
+
+# Eight neighbouring numbers, for one vector instruction. LLVM unrolls loops of length 8 into scalar
+# code, which is three times slower.
+FLOATS = ir.VectorType(ir.FloatType(), BLOCK)
+BYTES = ir.VectorType(ir.IntType(8), BLOCK)
+FAST = {"flags": ("fast",)}
 
 
 class Network(NamedTuple):
@@ -79,6 +99,64 @@ def sigmoid(x):
     """The logistic function, 1/2 + tanh(x / 2) / 2."""
     half = np.float32(0.5)
     return half + half * tanh(half * x)
+
+
+@intrinsic
+def add_scaled(context: Any, sums: Any, i: Any, values: Any, n: Any, x: Any) -> Any:
+    """sums[i : i + 8] += values[n : n + 8] * x, with float32 sums and float32 or int8 values.
+
+    The indices are uint64. As in all compiled code here, nothing checks them.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        s, i, v, n, x = arguments
+        undefined = ir.Constant(FLOATS, ir.Undefined)
+        first = builder.insert_element(undefined, x, ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
+        scales = builder.shuffle_vector(first, undefined, zeros)
+        factors = _load(context, builder, signature.args[2], v, n), scales
+        return _accumulate(context, builder, signature.args[0], s, i, factors)
+
+    return types.void(sums, types.uint64, values, types.uint64, types.float32), generate
+
+
+@intrinsic
+def add_products(context: Any, sums: Any, values: Any, n: Any, x: Any, j: Any) -> Any:
+    """sums[0:8] += values[n : n + 8] * x[j : j + 8], float32 sums and x; values as above."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        s, v, n, x, j = arguments
+        zero = ir.Constant(ir.IntType(64), 0)
+        factors = (
+            _load(context, builder, signature.args[1], v, n),
+            _load(context, builder, signature.args[3], x, j),
+        )
+        return _accumulate(context, builder, signature.args[0], s, zero, factors)
+
+    return types.void(sums, values, types.uint64, x, types.uint64), generate
+
+
+def _accumulate(context: Any, builder: Any, kind: Any, array: Any, i: Any, factors: Any) -> Any:
+    """Add a product to array[i : i + 8]."""
+    total = builder.fadd(
+        _load(context, builder, kind, array, i), builder.fmul(*factors, **FAST), **FAST
+    )
+    builder.store(total, _pointer(context, builder, kind, array, i)).align = 4
+    return context.get_dummy_value()
+
+
+def _load(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> Any:
+    """Load array[i : i + 8] as float32."""
+    loaded = builder.load(_pointer(context, builder, kind, array, i))
+    loaded.align = kind.dtype.bitwidth // 8
+    return loaded if kind.dtype == types.float32 else builder.sitofp(loaded, FLOATS)
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> Any:
+    """A pointer to the vector that starts at array[i]."""
+    data = context.make_array(kind)(context, builder, array).data
+    vector = FLOATS if kind.dtype == types.float32 else BYTES
+    return builder.bitcast(builder.gep(data, [i]), vector.as_pointer())
 
 
 @njit(**JIT)
@@ -175,15 +253,15 @@ def multiply(net, k, x, y):
 def lstm_step(net, k, x, memory, state):
     """One step of an LSTM layer: matrices k (input) and k + 1 (hidden)."""
     H = net.matrices[k + 1, 2]
-    gates, more, h, c = memory[GATES], memory[HIDDEN], memory[state], memory[state + 1]
+    gates, recurrent, h, c = memory[GATES], memory[HIDDEN], memory[state], memory[state + 1]
     multiply(net, k, x, gates)
-    multiply(net, k + 1, h, more)
+    multiply(net, k + 1, h, recurrent)
     for i in range(2 * H):
-        gates[i] = sigmoid(gates[i] + more[i])
+        gates[i] = sigmoid(gates[i] + recurrent[i])
     for i in range(2 * H, 3 * H):
-        gates[i] = tanh(gates[i] + more[i])
+        gates[i] = tanh(gates[i] + recurrent[i])
     for i in range(3 * H, 4 * H):
-        gates[i] = sigmoid(gates[i] + more[i])
+        gates[i] = sigmoid(gates[i] + recurrent[i])
     for i in range(H):
         c[i] = gates[H + i] * c[i] + gates[i] * gates[2 * H + i]
     for i in range(H):

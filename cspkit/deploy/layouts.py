@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
 import numpy as np
+from llvmlite.binding import get_host_cpu_name
 
+from cspkit import __version__
 from cspkit.arguments import ArgumentError
 from cspkit.deploy import kernels
 from cspkit.deploy.kernels import BLOCK, DENSE, FIELDS, INT8, LANES, SLICES, TALL, WIDE, Network
@@ -74,7 +77,10 @@ def network(matrices: list[tuple[Matrix, str]]) -> Network:
             add("columns", columns), add("places", places),
             add("values", matrix.scales) if kind >= INT8 else 0, add("values", matrix.bias),
         ]  # fmt: skip
-    joined = {n: np.concatenate([np.zeros(0), *part]).astype(types[n]) for n, part in parts.items()}
+    joined = {
+        name: np.concatenate([np.zeros(0, kind), *(p.astype(kind) for p in parts[name])])
+        for name, kind in types.items()
+    }
     return Network(table, **joined)
 
 
@@ -127,12 +133,13 @@ def choose(matrices: dict[str, Matrix], autotune: bool) -> dict[str, str]:
             name: "slices" if (matrix.values == 0).mean() >= 0.9 else "dense"
             for name, matrix in matrices.items()
         }
-    digest = hashlib.sha256(json.dumps([platform.node(), platform.processor()]).encode())
+    machine = [platform.node(), get_host_cpu_name(), numba.__version__, __version__]
+    digest = hashlib.sha256(json.dumps(machine).encode())
     for name, matrix in matrices.items():
         facts = name, matrix.values.shape, matrix.codes is not None
         digest.update(repr(facts).encode() + np.packbits(matrix.values != 0).tobytes())
-    folder = Path(os.environ.get("CSPKIT_CACHE", Path.home() / ".cache" / "cspkit"))
-    file = folder / f"layouts-{digest.hexdigest()[:16]}.json"
+    folder = os.environ.get("CSPKIT_CACHE") or "~/.cache/cspkit"
+    file = Path(os.path.expanduser(folder)) / f"layouts-{digest.hexdigest()[:16]}.json"
     try:
         stored = json.loads(file.read_text())
         if all(stored[n] in candidates(m) for n, m in matrices.items()):

@@ -27,7 +27,7 @@ from cspkit.deploy.container import (
     records_of,
     write_file,
 )
-from cspkit.deploy.encoding import NAMES, decoded, decoded_codes, encoded
+from cspkit.deploy.encoding import NAMES, decoded, encoded
 from cspkit.modules import unwrapped
 
 BITS = (32, 16, 8, 4)
@@ -66,7 +66,8 @@ def pack(
           fewer than 64 entries, and vectors with an entry below 2^-14, keep their values. No
           nonzero of a matrix becomes zero.
 
-        Tensors that are not floating-point are never changed.
+        A tensor keeps its values if it is not floating-point, or if the smallest or the largest of
+        them do not fit.
 
     Raises
     ------
@@ -120,61 +121,82 @@ def load(
     ArgumentError
         If the tensors do not fit `into`.
     """
-    header, tensors = _read(path, max_weights, decoded)
-    model = into
-    if into is None and "transducer" in header:
-        model = _transducer(path, header["transducer"])
-    if model is None:
-        return tensors
-    try:
-        unwrapped(model).load_state_dict(tensors)
-    except RuntimeError as error:
-        text = " ".join(str(error).split())
-        if into is None:
-            raise PackError(f"{path}: the tensors do not fit the configuration: {text}") from None
-        raise ArgumentError(f"into does not fit {path}: {text}") from None
-    return model if into is not None else model.eval()
+    if into is not None and not isinstance(into, nn.Module):
+        raise ArgumentError(f"into is a {type(into).__name__}: expected a torch.nn.Module")
+    return load_with_codes(path, into, max_weights, with_codes=False)[0]
 
 
-def load_codes(
-    path: str | Path, max_weights: int = MAX_WEIGHTS
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read the matrices of a packed file that are whole numbers times scales.
+def load_with_codes(
+    path: str | Path,
+    into: nn.Module | None = None,
+    max_weights: int = MAX_WEIGHTS,
+    with_codes: bool = True,
+) -> tuple[Any, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Read a packed file, as `load` does, and the codes of its matrices.
 
     Returns
     -------
-    dict
-        By name: codes, int8, with the shape of the tensor; and the scale of each index of the first
-        dimension, float32.
+    model : nn.Module or dict of Tensor
+    codes : dict
+        By name, for matrices that are whole numbers times scales: codes, int8, with the shape of
+        the tensor; and the scale of each index of the first dimension, float32.
     """
-    _, found = _read(path, max_weights, decoded_codes)
-    return {name: codes for name, codes in found.items() if codes is not None}
+    header, tensors, codes = _read(path, max_weights, with_codes)
+    model = into
+    if into is None and "transducer" in header:
+        model = _transducer(path, header["transducer"], tensors)
+    if model is None:
+        return tensors, codes
+    if into is not None:
+        found = {name: tuple(t.shape) for name, t in unwrapped(into).state_dict().items()}
+        expected = {name: tuple(t.shape) for name, t in tensors.items()}
+        if differing := _difference(found, expected):
+            raise ArgumentError(f"into does not fit {path}: {differing}")
+    unwrapped(model).load_state_dict(tensors)
+    return model if into is not None else model.eval(), codes
 
 
-def _read(path: str | Path, max_weights: int, decode: Any) -> tuple[dict, dict]:
-    """Return the header, and what `decode` makes of the record and the streams of each tensor."""
+def _read(path: str | Path, max_weights: int, with_codes: bool) -> tuple[dict, dict, dict]:
+    """Return the header, the tensors, and the codes."""
     count("max_weights", max_weights)
     header, data = read_header(path)
-    total, found = 0, {}
-    for record, _ in records_of(path, header, data):
-        total += math.prod(record["shape"])
+    shapes = [record["shape"] for record in header["tensors"]]
+    total = sum(max([math.prod(shape), *shape]) for shape in shapes)
     if total > max_weights:
-        raise PackError(f"{path}: {total} entries, expected at most max_weights = {max_weights}")
+        raise PackError(
+            f"{path}: the header declares {total} entries: expected at most max_weights = "
+            f"{max_weights}"
+        )
+    tensors, codes = {}, {}
     for record, parts in records_of(path, header, data):
         where = f"{path}: tensor {record['name']!r}"
-        if checksum(record, parts) != record["crc"]:
-            raise PackError(f"{where} is damaged (its checksum is not the recorded one)")
         try:
-            found[record["name"]] = decode(record, parts)
+            tensors[record["name"]], found = decoded(record, parts, with_codes)
+            if found is not None:
+                codes[record["name"]] = found
         except PackError as error:
             raise PackError(f"{where}: {error}") from None
         except Exception as error:  # the coder raises errors of many kinds
             raise PackError(f"{where} cannot be decoded: {error}") from None
-    return header, found
+    return header, tensors, codes
+
+
+def _difference(found: dict[str, tuple], expected: dict[str, tuple]) -> str | None:
+    """Say where names and shapes differ from those of a file, or return None."""
+    for name in sorted({*found, *expected}):
+        if found.get(name) != expected.get(name):
+            where = "has no" if name not in found else f"has the shape {found[name]} for"
+            in_file = expected.get(name, "no such tensor")
+            return f"it {where} {name!r}, the file has {in_file}"
+    return None
 
 
 def _tensors(model: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
     is_model = isinstance(model, nn.Module)
+    if not is_model and not isinstance(model, Mapping):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}: expected a torch.nn.Module or a state_dict"
+        )
     tensors = dict(unwrapped(model).state_dict() if is_model else model)
     if not tensors:
         raise ArgumentError("model has no tensors: expected at least one")
@@ -202,8 +224,20 @@ def _bits_of(name: str, bits: int | Mapping[str, int]) -> int:
     return int(chosen)
 
 
-def _transducer(path: str | Path, config: Any) -> Transducer:
+def _transducer(path: str | Path, config: Any, tensors: dict[str, Tensor]) -> Transducer:
+    """Make the recogniser of a configuration, if it has exactly these tensors."""
     try:
-        return Transducer(TransducerConfig(**{**config, "units": tuple(config["units"])}))
-    except (ArgumentError, KeyError, TypeError) as error:
+        config = TransducerConfig(**{**config, "units": tuple(config["units"])})
+        most = sum(tensor.numel() for tensor in tensors.values())
+        sizes = {name: value for name, value in vars(config).items() if name != "units"}
+        if config.encoder_layers > len(tensors) or max(sizes.values()) > most:
+            raise ArgumentError(f"{sizes} is too much for {len(tensors)} tensors, {most} entries")
+        with torch.device("meta"):  # without memory, whatever the configuration says
+            shapes = {n: tuple(t.shape) for n, t in Transducer(config).state_dict().items()}
+    except (ArgumentError, KeyError, TypeError, RuntimeError) as error:
         raise PackError(f"{path}: the configuration is wrong: {error}") from None
+    if differing := _difference(shapes, {n: tuple(t.shape) for n, t in tensors.items()}):
+        raise PackError(f"{path}: the tensors do not fit the configuration: {differing}")
+    model = Transducer(config)
+    kinds = {tensor.dtype for tensor in tensors.values()}
+    return model.to(kinds.pop()) if len(kinds) == 1 else model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import logging
 import tempfile
@@ -29,6 +30,7 @@ def peer_steps(model: Transducer) -> tuple[dict[str, Step], list[str]]:
     logits of the cell before any label. The programs are torch; NumPy; onnxruntime, in float32 and
     with int8 matrices ("dynamic quantisation"). Each of them uses one thread.
     """
+    model = copy.deepcopy(model).cpu().float()
     steps = {"torch": _torch_step(model), "NumPy": _numpy_step(model)}
     names = ["onnxruntime", "onnxruntime int8"]
     if all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
@@ -144,8 +146,10 @@ def _onnx_step(model: Transducer, int8: bool) -> Step:
                 whole, file = file, Path(folder) / f"{file.stem}.int8.onnx"
                 # It recommends a step that these small graphs do not need.
                 logging.getLogger().addFilter(_no_recommendation)
-                quantize_dynamic(whole, file, weight_type=QuantType.QInt8)
-                logging.getLogger().removeFilter(_no_recommendation)
+                try:
+                    quantize_dynamic(whole, file, weight_type=QuantType.QInt8)
+                finally:
+                    logging.getLogger().removeFilter(_no_recommendation)
             sessions.append(
                 onnxruntime.InferenceSession(
                     file.read_bytes(), options, providers=["CPUExecutionProvider"]

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from cspkit.arguments import count
 from cspkit.asr.decoding import emissions, latencies
-from cspkit.asr.features import HOP, SAMPLE_RATE
+from cspkit.asr.features import HOP, SAMPLE_RATE, checked_frames
 from cspkit.asr.transducer import Transducer
 from cspkit.deploy.container import read_header, records_of
-from cspkit.deploy.packing import load, load_codes, pack
+from cspkit.deploy.packing import load, load_with_codes, pack
 from cspkit.deploy.peers import own_step, peer_steps, ratios, step_times
 from cspkit.deploy.runtime import SparseTransducer, matrices_of
 from cspkit.modules import unwrapped
@@ -155,8 +155,9 @@ def report(
         As for `pack`, if `model` is not a file.
     utterances : sequence of (ndarray, sequence of float)
         For a recogniser that writes words: raw features (T, n_features) and the time at which each
-        word ends, in seconds. They give the latency, and the frames of the timings. Without them
-        the frames are random.
+        word ends, in seconds. The latency is that of the utterances with the right number of words.
+        The timings use ten stacks of frames of the first utterance; without utterances the frames
+        are random.
     rounds : int
         How many times each program takes its turn of ten steps; 0 measures no times of steps.
 
@@ -187,15 +188,16 @@ def report(
         path, loaded = Path(folder) / "model.csp", model
         if isinstance(model, str | Path):
             path = Path(model)
-            loaded = load(path)
+            loaded, codes = load_with_codes(path, max_weights=sys.maxsize)
         else:
             pack(model, path, bits=bits)
+            _, codes = load_with_codes(path, max_weights=sys.maxsize)
         loaded = unwrapped(loaded) if isinstance(loaded, nn.Module) else loaded
         state = loaded.state_dict() if isinstance(loaded, nn.Module) else loaded
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         whole = Path(folder) / "model.safetensors"
         whole.write_bytes(safetensors.torch.save(state))
-        layers, int8 = _layers(path, state)
+        layers, int8 = _layers(path, state, codes)
         sizes = _sizes(path, whole, int8)
         loading = _loading(path, whole)
         if not isinstance(loaded, Transducer):
@@ -215,19 +217,18 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _layers(path: Path, state: dict[str, Tensor]) -> tuple[pd.DataFrame, bytes]:
+def _layers(path: Path, state: dict[str, Tensor], codes: dict) -> tuple[pd.DataFrame, bytes]:
     """The table of layers, and the whole model with int8 values and a scale for each row."""
     rows, everything, counted = {}, [], np.zeros(256, dtype=np.int64)
     header, data = read_header(path)
     packed = {r["name"]: sum(r["sizes"]) for r, _ in records_of(path, header, data)}
-    codes = load_codes(path, max_weights=sys.maxsize)
     for name, tensor in state.items():
         if tensor.dim() < 2 or not tensor.is_floating_point() or tensor.numel() == 0:
             everything.append(_raw(tensor))
             continue
         int8, scales = _int8(tensor)
         everything += [int8.tobytes(), scales.tobytes()]
-        N, n = int8.size, int(np.count_nonzero(int8))
+        N, n = int8.size, int(tensor.count_nonzero())
         positions, values = _entropy([n, N - n]), math.nan
         if name in codes:
             of_name = np.bincount(codes[name][0][codes[name][0] != 0].astype(int) + 128)
@@ -249,7 +250,7 @@ def _layers(path: Path, state: dict[str, Tensor]) -> tuple[pd.DataFrame, bytes]:
         total["bound"] = total["positions"] + _entropy(counted)
     table.loc["all"] = total
     for column in columns[2:]:
-        table[column] = table[column] / table["weights"]
+        table[column] = table[column] / table["weights"].where(table["weights"] > 0)
     table = table.drop(columns="positions").astype({"weights": int, "nonzeros": int})
     table.index.name = "name"
     return table, b"".join(everything)
@@ -295,7 +296,7 @@ def _loading(path: Path, whole: Path) -> dict[str, float]:
     found = {}
     loads = {
         "packed": lambda: load(path, max_weights=sys.maxsize),
-        "safetensors": lambda: safetensors.torch.load_file(whole),
+        "safetensors": lambda: safetensors.torch.load(whole.read_bytes()),
     }
     for name, file in (("packed", path), ("safetensors", whole)):
         _drop_from_memory(file)
@@ -328,8 +329,8 @@ def peak_memory() -> float:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return math.nan
-    (line,) = (line for line in lines if line.startswith("VmHWM"))
-    return 1024.0 * int(line.split()[1])
+    peaks = [line for line in lines if line.startswith("VmHWM")]
+    return 1024.0 * int(peaks[0].split()[1]) if peaks else math.nan
 
 
 def _memory_to_load(path: Path) -> float:
@@ -361,7 +362,8 @@ def _facts(model: Transducer, utterances: Sequence) -> dict[str, Any]:
         "missing": [],
     }
     if utterances:
-        emitted = emissions(model, [features for features, _ in utterances])
+        raw = [checked_frames(f, "features") for f, _ in utterances]
+        emitted = emissions(model, raw)
         found = [
             latencies(of_string, ends)
             for of_string, (_, ends) in zip(emitted, utterances, strict=True)
@@ -378,7 +380,7 @@ def _steps(
     c = model.config
     shape = (-1, c.stack, c.n_features)
     if utterances:
-        features = utterances[0][0]
+        features = checked_frames(utterances[0][0], "features", n_features=c.n_features)
         frames = features[: len(features) // c.stack * c.stack].reshape(shape)
     else:
         random = np.random.default_rng(0).standard_normal((10 * c.stack, c.n_features))

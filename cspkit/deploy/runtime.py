@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr.search import MAX_SYMBOLS
@@ -13,11 +14,13 @@ from cspkit.asr.transducer import Transducer, checked_model
 from cspkit.deploy import kernels
 from cspkit.deploy.kernels import ENCODED, LOGITS, STATES
 from cspkit.deploy.layouts import LAYOUTS, Matrix, candidates, choose, network
-from cspkit.deploy.packing import load, load_codes
+from cspkit.deploy.packing import load_with_codes
 
 
 class SparseTransducer(StreamingRecogniser):
-    """Greedy decoding of feature frames as they arrive, with one compiled call per frame.
+    """Greedy decoding of feature frames as they arrive, with two compiled calls for each stack.
+
+    One call is the encoder, the other one the joiner and the predictor. The model is copied.
 
     The words are those of `StreamingRecogniser`, up to rounding: the logits differ by less than
     1e-4 of the largest logit. Each matrix has one of these layouts:
@@ -69,7 +72,9 @@ class SparseTransducer(StreamingRecogniser):
     ) -> None:
         codes = {}
         if isinstance(model, str | Path):
-            model, codes = load(model), load_codes(model)
+            model, codes = load_with_codes(model)
+            if not isinstance(model, nn.Module):
+                raise ArgumentError("model is a file of tensors: expected a packed recogniser")
         self.model = checked_model(model)
         matrices = matrices_of(self.model, codes)
         for name, chosen in (layouts or {}).items():
@@ -78,12 +83,15 @@ class SparseTransducer(StreamingRecogniser):
                     f"layouts has {name!r}: {chosen!r}; expected a matrix of the model and one of "
                     f"{', '.join(LAYOUTS)} that fits it"
                 )
-        self.layouts = choose(matrices, autotune) | (layouts or {})
+        others = {name: m for name, m in matrices.items() if name not in (layouts or {})}
+        self.layouts = choose(others, autotune) | (layouts or {})
         self._network = network([(m, self.layouts[name]) for name, m in matrices.items()])
         self._mean, self._std, self._embedding = (
-            tensor.detach().cpu().float().contiguous().numpy()
-            for tensor in (model.feature_mean, model.feature_std, model.embedding.weight)
-        )
+            tensor.detach().cpu().float().contiguous().numpy().copy()
+            for tensor in (
+                self.model.feature_mean, self.model.feature_std, self.model.embedding.weight
+            )
+        )  # fmt: skip
         c = self.model.config
         widest = max(*self._network.matrices[:, 1:3].max(axis=0), c.stack * c.n_features)
         n_rows = STATES + 2 * (c.encoder_layers + 1)
@@ -105,12 +113,29 @@ class SparseTransducer(StreamingRecogniser):
         return self._words(labels)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Take one stack of raw frames (stack, n_features); return its part of the joiner (J,)."""
+        """Take one stack of raw frames, and return its part of the joiner.
+
+        Parameters
+        ----------
+        frames : ndarray, shape (stack, n_features)
+
+        Returns
+        -------
+        ndarray, shape (J,)
+            A view, which the next call overwrites.
+        """
+        frames = np.ascontiguousarray(frames, dtype=np.float32)
+        shape = self.model.config.stack, self.model.config.n_features
+        if frames.shape != shape:
+            raise ArgumentError(f"frames have shape {frames.shape}: expected {shape}")
         kernels.encode(*self._network, self._memory, frames, self._mean, self._std)
         return self._memory[ENCODED, : self.model.config.joiner_size]
 
     def logits(self) -> np.ndarray:
-        """Return the logits (K,) of the cell of the last encoded frame and the labels so far."""
+        """Return the logits (K,) of the cell of the last encoded frame and the labels so far.
+
+        They are a view, which the next call overwrites.
+        """
         kernels.join(*self._network, self._memory)
         return self._memory[LOGITS, : len(self._embedding)]
 

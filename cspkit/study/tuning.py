@@ -198,7 +198,19 @@ def missing_finals(
 ) -> list[Run]:
     """Return the runs that `finals` would measure, because `out` has no row of them.
 
-    The arguments and the errors are those of `finals`.
+    Parameters
+    ----------
+    bench, out, seeds, within, jobs, objective
+        As for `finals`.
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    FileNotFoundError, ArgumentError
+        As `finals`.
     """
     return _finals(bench, out, seeds, within, jobs, objective)[0]
 

@@ -111,8 +111,8 @@ class DigitBench:
         return bench._trained(seed)
 
     def keep(self, run: Run, model: Transducer) -> None:
-        """Write the model of a run to the folder of kept models, if there is one."""
-        if self.kept is not None:
+        """Write the model of a compared run to the folder of kept models, if there is one."""
+        if self.kept is not None and run.trial is None:  # no trial of a tuning
             zeros = f"_{run.sparsity:g}" if run.sparsity else ""
             name = f"{run.entry.name}{zeros}_steps{run.steps}_seed{run.seed}.csp"
             pack(model, Path(self.kept) / name)

@@ -1,7 +1,7 @@
 """Time of a step on one core, and packing of a large model.
 
-    python tests/benchmarks/deploy_study.py steps     data/results/step_times.csv
-    python tests/benchmarks/deploy_study.py large     data/results/large_model.csv
+    python tests/benchmarks/deploy_study.py steps     writes data/results/step_times.csv
+    python tests/benchmarks/deploy_study.py large     writes data/results/large_model.csv
 
 `steps` times one step of streaming recognition (75 ms of sound: the encoder, and the logits of one
 cell), for `SparseTransducer` and for other programs. They take turns in one process, with one

@@ -1,8 +1,11 @@
 """Reports: every number against its definition, and models of other kinds."""
 
+import copy
 import gzip
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -16,7 +19,6 @@ from cspkit.asr import DigitTask, emissions, latencies, load_transducer
 from cspkit.asr.corpus import data_folder
 from cspkit.deploy import SparseTransducer, load, pack, report
 from cspkit.deploy.peers import own_step, peer_steps, ratios, step_times
-from cspkit.deploy.report import peak_memory
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +91,19 @@ def test_the_loading_of_a_report(found):
 
 
 def test_peak_memory_is_that_of_this_process():
-    before = peak_memory()
-    block = np.ones(50_000_000)
-    assert peak_memory() - before > 0.5 * block.nbytes
+    program = (
+        "import numpy; from cspkit.deploy.report import peak_memory; before = peak_memory(); "
+        "block = numpy.ones(50_000_000); print((peak_memory() - before) / block.nbytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert float(done.stdout) == pytest.approx(1, abs=0.2)
+
+
+def test_a_model_without_a_matrix_and_one_in_another_precision(model, utterances):
+    assert report({"b": torch.ones(3)}).layers.loc["all", "weights"] == 0
+    doubles = [(features.astype(float), ends) for features, ends in utterances]
+    found = report(copy.deepcopy(model).double(), utterances=doubles, rounds=1)
+    assert len(found.steps) == 5
 
 
 def test_the_steps_of_a_report(found):
@@ -131,7 +143,8 @@ def test_all_programs_compute_the_same(model, utterances):
         found = {name: np.asarray(step(frames)) for name, step in steps.items()}
         for name in ("own", "NumPy", "onnxruntime"):
             assert found[name] == pytest.approx(found["torch"], abs=1e-3), name
-        assert found["onnxruntime int8"] == pytest.approx(found["torch"], abs=2)
+        most = 0.15 * np.abs(found["torch"]).max()
+        assert np.abs(found["onnxruntime int8"] - found["torch"]).max() < most
 
 
 def test_ratios_are_medians_over_rounds():
