@@ -1,4 +1,6 @@
-"""The command line: cspkit doctor | train | prune | compare | pack | report | transcribe.
+"""The command line of cspkit.
+
+doctor | train | prune | compare | pack | report | manifest | transcribe
 
 Exit codes: 0 success; 1 failure; 2 the call was wrong, or a file that it names is unusable;
 130 interrupted with Ctrl-C.
@@ -186,6 +188,39 @@ def report_command(call: argparse.Namespace) -> int:
     found = report(call.model if packed else model, bits=call.bits, utterances=utterances)
     print(found.to_json() if call.json else found)
     return 0
+
+
+def manifest_command(call: argparse.Namespace) -> int:
+    from cspkit.asr.manifest import check_manifest
+    from cspkit.files import check_output
+
+    names = [file.name for file in call.files]
+    if call.out is not None and len(set(names)) < len(names):
+        raise ArgumentError(f"FILE is {', '.join(names)}: expected different names with --out")
+    outs = {f: None if call.out is None else call.out / f.name for f in call.files}
+    for out in outs.values():
+        if out is not None:
+            check_output(out, "a file in --out")
+    results = []
+    for i, (file, out) in enumerate(outs.items()):
+        try:  # a speaker stays in the first file that has them
+            found = check_manifest(file, others=call.files[:i], out=out)
+        except FileNotFoundError as error:
+            raise ArgumentError(str(error)) from None
+        results.append({
+            "file": str(file), "good": found.n_good, "seconds": round(found.seconds, 3),
+            "words": sum(found.units.values()), "faults": [f._asdict() for f in found.faults],
+        })  # fmt: skip
+        if not call.json:
+            for fault in found.faults:
+                print(f"{file}:{fault.line}: {fault.reason}")
+            print(
+                f"{file}: {found.n_good} good lines, {len(found.faults)} others; "
+                f"{found.seconds / 60:.1f} minutes, {sum(found.units.values())} words"
+            )
+    if call.json:
+        print(json.dumps(results))
+    return 1 if any(result["faults"] for result in results) else 0
 
 
 def transcribe_command(call: argparse.Namespace) -> int:
@@ -376,6 +411,7 @@ COMMANDS = {
     "train": train_command,
     "prune": prune_command,
     "compare": compare_command,
+    "manifest": manifest_command,
     "pack": pack_command,
     "report": report_command,
     "transcribe": transcribe_command,

@@ -149,6 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     option("--model", type=Path, help=model)
     _add_bits(option, ", unless the model is a packed file")
 
+    option = add("manifest", "Check manifests: recordings and their texts as JSON lines.")
+    option("action", choices=("check",), help="check: report each line that cannot be used")
+    text = "manifest as NeMo writes it; a speaker of an earlier FILE may not speak in a later one"
+    option("files", nargs="+", type=Path, metavar="FILE", help=text)
+    option("--out", type=Path, metavar="FOLDER", help="write the good lines of each FILE to FOLDER")
+
     option = add("transcribe", "Print the digits spoken in audio files.")
     option("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
     option("--model", type=Path, help=model)

@@ -182,7 +182,7 @@ def check_manifest(
     others : iterable of str or Path
         Manifests of the other parts of a split by speaker.
     out : str or Path, optional
-        File for the good lines, unchanged, in their order.
+        File for the good lines, see `write_manifest`.
 
     Returns
     -------
@@ -200,7 +200,8 @@ def check_manifest(
     faults, units = [], Counter()
     seen: dict[tuple[str, float], int] = {}
     lengths: dict[Path, float] = {}
-    good, seconds = [], 0.0
+    good: set[int] = set()
+    seconds = 0.0
     for _, number, line in _lines(path):
         try:
             entry = _entry(line, number, path.parent, config)
@@ -214,18 +215,21 @@ def check_manifest(
         except (ArgumentError, FileNotFoundError) as error:
             faults.append(Fault(number, str(error)))
             continue
-        good.append(line)
+        good.add(number)
         seconds += length
         units.update(entry.text.split())
     if out is not None:
-        with replacing(out) as new, new.open("wb") as file:
-            for line in good:
-                file.write(line.rstrip(b"\r\n") + b"\n")
+        kept = (
+            _entry(line, number, path.parent, None)
+            for _, number, line in _lines(path)
+            if number in good
+        )
+        write_manifest(out, kept)
     return Checked(path, len(good), seconds, faults, units)
 
 
 def write_manifest(path: str | Path, entries: Iterable[Entry]) -> int:
-    """Write entries as a manifest, with absolute paths unless a file lies below its folder.
+    """Write entries as a manifest. Paths below its folder are relative, all others absolute.
 
     Returns
     -------

@@ -2,12 +2,14 @@
 
 import json
 import random
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 
+from cspkit.__main__ import main
 from cspkit.arguments import ArgumentError
 from cspkit.asr.manifest import (
     SHOWN,
@@ -197,3 +199,39 @@ def test_many_lines_take_little_memory(tmp_path):
     tracemalloc.stop()
     assert len(manifest) == n and kept < 60 * n
     assert manifest[n - 1].line == n
+
+
+@pytest.fixture
+def _as_script(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["cspkit"])
+
+
+@pytest.mark.usefixtures("_as_script")
+def test_the_command_reports_lines_and_writes_the_good_ones(folder, capsys):
+    train = written(folder, [GOOD[0], "{"], "train.jsonl")
+    test = written(folder, [GOOD[1], GOOD[2] | {"speaker": "anna"}], "test.jsonl")
+    call = ["manifest", "check", str(train), str(test), "--out", str(folder / "good")]
+    assert main(call) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{train}:2: the line is no JSON")
+    assert lines[1] == f"{train}: 1 good lines, 1 others; 0.0 minutes, 2 words"
+    assert lines[2] == f"{test}:2: speaker 'anna' also speaks in {train}"
+    good = folder / "good"
+    assert [len(Manifest(good / name)) for name in ("train.jsonl", "test.jsonl")] == [1, 1]
+    # The good lines name the recordings relative to their own folder.
+    assert check_manifest(good / "train.jsonl").n_good == 1
+
+    assert main(["manifest", "check", str(good / "train.jsonl"), "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert (result["good"], result["seconds"], result["faults"]) == (1, 1.0, [])
+
+
+@pytest.mark.usefixtures("_as_script")
+def test_a_wrong_call_of_the_command_is_code_2(folder, capsys):
+    assert main(["manifest", "check", str(folder / "none.jsonl")]) == 2
+    assert "none.jsonl: no such file" in capsys.readouterr().err
+    file = written(folder, GOOD)
+    (folder / "other").mkdir()
+    other = written(folder / "other", GOOD)
+    assert main(["manifest", "check", str(file), str(other), "--out", str(folder / "x")]) == 2
+    assert "expected different names" in capsys.readouterr().err
