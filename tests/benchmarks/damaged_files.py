@@ -25,7 +25,7 @@ from cspkit.asr.checkpoint import PACKED
 from cspkit.asr.corpus import data_folder
 from cspkit.deploy import PackError, load, pack
 from cspkit.deploy.container import VERSION, checksum, read_header
-from cspkit.deploy.report import peak_memory
+from cspkit.deploy.reporting import peak_memory
 from cspkit.pruning import prunable_weights
 from cspkit.pruning.budget import keep_largest
 

@@ -52,7 +52,7 @@ CHILD = """
 import sys, time
 import torch
 from cspkit.deploy import load, pack
-from cspkit.deploy.report import peak_memory as peak
+from cspkit.deploy.reporting import peak_memory as peak
 imports = peak()
 start = time.perf_counter()
 tensors = load(sys.argv[1])

@@ -92,7 +92,7 @@ def test_the_loading_of_a_report(found):
 
 def test_peak_memory_is_that_of_this_process():
     program = (
-        "import numpy; from cspkit.deploy.report import peak_memory; before = peak_memory(); "
+        "import numpy; from cspkit.deploy.reporting import peak_memory; before = peak_memory(); "
         "block = numpy.ones(50_000_000); print((peak_memory() - before) / block.nbytes)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -338,7 +338,7 @@ def _memory_to_load(path: Path) -> float:
     program = (
         "import sys\n"
         "from cspkit.deploy import load\n"
-        "from cspkit.deploy.report import peak_memory\n"
+        "from cspkit.deploy.reporting import peak_memory\n"
         "before = peak_memory()\n"
         "load(sys.argv[1], max_weights=sys.maxsize)\n"
         "print(peak_memory() - before)\n"
