@@ -171,9 +171,9 @@ def check_manifest(
     """Check every line of a manifest, including its audio file.
 
     A line is wrong if it is no JSON object; lacks a field or has one of a wrong type; has no word;
-    has a unit that `config` does not have; names a file that is missing or is no audio; names a
-    segment beyond the end of its file; repeats the segment of an earlier line; or has a speaker
-    that occurs in one of the `others`.
+    has a unit that `config` does not have; names a file that is missing or is not audio; names a
+    segment beyond the end of its file; has the same audio file and offset as an earlier line; or
+    has a speaker that occurs in one of the `others`.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def check_manifest(
                 raise ArgumentError(f"speaker {entry.speaker!r} also speaks in {other}")
             first = seen.setdefault((str(entry.audio), entry.offset), number)
             if first != number:
-                raise ArgumentError(f"line {first} has the same audio")
+                raise ArgumentError(f"line {first} has the same audio file and offset")
         except (ArgumentError, FileNotFoundError) as error:
             faults.append(Fault(number, str(error)))
             continue
@@ -265,7 +265,7 @@ def librispeech_entries(folder: str | Path) -> Iterator[Entry]:
     FileNotFoundError
         If there is no such folder.
     ArgumentError
-        If the folder has no file of transcripts, or a line of one has no text.
+        If there is no *.trans.txt file with lines, or if a line has only the name of an utterance.
     """
     folder, number = Path(folder), 0
     if not folder.is_dir():

@@ -150,8 +150,8 @@ def by_length(
         A batch of N utterances, the longest of which has T frames, has N T <= `most_frames`. An
         utterance that is longer than this is a batch of its own.
     window : int
-        So many utterances of the order are sorted by their lengths at a time. A large window wastes
-        less padding, and a small one keeps the order more random.
+        `order` is cut into windows of this many utterances, and each window is sorted by length. A
+        large window needs less padding. A small window keeps the order more random.
 
     Yields
     ------

@@ -19,7 +19,7 @@ Categorical = constriction.stream.model.Categorical
 Uniform = constriction.stream.model.Uniform
 
 LEAST = 2.0**-20  # smallest probability of a column's entry
-PRIORS = (4, 16, 64)  # for how many columns the overall density counts before any was seen
+PRIORS = (4, 16, 64)  # values of `prior` that are tried, see `put_columns`
 BUCKETS = 31  # of natural numbers: bucket b holds 2^b - 1 to 2^(b + 1) - 2
 
 
@@ -73,7 +73,8 @@ def put_columns(encoder: RangeEncoder, mask: np.ndarray, counts: list[int], prio
         w_i / (1 - w_i)  *  c_j / (R - c_j)  *  (1 - rho) / rho,
         w_i = (s_i + prior rho) / (j + prior)
 
-    A column without a True entry, or without a False one, costs nothing.
+    The result is clipped to probabilities from 2^-20 to 1 - 2^-20. A column without a True entry,
+    or without a False one, costs only its count.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def put_columns(encoder: RangeEncoder, mask: np.ndarray, counts: list[int], prio
     counts : list of int
         `bucket_counts` of the counts of the columns.
     prior : int
-        How many columns the density rho is worth as a first guess of the density of a row.
+        Weight of rho in w_i: the first guess rho counts as much as this many columns.
     """
     totals = mask.sum(axis=0)
     put_naturals(encoder, totals, counts)

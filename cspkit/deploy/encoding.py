@@ -30,8 +30,8 @@ from cspkit.deploy.container import DTYPES, PackError, number, unzipped
 BIAS_BITS = 8
 FEW = 64  # vectors with fewer entries keep their values
 LARGE = 1 << 20  # from here on, positions are coded by the faster codes only
-# By the largest code: the steps that are tried, counted from the scale of the largest value. Values
-# that were rounded before find their scale again among them.
+# For each largest code (7 with 4 bits), the steps that are tried, relative to the smallest step
+# that cuts off no value. If the values were rounded before, their scale is among these steps.
 SEARCHED = {7: range(-12, 9)}
 # 2^(i/8), rounded to float32: the grid of the scales has eight steps per octave.
 OCTAVE = np.array([2.0 ** (i / 8) for i in range(8)], dtype=np.float32)
@@ -228,10 +228,10 @@ def _quantised(
 def _best_steps(
     values: np.ndarray, row: np.ndarray, n_rows: int, largest: int, survive: bool
 ) -> np.ndarray:
-    """The step of the grid of scales for each row: the one with the least sum of squared errors.
+    """Choose the step of the grid of scales for each row.
 
-    With 8 bits this is the smallest scale for which no value is cut off. With 4 bits it pays to cut
-    off the largest values.
+    With 8 bits it is the smallest step for which no value is cut off. With 4 bits it is the step in
+    SEARCHED with the least sum of squared errors. This step may cut off the largest values.
     """
     most = np.zeros(n_rows)
     np.maximum.at(most, row, np.abs(values).astype(np.float64))

@@ -47,7 +47,8 @@ def to_csr(
 def to_onnx(model: Transducer, folder: str | Path) -> list[Path]:
     """Write a recogniser as three ONNX graphs, as programs for streaming recognition expect it.
 
-    With N utterances, S stacked frames, L layers, and hidden sizes H and P:
+    With N utterances, S stacked frames, U labels, L encoder layers, the hidden sizes H of the
+    encoder and P of the predictor, the joiner size J, and K units with the blank:
 
     ============  =====================================================  ======================
     graph         inputs                                                 outputs
@@ -63,8 +64,8 @@ def to_onnx(model: Transducer, folder: str | Path) -> list[Path]:
     starts with the blank and zero states. The two projections of the joiner are in the other
     graphs, because they need to run only once for each frame and each label.
 
-    The metadata of each graph has `units` (JSON list of str), `blank`, `stack`, `n_features`,
-    `encoder_layers`, `encoder_size` and `predictor_size`.
+    The metadata of each graph has `model_type` ("lstm transducer"), `units` (JSON list of str),
+    `blank`, `stack`, `n_features`, `encoder_layers`, `encoder_size` and `predictor_size`.
 
     Parameters
     ----------

@@ -9,12 +9,14 @@ multiplied by one scale for each row). `values` also holds the scales and the bi
 (uint16) holds column indices.
 
 The kind SLICES (known as sliced ELLPACK) sorts the rows by their number of nonzeros, and cuts them
-into slices of 16 rows. A slice has as many entries for each of its rows as the longest of them;
-entry n of all its rows stand beside one another. So 16 rows are computed at a time, without a loop
-of its own for each row. The places are where the slices begin, counted in entries of a row, and
-then the numbers of the rows. The kind TALL stores blocks of 8 neighbouring rows in one column, and
-WIDE blocks of one row in 8 neighbouring columns; the places are where the block rows begin, counted
-in blocks.
+into slices of 16 rows. Each row of a slice is filled with zeros to the length of the longest row of
+the slice. Entry n of all 16 rows is stored together, so one loop computes 16 rows at a time.
+`places` holds first where each slice begins, counted in entries of one row, and then the numbers of
+the rows in sorted order.
+
+The kind TALL stores blocks of 8 neighbouring rows in one column, and WIDE stores blocks of one row
+in 8 neighbouring columns. `places` holds where each row of blocks begins, counted in blocks. For
+WIDE, `columns` holds the number of the block column, which is the first column divided by 8.
 
 All that a step changes is in the rows of one array, `memory`.
 

@@ -62,12 +62,13 @@ def pack(
         - 8 and 4: whole numbers times a scale, with one scale for each row or for each tensor,
           whichever makes the file smaller. With 4 bits the scale is the one with the least sum of
           squared errors, which cuts off the largest values. This is for matrices and kernels.
-          Vectors whose name starts with "bias" have 8 bits, and other vectors float16; vectors with
-          fewer than 64 entries, and vectors with an entry below 2^-14, keep their values. No
-          nonzero of a matrix becomes zero.
+          A vector whose own name (after the last dot) starts with "bias" has 8 bits; any other
+          vector is stored as float16. No nonzero of a matrix becomes zero.
 
-        A tensor keeps its values if it is not floating-point, or if the smallest or the largest of
-        them do not fit.
+        With any number of bits, these tensors keep their values: tensors that are not
+        floating-point; vectors with fewer than 64 entries; vectors that would be float16 and have
+        an entry (also 0) with a magnitude below 2^-14; and tensors with a magnitude that is too
+        small or too large for the chosen bits.
 
     Raises
     ------
@@ -207,7 +208,8 @@ def _tensors(model: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
             )
         if tensor.dtype not in NAMES or tensor.layout != torch.strided:
             raise ArgumentError(
-                f"model has {name!r} of {tensor.dtype}: expected one of {', '.join(DTYPES)}"
+                f"model has {name!r} of {tensor.dtype}, {tensor.layout}: expected torch.strided "
+                f"and one of {', '.join(DTYPES)}"
             )
     return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 

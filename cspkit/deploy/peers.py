@@ -28,7 +28,8 @@ def peer_steps(model: Transducer) -> tuple[dict[str, Step], list[str]]:
 
     A step takes one stack of raw frames (stack, n_features), runs the encoder, and returns the
     logits of the cell before any label. The programs are torch; NumPy; onnxruntime, in float32 and
-    with int8 matrices ("dynamic quantisation"). Each of them uses one thread.
+    with int8 matrices ("dynamic quantisation"). onnxruntime uses one thread. For torch and NumPy
+    the caller must set the number of threads.
     """
     model = copy.deepcopy(model).cpu().float()
     steps = {"torch": _torch_step(model), "NumPy": _numpy_step(model)}
@@ -59,7 +60,7 @@ def step_times(steps: dict[str, Step], frames: np.ndarray, rounds: int = 100) ->
     steps : dict
         Step functions by name.
     frames : ndarray, shape (n_stacks, stack, n_features)
-        The stacks are used one after the other, again and again.
+        Each turn uses the first ten stacks. If there are fewer, they are repeated.
     rounds : int
         How many turns each program has.
 

@@ -50,15 +50,17 @@ class Report:
         the packed file (`packed`), of zstd of dense int8 values (`zstd_int8`), of a bitmask with
         int8 values (`bitmask`), and the entropy of independent symbols (`bound`).
     sizes : dict of int
-        Bytes of the whole model in different forms. The model of a packed file has the values that
-        the file gives; rounded values compress better than others.
+        Bytes of the whole model in different forms. If the argument was a packed file, all forms
+        hold the values decoded from it. With 8 or 4 bits these are rounded, and so gzip and zstd
+        make them smaller than they would make the original values.
     loading : dict of float
         Seconds to load the packed file and the safetensors file, warm and cold; `bandwidth`, the
-        bytes per second of a storage from which both take equally long; and the peak memory of
-        loading in bytes.
+        bytes per second of a storage from which both take equally long; and `peak_memory`, the
+        bytes by which loading the packed file raises the peak memory of a new process.
     steps : DataFrame or None
-        Only for recognisers, a row for each program: the median and the 95th percentile of the time
-        of a step in seconds, the real-time factor, and the ratio to `SparseTransducer`.
+        Only for recognisers, and only if `rounds` > 0. A row for each program: the median and the
+        95th percentile of the time of a step in seconds, the real-time factor, and the ratio to
+        `SparseTransducer`.
     facts : dict
         For recognisers: `multiplications` and `multiplications_dense` of a step, the seconds of
         sound of a step, the programs that are not installed (`missing`), and, with utterances, the
@@ -99,8 +101,8 @@ class Report:
     def _loading_text(self) -> str:
         found = self.loading
         text = (
-            f"Loading takes {1e3 * found['packed_warm']:.1f} ms "
-            f"({1e3 * found['packed_cold']:.1f} ms cold), of the safetensors file "
+            f"Loading the packed file takes {1e3 * found['packed_warm']:.1f} ms "
+            f"({1e3 * found['packed_cold']:.1f} ms cold), loading the safetensors file takes "
             f"{1e3 * found['safetensors_warm']:.1f} ms "
             f"({1e3 * found['safetensors_cold']:.1f} ms cold)"
         )
@@ -130,7 +132,8 @@ class Report:
             f"{facts['multiplications_dense']}."
         ]
         if facts["missing"]:
-            text.append(f"Not installed: {', '.join(facts['missing'])}.")
+            names = ", ".join(facts["missing"])
+            text.append(f"Not measured, because onnx or onnxruntime is not installed: {names}.")
         if "latency" in facts:
             text.append(
                 f"From the end of a word to its output: {1e3 * facts['latency']:.0f} ms (median)."

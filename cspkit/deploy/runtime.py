@@ -20,7 +20,8 @@ from cspkit.deploy.packing import load_with_codes
 class SparseTransducer(StreamingRecogniser):
     """Greedy decoding of feature frames as they arrive, with two compiled calls for each stack.
 
-    One call is the encoder, the other one the joiner and the predictor. The model is copied.
+    One call is the encoder, the other one the joiner and the predictor. The weights are copied, so
+    later changes of the model have no effect.
 
     The words are those of `StreamingRecogniser`, up to rounding: the logits differ by less than
     1e-4 of the largest logit. Each matrix has one of these layouts:

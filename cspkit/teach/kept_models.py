@@ -30,10 +30,11 @@ def kept_models(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each model: `float32` and `packed`, bytes of the safetensors file and of the
-        packed file with 8 bits; `microseconds`, the median time of a step of `SparseTransducer`
-        with the packed file; and `ratio`, this time over that of the model with the smallest file.
-        Then a row for each other program, with the time of the first dense model.
+        A row for each model: `float32`, the bytes of its safetensors file; `packed`, the bytes of
+        its packed file with 8 bits; `microseconds`, the median time of a step of `SparseTransducer`
+        with this packed file; and `ratio`, its time divided by the time of the model with the
+        smallest packed file. Then a row for each other program: `microseconds` and `ratio` of a
+        step with the first dense model, or with the first model if none is dense.
     """
     rows, steps = {}, {}
     files = sorted(Path(folder).glob("*.csp"), key=lambda f: (not f.stem.startswith("dense"), f))
@@ -80,6 +81,7 @@ def table_of_models(table: pd.DataFrame) -> str:
     shown["ratio"] = table["ratio"]
     text = shown.to_string(float_format="{:.1f}".format, na_rep="")
     return (
-        f"In use: files with {BITS} bits a value, and a step of streaming recognition on one core\n"
+        f"In use: file sizes (packed with {BITS} bits per value), and the time of one streaming "
+        f"step on one core\n"
         f"{text}"
     )

@@ -131,7 +131,7 @@ def test_programs_that_are_not_installed_are_named(model, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda n: None if "onnx" in n else find(n))
     found = report(model, rounds=1)
     assert list(found.steps.index) == ["cspkit", "torch", "NumPy"]
-    assert "Not installed: onnxruntime, onnxruntime int8." in str(found)
+    assert "is not installed: onnxruntime, onnxruntime int8." in str(found)
 
 
 def test_all_programs_compute_the_same(model, utterances):
