@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 import torch
 
 from cspkit.arguments import count
@@ -28,8 +29,7 @@ def peer_steps(model: Transducer) -> tuple[dict[str, Step], list[str]]:
 
     A step takes one stack of raw frames (stack, n_features), runs the encoder, and returns the
     logits of the cell before any label. The programs are torch; NumPy; onnxruntime, in float32 and
-    with int8 matrices ("dynamic quantisation"). onnxruntime uses one thread. For torch and NumPy
-    the caller must set the number of threads.
+    with int8 matrices ("dynamic quantisation").
     """
     model = copy.deepcopy(model).cpu().float()
     steps = {"torch": _torch_step(model), "NumPy": _numpy_step(model)}
@@ -51,7 +51,7 @@ def own_step(recogniser: SparseTransducer) -> Step:
 
 
 def step_times(steps: dict[str, Step], frames: np.ndarray, rounds: int = 100) -> pd.DataFrame:
-    """Measure the time of each step, in seconds.
+    """Measure the time of each step on one thread, in seconds.
 
     The programs take turns of ten steps, so that a disturbance of the machine hits all of them.
 
@@ -72,14 +72,20 @@ def step_times(steps: dict[str, Step], frames: np.ndarray, rounds: int = 100) ->
     count("rounds", rounds)
     times = np.zeros((len(steps), rounds, IN_A_ROW))
     stacks = [np.ascontiguousarray(frames[i % len(frames)]) for i in range(IN_A_ROW)]
-    for step in steps.values():
-        step(stacks[0])  # compiles, or allocates
-    for r in range(rounds):
-        for program, step in zip(times, steps.values(), strict=True):
-            for i, stack in enumerate(stacks):
-                start = time.perf_counter()
-                step(stack)
-                program[r, i] = time.perf_counter() - start
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with threadpoolctl.threadpool_limits(1):  # for NumPy
+            for step in steps.values():
+                step(stacks[0])  # compiles, or allocates
+            for r in range(rounds):
+                for program, step in zip(times, steps.values(), strict=True):
+                    for i, stack in enumerate(stacks):
+                        start = time.perf_counter()
+                        step(stack)
+                        program[r, i] = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
     return pd.DataFrame(dict(zip(steps, times.reshape(len(steps), -1), strict=True)))
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import safetensors.torch
-import threadpoolctl
-import torch
 
 from cspkit.deploy import SparseTransducer, load, pack
 from cspkit.deploy.peers import own_step, peer_steps, ratios, step_times
@@ -51,16 +49,10 @@ def kept_models(folder: str | Path) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=["float32", "packed", "microseconds", "ratio"])
     first = load(files[0])
-    config = first.config
-    random = np.random.default_rng(0).standard_normal((10, config.stack, config.n_features))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        with threadpoolctl.threadpool_limits(1):
-            peers, _ = peer_steps(first)
-            times = step_times(steps | peers, random.astype(np.float32), ROUNDS)
-    finally:
-        torch.set_num_threads(threads)
+    shape = 10, first.config.stack, first.config.n_features
+    frames = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    peers, _ = peer_steps(first)
+    times = step_times(steps | peers, frames, ROUNDS)
     table = pd.DataFrame.from_dict(rows, orient="index")
     smallest = table["packed"].idxmin()
     table = table.reindex(times.columns)

@@ -30,7 +30,6 @@ if any(name in os.environ for name in CHOICES):
 # ruff: noqa: E402
 import numpy as np
 import pandas as pd
-import threadpoolctl
 import torch
 
 from cspkit.asr import Transducer, TransducerConfig
@@ -92,8 +91,7 @@ def steps():
         if missing:
             sys.exit(f"not installed: {', '.join(missing)}")
         programs = {"cspkit": own_step(own), "cspkit, dense": own_step(dense)} | programs
-        with threadpoolctl.threadpool_limits(1):
-            times = step_times(programs, frames, ROUNDS)
+        times = step_times(programs, frames, ROUNDS)
         over_own = ratios(times, "cspkit")
         for program in times:
             rows.append({

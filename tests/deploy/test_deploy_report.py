@@ -230,7 +230,18 @@ def test_other_models_are_packed_loaded_and_reported(kind, bits, tmp_path):
 
 def test_times_are_measured_in_turns():
     calls = []
-    steps = {name: lambda frames, name=name: calls.append(name) for name in "ab"}
-    times = step_times(steps, np.zeros((3, 3, 13), dtype=np.float32), rounds=2)
+    threads = set()
+
+    def step(name):
+        threads.add(torch.get_num_threads())
+        calls.append(name)
+
+    steps = {name: lambda frames, name=name: step(name) for name in "ab"}
+    torch.set_num_threads(2)
+    try:
+        times = step_times(steps, np.zeros((3, 3, 13), dtype=np.float32), rounds=2)
+        assert threads == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
     assert calls == ["a", "b"] + (["a"] * 10 + ["b"] * 10) * 2
     assert times.shape == (20, 2)
