@@ -12,7 +12,11 @@ from typing import NamedTuple
 MEMORY_GB = 4.0
 DISK_GB = 1.0
 MISSING = "not installed"
-EXTRAS = {"study": "comparisons", "teach": "notebooks and `cspkit compare`"}
+EXTRAS = {
+    "study": "comparisons",
+    "scale": "pieces of words, downloads and clusters",
+    "teach": "notebooks and `cspkit compare`",
+}
 
 
 class Finding(NamedTuple):
