@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from cspkit.arguments import ArgumentError, one_of
@@ -123,16 +123,22 @@ def compare_command(call: argparse.Namespace) -> int:
         check_output(call.train_dense / "model", "a file in --train-dense")
     if call.keep is not None:
         check_output(call.keep / "model", "a file in --keep")
+    if (call.scheduler is not None) != (call.backend == "dask"):
+        raise ArgumentError(
+            f"--backend is {call.backend!r} and --scheduler is {call.scheduler!r}: expected both "
+            "--backend dask and the address of a Dask scheduler, or neither of them"
+        )
 
     from cspkit.asr import load_spoken_digits
-    from cspkit.study import entry, summary, table
+    from cspkit.study import cluster, entry, summary, table
     from cspkit.study.entries import UNPRUNED
     from cspkit.teach.digit_bench import compare_digits
     from cspkit.teach.kept_models import kept_models, table_of_models
 
     _of_project(load_spoken_digits)
     finished = f"interrupted; finished runs are in {call.out}: repeat the call to continue"
-    with _interrupt_says(finished):
+    computers = nullcontext() if call.scheduler is None else cluster(call.scheduler)
+    with _interrupt_says(finished), computers:
         rows = compare_digits(
             call.methods or (["dense", "gmp", "csp"] if call.quick else None),
             call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),

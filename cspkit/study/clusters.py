@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -81,8 +80,8 @@ def cluster(scheduler: str) -> Iterator[Client]:
                 yield client
         except KilledWorker as error:
             raise OSError(
-                f"{error.allowed_failures + 1} workers died while they computed the same run: see "
-                "their output, for example whether memory ran out; finished rows are written"
+                f"a run was given up, because {error.allowed_failures + 1} of its workers died: "
+                "see their output, for example whether memory ran out; finished rows are written"
             ) from error
         except CancelledError as error:
             raise OSError(
@@ -106,31 +105,32 @@ def _check_workers(client: Client, scheduler: str) -> None:
             f"the Dask scheduler at {scheduler} has no worker: start workers with `dask worker "
             f"{scheduler} --nthreads 1`"
         ) from None
-    expected, threads = software(), client.nthreads()
+    for address, threads in client.nthreads().items():
+        _check_threads(address, threads)
     for address, found in client.run(software, on_error="return").items():
         if isinstance(found, BaseException):
             raise ArgumentError(
                 f"scheduler is {scheduler!r}, whose worker {address} cannot run this cspkit "
                 f"({found}): expected cspkit {cspkit.__version__} on every machine"
             )
-        check_worker(address, expected, found, threads.get(address, 1))
+        _check_software(address, software(), found)
 
 
-def check_worker(
-    name: str, expected: Mapping[str, str], found: Mapping[str, str], threads: int
-) -> None:
-    """Raise an ArgumentError if a worker differs from what a study expects."""
+def _check_threads(worker: str, threads: int) -> None:
+    if threads != 1:  # the runs of one process share its random generators
+        raise ArgumentError(
+            f"scheduler has the worker {worker} with {threads} threads: expected 1; start it with "
+            "--nthreads 1, and one worker for each core"
+        )
+
+
+def _check_software(worker: str, expected: Mapping[str, str], found: Mapping[str, str]) -> None:
     for package, version in expected.items():
         if found[package] != version:
             raise ArgumentError(
-                f"scheduler has the worker {name} with {package} {found[package]}: expected "
-                f"{version}, as in the process that runs the study"
+                f"scheduler has the worker {worker} with {package} {found[package]}: expected "
+                f"{version}, as in the process that started the study"
             )
-    if threads != 1:  # the generators of torch and the warning filters belong to the process
-        raise ArgumentError(
-            f"scheduler has the worker {name} with {threads} threads: expected one; start it "
-            "with --nthreads 1, and start several workers on a machine with several cores"
-        )
 
 
 def on_worker(
@@ -139,7 +139,9 @@ def on_worker(
     """Call a function on a worker, as a process of a study on one machine would call it."""
     from distributed import get_worker
 
-    check_worker(socket.gethostname(), expected, software(), get_worker().state.nthreads)
+    worker = get_worker()
+    _check_threads(worker.address, worker.state.nthreads)
+    _check_software(worker.address, expected, software())
     use_threads(1)
     with joblib.parallel_config("sequential"):  # not again through Dask
         return function(*arguments, **named)

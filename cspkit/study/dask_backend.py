@@ -51,9 +51,3 @@ class ClusterBackend(DaskDistributedBackend):
     def retrieve_result_callback(self, out: Any) -> list:
         """Return the results of a batch, or raise its error."""
         return out.result() if isinstance(out, Future) else super().retrieve_result_callback(out)
-
-    def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Cancel the calls that no worker has begun."""
-        if self.client.status == "running":
-            self.client.cancel(list(self._callbacks))
-        super().abort_everything(ensure_ready)

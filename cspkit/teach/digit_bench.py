@@ -200,8 +200,9 @@ def compare_digits(
     ArgumentError
         If an argument is wrong, before anything is trained.
     """
-    bench = DigitBench() if dense is None else DigitBench(str(dense), embedded=False)
-    bench = replace(bench, kept=None if keep is None else str(keep))
+    # A worker of a cluster has another working folder: absolute paths.
+    bench = DigitBench() if dense is None else DigitBench(str(dense.absolute()), embedded=False)
+    bench = replace(bench, kept=None if keep is None else str(keep.absolute()))
     methods = methods or ["dense", "dense+", *PRUNERS]
     runs = grid(methods, sparsities, seeds, steps, {})
     for run in runs:
