@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import soundfile
 
 from cspkit.arguments import ArgumentError
-from cspkit.asr.features import existing_file
+from cspkit.asr.features import audio_seconds, existing_file
 from cspkit.asr.transducer import TransducerConfig
 from cspkit.files import replacing
 
 SLACK = 0.05  # seconds by which a segment may end after its file
 SHOWN = 1000  # faults that are kept; the others are only counted
 LONGEST_LINE = 1 << 20  # bytes
+LONGEST_REASON = 300  # characters
+MOST_SECONDS = 1e6
+DEEPEST = 100  # lists and objects inside each other
 
 
 class Fault(NamedTuple):
@@ -33,6 +35,12 @@ class Fault(NamedTuple):
 
     line: int
     reason: str
+
+
+def fault(line: int, error: Exception) -> Fault:
+    """Make a fault of an error: one line of at most 300 characters that can be printed."""
+    reason = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+    return Fault(line, reason[:LONGEST_REASON])
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,9 @@ class Manifest(Sequence[Entry]):
             try:
                 _, _, _, duration, speaker, _ = _parsed(line, config)
             except ArgumentError as error:
-                self._add_fault(number, str(error))
+                self.n_faults += 1
+                if len(self.faults) < SHOWN:
+                    self.faults.append(fault(number, error))
                 continue
             places.append(place)
             numbers.append(number)
@@ -125,16 +135,14 @@ class Manifest(Sequence[Entry]):
 
     def __getitem__(self, i: int) -> Entry:
         """Return line i of the usable lines, counted from 0."""
-        place, number = int(self._places[i]), int(self._numbers[i])
         with self.path.open("rb") as file:
-            file.seek(place)
+            file.seek(int(self._places[i]))
             line = file.readline(LONGEST_LINE)
-        return _entry(line, number, self.path.parent, None)
+        return _entry(line, self.line_of(i), self.path.parent, None)
 
-    def _add_fault(self, number: int, reason: str) -> None:
-        self.n_faults += 1
-        if len(self.faults) < SHOWN:
-            self.faults.append(Fault(number, reason))
+    def line_of(self, i: int) -> int:
+        """Return the number of line i of the usable lines in the file, from 1."""
+        return int(self._numbers[i])
 
 
 @dataclass(frozen=True)
@@ -212,8 +220,8 @@ def check_manifest(
             first = seen.setdefault((str(entry.audio), entry.offset), number)
             if first != number:
                 raise ArgumentError(f"line {first} has the same audio file and offset")
-        except (ArgumentError, FileNotFoundError) as error:
-            faults.append(Fault(number, str(error)))
+        except (ArgumentError, OSError) as error:
+            faults.append(fault(number, error))
             continue
         good.add(number)
         seconds += length
@@ -237,11 +245,11 @@ def write_manifest(path: str | Path, entries: Iterable[Entry]) -> int:
         How many lines were written.
     """
     folder, n = Path(path).absolute().parent, 0
-    with replacing(path) as new, new.open("w", encoding="utf-8") as file:
+    how = {"encoding": "utf-8", "errors": "backslashreplace"}  # a name that is no Unicode: \\udcff
+    with replacing(path) as new, new.open("w", **how) as file:
         for n, entry in enumerate(entries, start=1):  # noqa: B007
             audio = entry.audio.absolute()
-            if audio.is_relative_to(folder):
-                audio = audio.relative_to(folder)
+            audio = audio.relative_to(folder) if audio.is_relative_to(folder) else audio
             facts = {"audio_filepath": audio.as_posix(), "text": entry.text}
             if entry.duration is not None:
                 facts["duration"] = entry.duration
@@ -272,13 +280,16 @@ def librispeech_entries(folder: str | Path) -> Iterator[Entry]:
         raise FileNotFoundError(f"{folder}: no such folder")
     for transcripts in sorted(folder.rglob("*.trans.txt")):
         speaker = transcripts.name.split("-")[0]
-        for line in transcripts.read_text(encoding="utf-8").splitlines():
-            name, _, text = line.strip().partition(" ")
-            if not name:
-                continue
+        for _, at, line in _lines(existing_file(transcripts)):
+            name, _, text = line.decode("utf-8-sig", "replace").strip().partition(" ")
             number += 1
             if not text.split():
                 raise ArgumentError(f"{transcripts} has no text for {name!r}")
+            if len(line) > LONGEST_LINE or "\ufffd" in name + text or {"/", "\0"} & set(name):
+                raise ArgumentError(
+                    f"{transcripts}:{at}: expected the name of an utterance, a space and its text, "
+                    f"in UTF-8, in a line of at most {LONGEST_LINE} bytes"
+                )
             audio = transcripts.with_name(f"{name}.flac")
             yield Entry(number, audio, text.lower(), speaker=speaker)
     if number == 0:
@@ -317,6 +328,8 @@ def _parsed(
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ArgumentError(f"the line is no JSON: {error}") from None
+    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(fields):
+        raise ArgumentError(f"the line has more than {DEEPEST} lists or objects inside each other")
     if not isinstance(fields, dict):
         raise ArgumentError(f"the line is a {type(fields).__name__}: expected a JSON object")
     audio, text = _text(fields, "audio_filepath"), _text(fields, "text")
@@ -326,13 +339,23 @@ def _parsed(
     if not text:
         raise ArgumentError("text has no word")
     offset = _seconds(fields, "offset", least=0.0) or 0.0
-    duration = _seconds(fields, "duration", least=None)
+    duration = _seconds(fields, "duration", least=1e-6)
     speaker = fields.get("speaker", "")
     if not isinstance(speaker, str | int) or isinstance(speaker, bool):
         raise ArgumentError(f"speaker is {speaker!r}: expected a string")
+    if f"{text}{speaker}".encode("utf-8", "ignore").decode() != f"{text}{speaker}":
+        raise ArgumentError("text or speaker is no Unicode text: it has half of a surrogate pair")
     if config is not None:
         config.labels(text)
     return audio, text, offset, duration, str(speaker), fields
+
+
+def _is_deep(value: Any, most: int = DEEPEST) -> bool:
+    """Whether more than `most` lists and objects are inside each other."""
+    inner = value.values() if isinstance(value, dict) else value
+    return isinstance(value, dict | list) and (
+        most == 0 or any(_is_deep(child, most - 1) for child in inner)
+    )
 
 
 def _text(fields: dict, name: str) -> str:
@@ -343,27 +366,24 @@ def _text(fields: dict, name: str) -> str:
     return fields[name]
 
 
-def _seconds(fields: dict, name: str, least: float | None) -> float | None:
-    """A number of seconds, at least `least`, or above 0 if that is None."""
+def _seconds(fields: dict, name: str, least: float) -> float | None:
+    """A number of seconds, or None if the line has none."""
     value = fields.get(name)
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or (value <= 0 if least is None else value < least):
-        wanted = "above 0" if least is None else f"of at least {least:g}"
-        raise ArgumentError(f"{name} is {value!r}: expected a number of seconds {wanted}")
+    if not number or not least <= value <= MOST_SECONDS:
+        raise ArgumentError(
+            f"{name} is {value!r}: expected seconds from {least:g} to {MOST_SECONDS:g}"
+        )
     return float(value)
 
 
 def _checked_segment(entry: Entry, lengths: dict[Path, float]) -> float:
     """Check that the audio of an entry is there and long enough; return its seconds."""
-    if entry.audio not in lengths:
-        audio = existing_file(entry.audio)
-        try:
-            lengths[entry.audio] = soundfile.info(audio).duration
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise ArgumentError(f"{audio} is no audio file that can be read: {error}") from None
-    length = lengths[entry.audio]
+    length = lengths.get(entry.audio)
+    if length is None:
+        length = lengths[entry.audio] = audio_seconds(entry.audio)
     end = length if entry.duration is None else entry.offset + entry.duration
     if end > length + SLACK or entry.offset >= length:
         raise ArgumentError(
