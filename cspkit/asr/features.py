@@ -25,6 +25,8 @@ N_MELS = 128
 N_MFCC = 13
 BLOCK = 2**16  # number of samples read at a time
 MOST_SAMPLES = 2**27  # of an audio file: 4.6 hours at 8 kHz, 46 minutes at 48 kHz
+TOO_LONG = f"more than {MOST_SAMPLES} samples: expected a shorter recording, or parts of this one"
+UNKNOWN = 2**63 - 1  # the length that libsndfile gives for a file that was recorded to a pipe
 LOUDEST = 1e30  # the power of a louder sample is not finite
 MOST_FRAMES = 2**14  # frames whose bands are computed at a time
 DYNAMIC_RANGE_DB = 80.0
@@ -61,9 +63,7 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
             blocks.append(block.mean(axis=1))
             n += len(block)
             if n > MOST_SAMPLES:
-                raise ArgumentError(
-                    f"more than {MOST_SAMPLES} samples: expected a shorter recording, cut it"
-                )
+                raise ArgumentError(TOO_LONG)
     waveform = np.concatenate(blocks)
     if n == 0:
         raise ArgumentError(f"{path} holds no samples: expected a recording")
@@ -78,8 +78,7 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
 def audio_seconds(path: str | Path) -> float:
     """Return the length of an audio file in seconds.
 
-    The file is decoded only if its header does not give its length, or gives a length that
-    `load_audio` refuses.
+    The file is decoded only if its header does not give its length.
 
     Raises
     ------
@@ -87,7 +86,7 @@ def audio_seconds(path: str | Path) -> float:
         As `load_audio`, as far as the header shows it.
     """
     with _opened(path) as audio:
-        if audio.frames <= MOST_SAMPLES:
+        if audio.frames != UNKNOWN:
             return audio.frames / audio.samplerate
     waveform, sample_rate = load_audio(path)
     return len(waveform) / sample_rate
@@ -100,6 +99,8 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     try:
         with path.open("rb") as file, _Sequential(file.fileno(), closefd=False) as audio:
             checked_rate(audio.samplerate)
+            if MOST_SAMPLES < audio.frames != UNKNOWN:
+                raise ArgumentError(TOO_LONG)
             yield audio
     except soundfile.LibsndfileError as error:
         raise ArgumentError(

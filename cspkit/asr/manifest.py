@@ -27,6 +27,7 @@ SHOWN = 1000  # faults that are kept; the others are only counted
 LONGEST_LINE = 1 << 20  # bytes
 LONGEST_REASON = 300  # characters
 MOST_SECONDS = 1e6
+BOM = b"\xef\xbb\xbf"
 DEEPEST = 100  # lists and objects inside each other
 
 
@@ -325,7 +326,7 @@ def _parsed(
     if len(line) > LONGEST_LINE:
         raise ArgumentError(f"the line is longer than {LONGEST_LINE} bytes")
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.removeprefix(BOM).decode())
     except (ValueError, RecursionError) as error:
         raise ArgumentError(f"the line is no JSON: {error}") from None
     if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(fields):
