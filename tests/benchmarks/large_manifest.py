@@ -1,0 +1,106 @@
+"""Read a manifest of a million lines: time to start, memory, and time per utterance.
+
+    python tests/benchmarks/large_manifest.py [N]
+
+Writes twenty short wav files and manifests of 1,000 and N lines (1,000,000 by default) that name
+them in turns. Prints for each, in a process of its own: the seconds until `Recordings` is there,
+the seconds until `shuffled` has the order of an epoch, the milliseconds per utterance of the first
+2,000 of this order (without a cache, after 200 others), the megabytes of memory that were added,
+and the load of the machine. Fails if N lines take more than SECONDS to start or MEMORY, or if an
+utterance takes more than GROWTH times as long as with 1,000 lines.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+SECONDS, MEMORY, GROWTH = 10.0, 1e9, 1.5
+READ, FIRST = 2000, 200
+
+
+def make(folder, n):
+    """Write a manifest of n lines as other programs write them, and its recordings."""
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        samples = 0.1 * rng.standard_normal(int(rng.integers(3000, 6000)))
+        soundfile.write(folder / f"{i}.wav", samples, 8000)
+    words = [" ".join(rng.choice(["zero", "one", "two", "seven"], 5)) for _ in range(100)]
+    with (folder / "m.jsonl").open("w") as file:
+        for i in range(n):
+            line = {
+                "audio_filepath": f"{i % 20}.wav",
+                "duration": 0.375,
+                "text": words[i % len(words)],
+                "speaker": f"speaker{i % 251}",
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+def measure(path):
+    from cspkit.asr.recordings import Recordings, shuffled
+    from cspkit.deploy.reporting import peak_memory
+
+    before = peak_memory()
+    start = time.perf_counter()
+    recordings = Recordings(path)
+    started = time.perf_counter() - start
+    start = time.perf_counter()
+    order = shuffled(len(recordings), seed=0, epoch=0)
+    ordered = time.perf_counter() - start
+    rounds = np.resize(order, FIRST + READ)
+    for _ in recordings.usable(rounds[READ:]):
+        pass
+    start = time.perf_counter()
+    n = sum(1 for _ in recordings.usable(rounds[:READ]))
+    each = (time.perf_counter() - start) / READ
+    assert n == READ, recordings.faults[:3]
+    memory = peak_memory() - before
+    return {
+        "n": len(recordings),
+        "start": started,
+        "order": ordered,
+        "each": each,
+        "memory": memory,
+    }
+
+
+def main():
+    if sys.argv[1:2] == ["--measure"]:
+        print(json.dumps(measure(sys.argv[2])))
+        return
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    rows = []
+    print(f"{'lines':>9s} {'start s':>8s} {'order s':>8s} {'ms each':>8s} {'MB':>6s} {'load':>5s}")
+    for n in (1000, most):
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder), n)
+            call = [sys.executable, __file__, "--measure", f"{folder}/m.jsonl"]
+            result = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True)
+        row = json.loads(result.stdout)
+        rows.append(row)
+        print(
+            f"{row['n']:9d} {row['start']:8.2f} {row['order']:8.2f} {1e3 * row['each']:8.2f} "
+            f"{row['memory'] / 1e6:6.0f} {os.getloadavg()[0]:5.1f}"
+        )
+    small, large = rows
+    bad = [
+        f"{name} is {value:.3g}: expected at most {most:.3g}"
+        for name, value, most in (
+            ("start", large["start"], SECONDS),
+            ("memory", large["memory"], MEMORY),
+            ("time per utterance", large["each"], GROWTH * small["each"]),
+        )
+        if value > most
+    ]
+    sys.exit("\n".join(bad) if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
