@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", "Examine this machine and this installation.")
 
     option = add("train", "Train a dense recogniser on the embedded corpus.")
-    add_run(option, 7200, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
+    add_run(option, 7200, "build/dense.safetensors")  # cspkit.asr.digits.DENSE_STEPS
     text = "test part: fold 0 to 4, or the name of a speaker"
     option("--fold", type=_fold, default=0, help=f"{text} (%(default)s)")
     units = ("words", "characters")

@@ -7,6 +7,7 @@ from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transd
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
 from cspkit.asr.ctc import CTCModel, CTCTask, ctc_transcribe, warm_start
 from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, latencies, transcribe
+from cspkit.asr.digits import DigitTask
 from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import mean_normalised, normalise_by_recording, normalise_by_speaker
@@ -21,7 +22,7 @@ from cspkit.asr.scoring import (
     word_error_rate,
 )
 from cspkit.asr.streaming import StreamingMFCC, StreamingRecogniser
-from cspkit.asr.task import DigitTask
+from cspkit.asr.task import SpeechTask
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Emission",
     "Lattice",
     "Score",
+    "SpeechTask",
     "StreamingMFCC",
     "StreamingRecogniser",
     "Transducer",

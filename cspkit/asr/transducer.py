@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,10 @@ class TransducerConfig:
             if name != "units":
                 count(name, value)
 
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {unit: i for i, unit in enumerate(self.units)}
+
     @property
     def blank(self) -> int:
         """The index of the blank unit."""
@@ -86,12 +91,12 @@ class TransducerConfig:
             If a word, or a character, is not a unit.
         """
         pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
-        unknown = [piece for piece in pieces if piece not in self.units]
+        unknown = [piece for piece in pieces if piece not in self._index]
         if unknown:
             raise ArgumentError(
                 f"text has the unit {unknown[0]!r}: expected {', '.join(self.units)}"
             )
-        return [self.units.index(piece) for piece in pieces]
+        return [self._index[piece] for piece in pieces]
 
     def text(self, labels: Sequence[int]) -> str:
         """Return the text of a sequence of labels."""

@@ -21,7 +21,7 @@ from cspkit.asr import (
     save_transducer,
 )
 from cspkit.asr.corpus import N_FOLDS, data_folder
-from cspkit.asr.task import DENSE_STEPS
+from cspkit.asr.digits import DENSE_STEPS
 from cspkit.asr.transducer import config_for
 from cspkit.deploy import pack
 from cspkit.files import check_output, locked
