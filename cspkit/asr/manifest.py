@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from cspkit.arguments import ArgumentError
+from cspkit.arguments import ArgumentError, one_of
 from cspkit.asr.features import existing_file
+from cspkit.asr.text import RULES, normalised
 from cspkit.asr.transducer import TransducerConfig
 from cspkit.files import replacing
 
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 SLACK = 0.05  # seconds by which a segment may end after its file
 SHOWN = 1000  # faults that are kept; the others are only counted
 LONGEST_LINE = 1 << 20  # bytes
@@ -76,10 +78,13 @@ class Manifest(Sequence[Entry]):
     path : str or Path
     config : TransducerConfig, optional
         If it is given, the text of a line must consist of its units.
+    rules : str
+        How texts are normalised, see `cspkit.asr.text.normalised`.
 
     Attributes
     ----------
     path : Path
+    rules : str
     durations : ndarray, shape (n_lines,)
         Seconds, float32; nan if a line has none.
     speakers : list of str
@@ -98,15 +103,20 @@ class Manifest(Sequence[Entry]):
         If the path is a folder or another special file.
     """
 
-    def __init__(self, path: str | Path, config: TransducerConfig | None = None) -> None:
-        self.path = existing_file(path)
+    def __init__(
+        self,
+        path: str | Path,
+        config: TransducerConfig | None = None,
+        rules: str = "as-is-1",
+    ) -> None:
+        self.path, self.rules = existing_file(path), one_of("rules", rules, tuple(RULES))
         places, numbers, durations, speakers = [], [], [], []
         names: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.n_faults = 0
         for place, number, line in _lines(self.path):
             try:
-                _, _, _, duration, speaker, _ = _parsed(line, config)
+                _, _, _, duration, speaker, _ = _parsed(line, config, rules)
             except ArgumentError as error:
                 self._add_fault(number, str(error))
                 continue
@@ -129,7 +139,7 @@ class Manifest(Sequence[Entry]):
         with self.path.open("rb") as file:
             file.seek(place)
             line = file.readline(LONGEST_LINE)
-        return _entry(line, number, self.path.parent, None)
+        return _entry(line, number, self.path.parent, None, self.rules)
 
     def _add_fault(self, number: int, reason: str) -> None:
         self.n_faults += 1
@@ -167,6 +177,7 @@ def check_manifest(
     config: TransducerConfig | None = None,
     others: Iterable[str | Path] = (),
     out: str | Path | None = None,
+    rules: str = "as-is-1",
 ) -> Checked:
     """Check every line of a manifest, including its audio file.
 
@@ -183,6 +194,8 @@ def check_manifest(
         Manifests of the other parts of a split by speaker.
     out : str or Path, optional
         File for the good lines, see `write_manifest`.
+    rules : str
+        How texts are normalised, see `cspkit.asr.text.normalised`.
 
     Returns
     -------
@@ -204,7 +217,7 @@ def check_manifest(
     seconds = 0.0
     for _, number, line in _lines(path):
         try:
-            entry = _entry(line, number, path.parent, config)
+            entry = _entry(line, number, path.parent, config, rules)
             length = _checked_segment(entry, lengths)
             other = elsewhere.get(entry.speaker)
             if other is not None and entry.speaker:
@@ -220,7 +233,7 @@ def check_manifest(
         units.update(entry.text.split())
     if out is not None:
         kept = (
-            _entry(line, number, path.parent, None)
+            _entry(line, number, path.parent, None, rules)
             for _, number, line in _lines(path)
             if number in good
         )
@@ -287,6 +300,39 @@ def librispeech_entries(folder: str | Path) -> Iterator[Entry]:
         )
 
 
+def folder_entries(folder: str | Path) -> Iterator[Entry]:
+    """Yield the recordings below a folder that have a text next to them, in NAME.txt.
+
+    A folder that is laid out like LibriSpeech is read as `librispeech_entries` does. Otherwise
+    every audio file (wav, flac, ogg, mp3) with a file of the same name and the ending .txt is an
+    utterance, whose text is all that is in that file. Its speaker is not known.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ArgumentError
+        If there is no audio file with a text.
+    """
+    folder, number = Path(folder), 0
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    if next(folder.rglob("*.trans.txt"), None) is not None:
+        yield from librispeech_entries(folder)
+        return
+    for audio in sorted(folder.rglob("*")):
+        text = audio.with_suffix(".txt")
+        if audio.suffix.lower() in AUDIO and text.is_file():
+            number += 1
+            words = text.read_text(encoding="utf-8", errors="replace")
+            yield Entry(number, audio, " ".join(words.split()))
+    if number == 0:
+        raise ArgumentError(
+            f"{folder} has no audio file with a text: expected NAME.wav, NAME.flac, NAME.ogg or "
+            "NAME.mp3 with NAME.txt next to it, or a LibriSpeech folder"
+        )
+
+
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Yield place, number and content of each line that is not empty."""
     with path.open("rb") as file:
@@ -301,14 +347,16 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 yield start, number, line
 
 
-def _entry(line: bytes, number: int, folder: Path, config: TransducerConfig | None) -> Entry:
+def _entry(
+    line: bytes, number: int, folder: Path, config: TransducerConfig | None, rules: str
+) -> Entry:
     """Make an entry of one line."""
-    audio, text, offset, duration, speaker, fields = _parsed(line, config)
+    audio, text, offset, duration, speaker, fields = _parsed(line, config, rules)
     return Entry(number, folder / audio, text, offset, duration, speaker, fields)
 
 
 def _parsed(
-    line: bytes, config: TransducerConfig | None
+    line: bytes, config: TransducerConfig | None, rules: str
 ) -> tuple[str, str, float, float | None, str, dict[str, Any]]:
     """Parse and check one line: audio, text, offset, duration, speaker, and all fields."""
     if len(line) > LONGEST_LINE:
@@ -322,7 +370,7 @@ def _parsed(
     audio, text = _text(fields, "audio_filepath"), _text(fields, "text")
     if not audio or "\0" in audio:
         raise ArgumentError(f"audio_filepath is {audio!r}: expected the name of a file")
-    text = " ".join(text.split())
+    text = normalised(text, rules)
     if not text:
         raise ArgumentError("text has no word")
     offset = _seconds(fields, "offset", least=0.0) or 0.0

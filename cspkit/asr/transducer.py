@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError, count, one_of
 from cspkit.asr.corpus import DIGITS
+from cspkit.asr.text import WORD_START, fewest_pieces
 from cspkit.modules import unwrapped
 
 # The letters of the ten words, and the space
@@ -34,8 +35,9 @@ class TransducerConfig:
     Attributes
     ----------
     units : tuple of str
-        The meaning of each label: words, or single characters including the space
-        (`CHARACTERS`). The index of the blank is the number of units.
+        The meaning of each label: words; or single characters including the space
+        (`CHARACTERS`); or pieces of words, see `cspkit.asr.text.units_of`. The index of the blank
+        is the number of units.
     n_features : int
         Number of coefficients of a feature frame.
     stack : int
@@ -80,17 +82,29 @@ class TransducerConfig:
     @property
     def writes_characters(self) -> bool:
         """Whether the units are single characters."""
-        return all(len(unit) == 1 for unit in self.units)
+        return all(len(unit) == 1 for unit in self.units) and not self.writes_pieces
+
+    @cached_property
+    def writes_pieces(self) -> bool:
+        """Whether the units are pieces of words."""
+        return any(unit.startswith(WORD_START) for unit in self.units)
 
     def labels(self, text: str) -> list[int]:
         """Return the labels of a text.
 
+        Of all ways to write it in pieces of words, `cspkit.asr.text.fewest_pieces` is used.
+
         Raises
         ------
         ArgumentError
-            If a word, or a character, is not a unit.
+            If a word, or a character, is not a unit, or if the pieces cannot write the text.
         """
-        pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
+        if self.writes_pieces:
+            pieces = fewest_pieces(text, self._index)
+            if pieces is None:
+                raise ArgumentError(f"text is {text!r}: expected a text that the pieces can write")
+        else:
+            pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
         unknown = [piece for piece in pieces if piece not in self._index]
         if unknown:
             raise ArgumentError(
@@ -100,8 +114,12 @@ class TransducerConfig:
 
     def text(self, labels: Sequence[int]) -> str:
         """Return the text of a sequence of labels."""
-        between = "" if self.writes_characters else " "
-        return " ".join(between.join(self.units[label] for label in labels).split())
+        if self.writes_pieces:
+            written = "".join(self.units[label] for label in labels).replace(WORD_START, " ")
+        else:
+            between = "" if self.writes_characters else " "
+            written = between.join(self.units[label] for label in labels)
+        return " ".join(written.split())
 
 
 def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
