@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -122,14 +122,15 @@ class TransducerConfig:
         return " ".join(written.split())
 
 
-def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
-    """Return the default configuration of a recogniser that writes words or characters.
+def config_for(units: str | Sequence[str] = "words", width: int = 128) -> TransducerConfig:
+    """Return the default configuration of a recogniser that writes these units.
 
     Parameters
     ----------
-    units : {"words", "characters"}
-        Characters follow each other faster than words. So the model stacks two feature frames
-        for characters, and three for words.
+    units : {"words", "characters"} or sequence of str
+        The ten digits as words or characters, or units as `TransducerConfig` takes them. Characters
+        and pieces of words follow each other faster than words. So the model stacks two feature
+        frames for them, and three for words.
     width : int
         Size of each LSTM and of the joiner.
 
@@ -138,11 +139,13 @@ def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
     ArgumentError
         If `units` is another string, or `width` is not a positive integer.
     """
-    one_of("units", units, ("words", "characters"))
+    if isinstance(units, str):
+        one_of("units", units, ("words", "characters"))
+        units = CHARACTERS if units == "characters" else DIGITS
     sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
-    if units == "characters":
-        return TransducerConfig(**sizes, units=CHARACTERS, stack=2)
-    return TransducerConfig(**sizes)
+    config = TransducerConfig(tuple(units), **sizes)
+    shorter = config.writes_characters or config.writes_pieces
+    return replace(config, stack=2) if shorter else config
 
 
 class Transducer(nn.Module):
