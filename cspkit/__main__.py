@@ -67,21 +67,19 @@ def train_command(call: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from cspkit.asr import DigitTask, load_spoken_digits, save_transducer
-    from cspkit.asr.transducer import config_for
+    from cspkit.asr import save_transducer
     from cspkit.training import train
 
     device = _usable(call.device)
-    corpus = _of_project(load_spoken_digits)
-    config = config_for(call.units)
-    task = DigitTask(corpus, fold=call.fold, config=config, curriculum=call.steps)
+    task, facts = _task(call, _data(call), call.fold, curriculum=call.steps)
     model = task.new_model(call.seed).to(device)
     command = f"python -m cspkit train --fold {call.fold} --seed {call.seed} --steps {call.steps}"
     if call.units != "words":
         command += f" --units {call.units}"
+    facts |= {"command": command, "fold": call.fold, "seed": call.seed}
     with _resumable(call, target) as options:
         train(model, task, call.steps, rng=np.random.default_rng(call.seed), **options)
-        save_transducer(model, target, command=command, fold=call.fold, seed=call.seed)
+        save_transducer(model, target, **facts)
     _report(call, task, model, {"seconds": options["on_step"].seconds})
     return 0
 
@@ -91,8 +89,9 @@ def prune_command(call: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from cspkit.asr import DigitTask, load_spoken_digits, save_transducer
+    from cspkit.asr import save_transducer
     from cspkit.asr.checkpoint import checkpoint_facts, is_packed
+    from cspkit.asr.speech_data import SpeechData
     from cspkit.pruning import PRUNERS, prune
 
     one_of("--method", call.method, tuple(PRUNERS))
@@ -101,16 +100,52 @@ def prune_command(call: argparse.Namespace) -> int:
     packed = call.model is not None and is_packed(call.model)  # such a file has no facts
     facts = {} if packed else checkpoint_facts(call.model or default_model())
     fold = facts.get("fold", 0) if call.fold is None else call.fold
-    task = DigitTask(_of_project(load_spoken_digits), fold=fold, config=dense.config)
+    data = _data(call)
+    if data is None and "data" in facts:  # that of the dense model
+        data = SpeechData(**facts["data"])
+    task, facts = _task(call, data, fold, config=dense.config)
     recipe = {"method": call.method, "sparsity": call.sparsity}
     training = {"steps": call.steps, "rate": call.rate, "mu": call.mu}
     with _resumable(call, target) as options:
         rng = np.random.default_rng(call.seed)
         pruned = prune(dense, task, **recipe, **training, rng=rng, **options)
-        save_transducer(pruned.model, target, **recipe, fold=fold, seed=call.seed)
+        save_transducer(pruned.model, target, **facts, **recipe, fold=fold, seed=call.seed)
     figures = {"sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
     _report(call, task, pruned.model, {"seconds": options["on_step"].seconds, **figures})
     return 0
+
+
+def _data(call: argparse.Namespace):
+    """Return the SpeechData of --manifest; None for the embedded corpus."""
+    from cspkit.asr.speech_data import SpeechData
+
+    if call.manifest is None:
+        for name in ("dev", "test", "by"):
+            if getattr(call, name) is not None:
+                raise ArgumentError(f"--{name} is given without --manifest: expected both")
+        if getattr(call, "units", None) == "pieces":
+            raise ArgumentError("--units is 'pieces': expected --manifest with it")
+        return None
+    paths = {n: getattr(call, n) for n in ("manifest", "dev", "test", "cache")}
+    found = {name: None if path is None else str(path.absolute()) for name, path in paths.items()}
+    if hasattr(call, "units"):
+        found |= {"units": call.units, "n_pieces": call.pieces, "width": call.width}
+    return SpeechData(**found, by=call.by, rules=call.text, batch_size=call.batch_size or 16)
+
+
+def _task(call: argparse.Namespace, data, fold: int | str, *, config=None, curriculum: int = 0):
+    """Return the task of a training, and the facts about its data for the checkpoint."""
+    from cspkit.asr import DigitTask, load_spoken_digits
+    from cspkit.asr.transducer import config_for
+
+    if data is not None:
+        try:
+            return data.task(fold, config, curriculum), {"data": data.facts}
+        except FileNotFoundError as error:
+            raise ArgumentError(f"--manifest: {error}") from None
+    config = config or config_for(call.units, call.width)
+    options = {"fold": fold, "config": config, "batch_size": call.batch_size or 32}
+    return DigitTask(_of_project(load_spoken_digits), curriculum=curriculum, **options), {}
 
 
 def compare_command(call: argparse.Namespace) -> int:
@@ -124,25 +159,21 @@ def compare_command(call: argparse.Namespace) -> int:
     if call.keep is not None:
         check_output(call.keep / "model", "a file in --keep")
 
-    from cspkit.asr import load_spoken_digits
     from cspkit.study import entry, summary, table
     from cspkit.study.entries import UNPRUNED
-    from cspkit.teach.digit_bench import compare_digits
     from cspkit.teach.kept_models import kept_models, table_of_models
 
-    _of_project(load_spoken_digits)
     finished = f"interrupted; finished runs are in {call.out}: repeat the call to continue"
     with _interrupt_says(finished):
-        rows = compare_digits(
-            call.methods or (["dense", "gmp", "csp"] if call.quick else None),
-            call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),
-            call.seeds or ([0] if call.quick else [0, 1, 2, 3, 4]),
-            call.steps or (150 if call.quick else 600),
+        rows = _compared(
+            call,
+            methods=call.methods or (["dense", "gmp", "csp"] if call.quick else None),
+            sparsities=call.sparsities or ([0.95] if call.quick else [0.8, 0.9, 0.95, 0.98]),
+            seeds=call.seeds or ([0] if call.quick else [0, 1, 2, 3, 4]),
+            steps=call.steps or (150 if call.quick else 600),
             out=call.out,
             jobs=call.jobs,
             tuning=call.tune,
-            dense=call.train_dense,
-            keep=call.keep,
         )
     asked = [entry(name).name for name in call.methods or ["csp"]]
     against = next((m for m in sorted(asked, key="csp".__ne__) if m not in UNPRUNED), "csp")
@@ -157,6 +188,22 @@ def compare_command(call: argparse.Namespace) -> int:
             print(f"\n{table_of_models(kept_models(call.keep))}")
         print(f"written: {call.out}")
     return 0
+
+
+def _compared(call: argparse.Namespace, **study):
+    """Run the study on the embedded corpus, or on that of --manifest."""
+    from cspkit.asr import load_spoken_digits
+    from cspkit.teach.digit_bench import compare_digits
+    from cspkit.teach.recogniser_bench import compare_recognisers
+    from cspkit.teach.speech_bench import SpeechBench
+
+    data = _data(call)
+    if data is None:
+        _of_project(load_spoken_digits)
+        return compare_digits(**study, dense=call.train_dense, keep=call.keep)
+    folders = {"models": str(call.train_dense or "build"), "kept": call.keep and str(call.keep)}
+    sizes = {"width": call.width, "dense_steps": call.dense_steps}
+    return compare_recognisers(SpeechBench(**folders, **sizes, data=data), **study)
 
 
 def pack_command(call: argparse.Namespace) -> int:
@@ -191,6 +238,38 @@ def report_command(call: argparse.Namespace) -> int:
 
 
 def manifest_command(call: argparse.Namespace) -> int:
+    from cspkit.asr.corpus import PARTS
+    from cspkit.asr.manifest import folder_entries, write_manifest
+    from cspkit.asr.manifest_corpus import read_manifests
+    from cspkit.files import check_output
+
+    if call.action == "check":
+        return _check_manifests(call)
+    if len(call.files) != 1 or call.out is None:
+        raise ArgumentError(f"{call.action} has {len(call.files)} FILEs: expected 1, and --out")
+    check_output(call.out if call.action == "make" else call.out / "train.jsonl", "--out")
+    try:
+        if call.action == "make":
+            written = {str(call.out): write_manifest(call.out, folder_entries(call.files[0]))}
+        else:
+            corpus = read_manifests(call.files[0], None, None, call.by, None, "as-is-1")
+            written = {}
+            for part in PARTS:
+                recordings = corpus.split(part, call.fold)
+                entries = (recordings.manifest[int(line)] for line in recordings.lines)
+                file = call.out / f"{part}.jsonl"
+                written[str(file)] = write_manifest(file, entries)
+    except FileNotFoundError as error:
+        raise ArgumentError(str(error)) from None
+    if call.json:
+        print(json.dumps(written))
+    else:
+        for file, n in written.items():
+            print(f"written: {file}, {n} lines")
+    return 0
+
+
+def _check_manifests(call: argparse.Namespace) -> int:
     from cspkit.asr.manifest import check_manifest
     from cspkit.files import check_output
 
@@ -334,6 +413,8 @@ def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) ->
     ):
         for part in ("dev", "test"):
             figures[f"{part}_wer"] = task.evaluate(model, part)["wer"]
+    if hasattr(task.corpus, "rules"):
+        figures |= {"text": task.corpus.rules, "left_out": len(task.faults)}
     if call.json:
         print(json.dumps({"out": str(call.out)} | figures))
         return
@@ -341,7 +422,7 @@ def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) ->
         if name.endswith("wer"):
             print(f"{name.replace('_wer', ' WER')}: {100 * value:.2f} %")
         else:
-            print(f"{name}: {value if isinstance(value, int) else round(value, 6)}")
+            print(f"{name}: {round(value, 6) if isinstance(value, float) else value}")
     print(f"written: {call.out}")
 
 

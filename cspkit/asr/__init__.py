@@ -7,6 +7,7 @@ from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transd
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
 from cspkit.asr.ctc import CTCModel, CTCTask, ctc_transcribe, warm_start
 from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, latencies, transcribe
+from cspkit.asr.digits import DigitTask
 from cspkit.asr.download import fetch_fsdd
 from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
@@ -22,7 +23,7 @@ from cspkit.asr.scoring import (
     word_error_rate,
 )
 from cspkit.asr.streaming import StreamingMFCC, StreamingRecogniser
-from cspkit.asr.task import DigitTask
+from cspkit.asr.task import SpeechTask
 from cspkit.asr.transducer import Transducer, TransducerConfig
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Emission",
     "Lattice",
     "Score",
+    "SpeechTask",
     "StreamingMFCC",
     "StreamingRecogniser",
     "Transducer",

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError
+from cspkit.asr.batch import Batch
 from cspkit.asr.decoding import in_batches
-from cspkit.asr.task import Batch, DigitTask
+from cspkit.asr.digits import DigitTask
 from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
 from cspkit.modules import unwrapped
 from cspkit.task import kl_divergence

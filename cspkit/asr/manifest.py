@@ -13,35 +13,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from cspkit.arguments import ArgumentError
+from cspkit.arguments import ArgumentError, one_of
 from cspkit.asr.features import audio_seconds, existing_file
+from cspkit.asr.manifest_lines import LONGEST_LINE, Fault, fault, parsed, read_lines
+from cspkit.asr.text import RULES
 from cspkit.asr.transducer import TransducerConfig
 from cspkit.files import replacing
 
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 SLACK = 0.05  # seconds by which a segment may end after its file
 SHOWN = 1000  # faults that are kept; the others are only counted
-LONGEST_LINE = 1 << 20  # bytes
-LONGEST_REASON = 300  # characters
-MOST_SECONDS = 1e6
-BOM = b"\xef\xbb\xbf"
-DEEPEST = 100  # lists and objects inside each other
-
-
-class Fault(NamedTuple):
-    """A line that cannot be used."""
-
-    line: int
-    reason: str
-
-
-def fault(line: int, error: Exception) -> Fault:
-    """Make a fault of an error: one line of at most 300 characters that can be printed."""
-    reason = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
-    return Fault(line, reason[:LONGEST_REASON])
 
 
 @dataclass(frozen=True)
@@ -85,10 +70,13 @@ class Manifest(Sequence[Entry]):
     path : str or Path
     config : TransducerConfig, optional
         If it is given, the text of a line must consist of its units.
+    rules : str
+        How texts are normalised, see `cspkit.asr.text.normalised`.
 
     Attributes
     ----------
     path : Path
+    rules : str
     durations : ndarray, shape (n_lines,)
         Seconds, float32; nan if a line has none.
     speakers : list of str
@@ -107,15 +95,20 @@ class Manifest(Sequence[Entry]):
         If the path is a folder or another special file.
     """
 
-    def __init__(self, path: str | Path, config: TransducerConfig | None = None) -> None:
-        self.path = existing_file(path)
+    def __init__(
+        self,
+        path: str | Path,
+        config: TransducerConfig | None = None,
+        rules: str = "as-is-1",
+    ) -> None:
+        self.path, self.rules = existing_file(path), one_of("rules", rules, tuple(RULES))
         places, numbers, durations, speakers = [], [], [], []
         names: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.n_faults = 0
-        for place, number, line in _lines(self.path):
+        for place, number, line in read_lines(self.path):
             try:
-                _, _, _, duration, speaker, _ = _parsed(line, config)
+                _, _, _, duration, speaker, _ = parsed(line, config, rules)
             except ArgumentError as error:
                 self.n_faults += 1
                 if len(self.faults) < SHOWN:
@@ -139,7 +132,7 @@ class Manifest(Sequence[Entry]):
         with self.path.open("rb") as file:
             file.seek(int(self._places[i]))
             line = file.readline(LONGEST_LINE)
-        return _entry(line, self.line_of(i), self.path.parent, None)
+        return _entry(line, self.line_of(i), self.path.parent, None, self.rules)
 
     def line_of(self, i: int) -> int:
         """Return the number of line i of the usable lines in the file, from 1."""
@@ -176,6 +169,7 @@ def check_manifest(
     config: TransducerConfig | None = None,
     others: Iterable[str | Path] = (),
     out: str | Path | None = None,
+    rules: str = "as-is-1",
 ) -> Checked:
     """Check every line of a manifest, including its audio file.
 
@@ -192,6 +186,8 @@ def check_manifest(
         Manifests of the other parts of a split by speaker.
     out : str or Path, optional
         File for the good lines, see `write_manifest`.
+    rules : str
+        How texts are normalised, see `cspkit.asr.text.normalised`.
 
     Returns
     -------
@@ -211,9 +207,9 @@ def check_manifest(
     lengths: dict[Path, float] = {}
     good: set[int] = set()
     seconds = 0.0
-    for _, number, line in _lines(path):
+    for _, number, line in read_lines(path):
         try:
-            entry = _entry(line, number, path.parent, config)
+            entry = _entry(line, number, path.parent, config, rules)
             length = _checked_segment(entry, lengths)
             other = elsewhere.get(entry.speaker)
             if other is not None and entry.speaker:
@@ -229,8 +225,8 @@ def check_manifest(
         units.update(entry.text.split())
     if out is not None:
         kept = (
-            _entry(line, number, path.parent, None)
-            for _, number, line in _lines(path)
+            _entry(line, number, path.parent, None, rules)
+            for _, number, line in read_lines(path)
             if number in good
         )
         write_manifest(out, kept)
@@ -281,7 +277,7 @@ def librispeech_entries(folder: str | Path) -> Iterator[Entry]:
         raise FileNotFoundError(f"{folder}: no such folder")
     for transcripts in sorted(folder.rglob("*.trans.txt")):
         speaker = transcripts.name.split("-")[0]
-        for _, at, line in _lines(existing_file(transcripts)):
+        for _, at, line in read_lines(existing_file(transcripts)):
             name, _, text = line.decode("utf-8-sig", "replace").strip().partition(" ")
             number += 1
             if not text.split():
@@ -299,85 +295,45 @@ def librispeech_entries(folder: str | Path) -> Iterator[Entry]:
         )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Yield place, number and content of each line that is not empty."""
-    with path.open("rb") as file:
-        place = number = 0
-        while line := file.readline(LONGEST_LINE):
-            start, number, rest = place, number + 1, line
-            place += len(line)
-            while not rest.endswith(b"\n") and (rest := file.readline(LONGEST_LINE)):
-                line = line[:LONGEST_LINE] + b" "  # too long; what follows is not kept
-                place += len(rest)
-            if not line.isspace():
-                yield start, number, line
+def folder_entries(folder: str | Path) -> Iterator[Entry]:
+    """Yield the recordings below a folder that have a text next to them, in NAME.txt.
 
+    A folder that is laid out like LibriSpeech is read as `librispeech_entries` does. Otherwise
+    every audio file (wav, flac, ogg, mp3) with a file of the same name and the ending .txt is an
+    utterance, whose text is all that is in that file. Its speaker is not known.
 
-def _entry(line: bytes, number: int, folder: Path, config: TransducerConfig | None) -> Entry:
-    """Make an entry of one line."""
-    audio, text, offset, duration, speaker, fields = _parsed(line, config)
-    return Entry(number, folder / audio, text, offset, duration, speaker, fields)
-
-
-def _parsed(
-    line: bytes, config: TransducerConfig | None
-) -> tuple[str, str, float, float | None, str, dict[str, Any]]:
-    """Parse and check one line: audio, text, offset, duration, speaker, and all fields."""
-    if len(line) > LONGEST_LINE:
-        raise ArgumentError(f"the line is longer than {LONGEST_LINE} bytes")
-    try:
-        fields = json.loads(line.removeprefix(BOM).decode())
-    except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"the line is no JSON: {error}") from None
-    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(fields):
-        raise ArgumentError(f"the line has more than {DEEPEST} lists or objects inside each other")
-    if not isinstance(fields, dict):
-        raise ArgumentError(f"the line is a {type(fields).__name__}: expected a JSON object")
-    audio, text = _text(fields, "audio_filepath"), _text(fields, "text")
-    if not audio or "\0" in audio:
-        raise ArgumentError(f"audio_filepath is {audio!r}: expected the name of a file")
-    text = " ".join(text.split())
-    if not text:
-        raise ArgumentError("text has no word")
-    offset = _seconds(fields, "offset", least=0.0) or 0.0
-    duration = _seconds(fields, "duration", least=1e-6)
-    speaker = fields.get("speaker", "")
-    if not isinstance(speaker, str | int) or isinstance(speaker, bool):
-        raise ArgumentError(f"speaker is {speaker!r}: expected a string")
-    if f"{text}{speaker}".encode("utf-8", "ignore").decode() != f"{text}{speaker}":
-        raise ArgumentError("text or speaker is no Unicode text: it has half of a surrogate pair")
-    if config is not None:
-        config.labels(text)
-    return audio, text, offset, duration, str(speaker), fields
-
-
-def _is_deep(value: Any, most: int = DEEPEST) -> bool:
-    """Whether more than `most` lists and objects are inside each other."""
-    inner = value.values() if isinstance(value, dict) else value
-    return isinstance(value, dict | list) and (
-        most == 0 or any(_is_deep(child, most - 1) for child in inner)
-    )
-
-
-def _text(fields: dict, name: str) -> str:
-    if name not in fields:
-        raise ArgumentError(f"the field {name} is missing")
-    if not isinstance(fields[name], str):
-        raise ArgumentError(f"{name} is {fields[name]!r}: expected a string")
-    return fields[name]
-
-
-def _seconds(fields: dict, name: str, least: float) -> float | None:
-    """A number of seconds, or None if the line has none."""
-    value = fields.get(name)
-    if value is None:
-        return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= MOST_SECONDS:
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ArgumentError
+        If there is no audio file with a text.
+    """
+    folder, number = Path(folder), 0
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    if next(folder.rglob("*.trans.txt"), None) is not None:
+        yield from librispeech_entries(folder)
+        return
+    for audio in sorted(folder.rglob("*")):
+        text = audio.with_suffix(".txt")
+        if audio.suffix.lower() in AUDIO and text.is_file():
+            number += 1
+            words = text.read_text(encoding="utf-8", errors="replace")
+            yield Entry(number, audio, " ".join(words.split()))
+    if number == 0:
         raise ArgumentError(
-            f"{name} is {value!r}: expected seconds from {least:g} to {MOST_SECONDS:g}"
+            f"{folder} has no audio file with a text: expected NAME.wav, NAME.flac, NAME.ogg or "
+            "NAME.mp3 with NAME.txt next to it, or a LibriSpeech folder"
         )
-    return float(value)
+
+
+def _entry(
+    line: bytes, number: int, folder: Path, config: TransducerConfig | None, rules: str
+) -> Entry:
+    """Make an entry of one line."""
+    audio, text, offset, duration, speaker, fields = parsed(line, config, rules)
+    return Entry(number, folder / audio, text, offset, duration, speaker, fields)
 
 
 def _checked_segment(entry: Entry, lengths: dict[Path, float]) -> float:

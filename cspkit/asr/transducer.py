@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError, count, one_of
 from cspkit.asr.corpus import DIGITS
+from cspkit.asr.text import WORD_START, fewest_pieces
 from cspkit.modules import unwrapped
 
 # The letters of the ten words, and the space
@@ -33,8 +35,9 @@ class TransducerConfig:
     Attributes
     ----------
     units : tuple of str
-        The meaning of each label: words, or single characters including the space
-        (`CHARACTERS`). The index of the blank is the number of units.
+        The meaning of each label: words; or single characters including the space
+        (`CHARACTERS`); or pieces of words, see `cspkit.asr.text.units_of`. The index of the blank
+        is the number of units.
     n_features : int
         Number of coefficients of a feature frame.
     stack : int
@@ -67,6 +70,10 @@ class TransducerConfig:
             if name != "units":
                 count(name, value)
 
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {unit: i for i, unit in enumerate(self.units)}
+
     @property
     def blank(self) -> int:
         """The index of the blank unit."""
@@ -75,38 +82,55 @@ class TransducerConfig:
     @property
     def writes_characters(self) -> bool:
         """Whether the units are single characters."""
-        return all(len(unit) == 1 for unit in self.units)
+        return all(len(unit) == 1 for unit in self.units) and not self.writes_pieces
+
+    @cached_property
+    def writes_pieces(self) -> bool:
+        """Whether the units are pieces of words."""
+        return any(unit.startswith(WORD_START) for unit in self.units)
 
     def labels(self, text: str) -> list[int]:
         """Return the labels of a text.
 
+        Of all ways to write it in pieces of words, `cspkit.asr.text.fewest_pieces` is used.
+
         Raises
         ------
         ArgumentError
-            If a word, or a character, is not a unit.
+            If a word, or a character, is not a unit, or if the pieces cannot write the text.
         """
-        pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
-        unknown = [piece for piece in pieces if piece not in self.units]
+        if self.writes_pieces:
+            pieces = fewest_pieces(text, self._index)
+            if pieces is None:
+                raise ArgumentError(f"text is {text!r}: expected a text that the pieces can write")
+        else:
+            pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
+        unknown = [piece for piece in pieces if piece not in self._index]
         if unknown:
             raise ArgumentError(
                 f"text has the unit {unknown[0]!r}: expected {', '.join(self.units)}"
             )
-        return [self.units.index(piece) for piece in pieces]
+        return [self._index[piece] for piece in pieces]
 
     def text(self, labels: Sequence[int]) -> str:
         """Return the text of a sequence of labels."""
-        between = "" if self.writes_characters else " "
-        return " ".join(between.join(self.units[label] for label in labels).split())
+        if self.writes_pieces:
+            written = "".join(self.units[label] for label in labels).replace(WORD_START, " ")
+        else:
+            between = "" if self.writes_characters else " "
+            written = between.join(self.units[label] for label in labels)
+        return " ".join(written.split())
 
 
-def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
-    """Return the default configuration of a recogniser that writes words or characters.
+def config_for(units: str | Sequence[str] = "words", width: int = 128) -> TransducerConfig:
+    """Return the default configuration of a recogniser that writes these units.
 
     Parameters
     ----------
-    units : {"words", "characters"}
-        Characters follow each other faster than words. So the model stacks two feature frames
-        for characters, and three for words.
+    units : {"words", "characters"} or sequence of str
+        The ten digits as words or characters, or units as `TransducerConfig` takes them. Characters
+        and pieces of words follow each other faster than words. So the model stacks two feature
+        frames for them, and three for words.
     width : int
         Size of each LSTM and of the joiner.
 
@@ -115,11 +139,13 @@ def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
     ArgumentError
         If `units` is another string, or `width` is not a positive integer.
     """
-    one_of("units", units, ("words", "characters"))
+    if isinstance(units, str):
+        one_of("units", units, ("words", "characters"))
+        units = CHARACTERS if units == "characters" else DIGITS
     sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
-    if units == "characters":
-        return TransducerConfig(**sizes, units=CHARACTERS, stack=2)
-    return TransducerConfig(**sizes)
+    config = TransducerConfig(tuple(units), **sizes)
+    shorter = config.writes_characters or config.writes_pieces
+    return replace(config, stack=2) if shorter else config
 
 
 class Transducer(nn.Module):

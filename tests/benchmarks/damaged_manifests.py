@@ -24,7 +24,8 @@ import soundfile
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr import features, load_audio
-from cspkit.asr.manifest import LONGEST_LINE, LONGEST_REASON, Manifest, check_manifest
+from cspkit.asr.manifest import Manifest, check_manifest
+from cspkit.asr.manifest_lines import LONGEST_LINE, LONGEST_REASON
 from cspkit.asr.recordings import Recordings
 from cspkit.deploy.reporting import peak_memory
 
