@@ -102,7 +102,7 @@ def prune_command(call: argparse.Namespace) -> int:
     fold = facts.get("fold", 0) if call.fold is None else call.fold
     data = _data(call)
     if data is None and "data" in facts:  # that of the dense model
-        data = SpeechData(**facts["data"])
+        data = _read(SpeechData(**facts["data"]))
     task, facts = _task(call, data, fold, config=dense.config)
     recipe = {"method": call.method, "sparsity": call.sparsity}
     training = {"steps": call.steps, "rate": call.rate, "mu": call.mu}
@@ -130,7 +130,17 @@ def _data(call: argparse.Namespace):
     found = {name: None if path is None else str(path.absolute()) for name, path in paths.items()}
     if hasattr(call, "units"):
         found |= {"units": call.units, "n_pieces": call.pieces, "width": call.width}
-    return SpeechData(**found, by=call.by, rules=call.text, batch_size=call.batch_size or 16)
+    options = {"by": call.by, "rules": call.text, "batch_size": call.batch_size or 16}
+    return _read(SpeechData(**found, **options))
+
+
+def _read(data):
+    """Read the manifests of SpeechData now, so that a wrong one is found before any work."""
+    try:
+        _ = data.corpus
+    except FileNotFoundError as error:
+        raise ArgumentError(f"--manifest: {error}") from None
+    return data
 
 
 def _task(call: argparse.Namespace, data, fold: int | str, *, config=None, curriculum: int = 0):
@@ -139,10 +149,7 @@ def _task(call: argparse.Namespace, data, fold: int | str, *, config=None, curri
     from cspkit.asr.transducer import config_for
 
     if data is not None:
-        try:
-            return data.task(fold, config, curriculum), {"data": data.facts}
-        except FileNotFoundError as error:
-            raise ArgumentError(f"--manifest: {error}") from None
+        return data.task(fold, config, curriculum), {"data": data.facts}
     config = config or config_for(call.units, call.width)
     options = {"fold": fold, "config": config, "batch_size": call.batch_size or 32}
     return DigitTask(_of_project(load_spoken_digits), curriculum=curriculum, **options), {}
