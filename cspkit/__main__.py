@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from cspkit.arguments import ArgumentError, one_of
@@ -165,13 +165,19 @@ def compare_command(call: argparse.Namespace) -> int:
         check_output(call.train_dense / "model", "a file in --train-dense")
     if call.keep is not None:
         check_output(call.keep / "model", "a file in --keep")
+    if (call.scheduler is not None) != (call.backend == "dask"):
+        raise ArgumentError(
+            f"--backend is {call.backend!r} and --scheduler is {call.scheduler!r}: expected both "
+            "--backend dask and the address of a Dask scheduler, or neither of them"
+        )
 
-    from cspkit.study import entry, summary, table
+    from cspkit.study import cluster, entry, summary, table
     from cspkit.study.entries import UNPRUNED
     from cspkit.teach.kept_models import kept_models, table_of_models
 
     finished = f"interrupted; finished runs are in {call.out}: repeat the call to continue"
-    with _interrupt_says(finished):
+    computers = nullcontext() if call.scheduler is None else cluster(call.scheduler)
+    with _interrupt_says(finished), computers:
         rows = _compared(
             call,
             methods=call.methods or (["dense", "gmp", "csp"] if call.quick else None),
@@ -208,9 +214,11 @@ def _compared(call: argparse.Namespace, **study):
     if data is None:
         _of_project(load_spoken_digits)
         return compare_digits(**study, dense=call.train_dense, keep=call.keep)
-    folders = {"models": str(call.train_dense or "build"), "kept": call.keep and str(call.keep)}
+    folder = (call.train_dense or Path("build")).absolute()  # a worker may have another one
+    kept = None if call.keep is None else str(call.keep.absolute())
     sizes = {"width": call.width, "dense_steps": call.dense_steps}
-    return compare_recognisers(SpeechBench(**folders, **sizes, data=data), **study)
+    bench = SpeechBench(models=str(folder), kept=kept, **sizes, data=data)
+    return compare_recognisers(bench, **study)
 
 
 def pack_command(call: argparse.Namespace) -> int:

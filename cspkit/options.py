@@ -198,6 +198,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     )
     option("--steps", nargs="+", type=int, metavar="N", help="training steps of each run (600)")
     option("--jobs", type=int, default=2, help="runs at the same time (%(default)s)")
+    text = "who computes the runs: JOBS processes, or all workers of --scheduler (%(default)s)"
+    option("--backend", choices=("processes", "dask"), default="processes", help=text)
+    text = "address that `dask scheduler` prints, such as tcp://10.0.0.5:8786"
+    option("--scheduler", metavar="ADDRESS", help=text)
     text = "file of results; runs that are in it are not repeated (%(default)s)"
     option("--out", type=Path, default=Path("build/compare.csv"), help=text)
     text = "first try ten settings of each method, instead of using the recorded settings"

@@ -122,8 +122,9 @@ def compare_digits(
     ArgumentError
         If an argument is wrong, before anything is trained.
     """
-    bench = DigitBench() if dense is None else DigitBench(str(dense), embedded=False)
-    bench = replace(bench, kept=None if keep is None else str(keep))
+    # A worker of a cluster has another working folder: absolute paths.
+    bench = DigitBench() if dense is None else DigitBench(str(dense.absolute()), embedded=False)
+    bench = replace(bench, kept=None if keep is None else str(keep.absolute()))
     return compare_recognisers(
         bench, methods, sparsities, seeds, steps, out=out, jobs=jobs, tuning=tuning
     )
