@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     call = parse(arguments)
     try:
-        check(call)
         with _together(call):
+            check(call)
             code = COMMANDS[call.name](call)
         sys.stdout.flush()
         return code

@@ -2,7 +2,7 @@
 
 Each process computes its share of every batch. DistributedDataParallel averages the gradients, so
 all processes make the same step, and their weights and masks stay the same. `torchrun` starts the
-processes, and `session` connects them. With one process the functions here change nothing.
+processes, and `session` connects them. Without a process group the functions here change nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +34,19 @@ class ProcessesDiffer(RuntimeError):  # noqa: N818
     """The processes of a run no longer hold the same weights or masks."""
 
 
+def connected() -> bool:
+    """Return whether this process has a process group of torch.distributed."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def world() -> int:
     """Return the number of processes that train together; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if connected() else 1
 
 
 def rank() -> int:
     """Return the number of this process. Process 0 prints and writes files."""
-    return dist.get_rank() if world() > 1 else 0
+    return dist.get_rank() if connected() else 0
 
 
 @contextmanager
@@ -117,19 +122,19 @@ def loss_of(task: Task, model: nn.Module) -> Callable[[Any], tuple[Tensor, Any]]
 
     With several processes, its backward pass averages the gradients over the processes.
     """
-    if world() == 1:
+    if not connected():
         return partial(task.loss, model)
     return DistributedDataParallel(_Loss(task, model))
 
 
 def averaging(loss: Callable, now: bool) -> AbstractContextManager:
     """Average gradients in the backward pass of this block, or leave that to a later pass."""
-    return nullcontext() if now or world() == 1 else loss.no_sync()
+    return nullcontext() if now or not connected() else loss.no_sync()
 
 
 def total(*values: float) -> list[float]:
     """Return the sums of some numbers over all processes."""
-    if world() == 1:
+    if not connected():
         return list(values)
     sums = torch.tensor(values, dtype=torch.float64, device=_device())
     dist.all_reduce(sums)
@@ -167,7 +172,7 @@ def parts(task: Task, batch: Any, n: int) -> tuple[list[Any], list[list[float]]]
 
 def mean(*scalars: Tensor) -> tuple[Tensor, ...]:
     """Return the means of some scalar tensors over all processes."""
-    if world() == 1:
+    if not connected():
         return scalars
     sums = total(*(scalar.item() for scalar in scalars))
     return tuple(torch.tensor(s / world(), dtype=torch.float64) for s in sums)
@@ -175,7 +180,7 @@ def mean(*scalars: Tensor) -> tuple[Tensor, ...]:
 
 def average_(tensor: Tensor) -> None:
     """Replace a tensor by its mean over all processes."""
-    if world() > 1:
+    if connected():
         dist.all_reduce(tensor)
         tensor /= world()
 
@@ -205,7 +210,7 @@ def check_same(when: str, facts: dict[str, object]) -> None:
     ProcessesDiffer
         The message says when, and names the first fact that differs.
     """
-    if world() == 1:
+    if not connected():
         return
     digests = [int.from_bytes(hashlib.sha256(_bytes(f)).digest()[:7]) for f in facts.values()]
     extremes = torch.tensor([digests, [-d for d in digests]], device=_device())
@@ -226,7 +231,7 @@ def compare(when: str, model: nn.Module, pruner: Pruner) -> None:
     ProcessesDiffer
         See `check_same`.
     """
-    if world() == 1:
+    if not connected():
         return
     for buffer in model.buffers():
         dist.broadcast(buffer, 0)
