@@ -2,6 +2,8 @@
 
 doctor | train | prune | compare | pack | report | manifest | transcribe
 
+Several processes train or prune together: torchrun --nproc-per-node 2 -m cspkit train ...
+
 Exit codes: 0 success; 1 failure; 2 the call was wrong, or a file that it names is unusable;
 130 interrupted with Ctrl-C.
 """
@@ -13,6 +15,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -31,8 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     call = parse(arguments)
     try:
-        check(call)
-        code = COMMANDS[call.name](call)
+        with _together(call):
+            check(call)
+            code = COMMANDS[call.name](call)
         sys.stdout.flush()
         return code
     except ArgumentError as error:
@@ -79,6 +83,8 @@ def train_command(call: argparse.Namespace) -> int:
     facts |= {"command": command, "fold": call.fold, "seed": call.seed}
     with _resumable(call, target) as options:
         train(model, task, call.steps, rng=np.random.default_rng(call.seed), **options)
+        if _follows():
+            return 0
         save_transducer(model, target, **facts)
     _report(call, task, model, {"seconds": options["on_step"].seconds})
     return 0
@@ -109,6 +115,8 @@ def prune_command(call: argparse.Namespace) -> int:
     with _resumable(call, target) as options:
         rng = np.random.default_rng(call.seed)
         pruned = prune(dense, task, **recipe, **training, rng=rng, **options)
+        if _follows():
+            return 0
         save_transducer(pruned.model, target, **facts, **recipe, fold=fold, seed=call.seed)
     figures = {"sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
     _report(call, task, pruned.model, {"seconds": options["on_step"].seconds, **figures})
@@ -366,21 +374,59 @@ class _Stopwatch:
         self._before, self._start = float(state["seconds"]), time.perf_counter()
 
     def resume(self, rows: list[dict[str, float]]) -> None:
+        if _follows():
+            return
         steps = f"{len(rows)} of {self._call.steps}"
         print(f"{self._call.prog}: resumed at step {steps}", file=sys.stderr)
 
 
 @contextmanager
+def _together(call: argparse.Namespace) -> Iterator[None]:
+    """Connect the processes that torchrun started for `train` or `prune`."""
+    if call.name not in ("train", "prune") or "RANK" not in os.environ:
+        yield
+        return
+    from cspkit.distributed import session
+
+    follows = os.environ["RANK"] != "0"
+    try:
+        with session(call.device) as call.device, warnings.catch_warnings():
+            if follows:
+                warnings.simplefilter("ignore")
+            yield
+    except KeyboardInterrupt:
+        if follows:
+            sys.exit(130)
+        raise
+    except Exception as error:
+        # When one process ends, torchrun ends the others. So the message of the process that failed
+        # first appears, and not the same message from all, nor that the connection to it is lost.
+        time.sleep(2 * follows + 4 * isinstance(error, RuntimeError))
+        raise
+
+
+def _follows() -> bool:
+    """Whether another process prints and writes for this one."""
+    from cspkit.distributed import rank
+
+    return rank() > 0
+
+
+@contextmanager
 def _resumable(call: argparse.Namespace, target: Path) -> Iterator[dict]:
     """Lock --out for this process; yield the arguments of a training that can be resumed."""
+    from cspkit.distributed import barrier
     from cspkit.files import locked
 
     state_file = _state_file(target)
-    with locked(target):
-        if call.fresh:
+    with nullcontext() if _follows() else locked(target):
+        if call.fresh and not _follows():
             state_file.unlink(missing_ok=True)
+        barrier()
         try:
             yield {
+                "accumulate": call.accumulate,
+                "autocast": call.autocast,
                 "state_file": state_file,
                 "state_every": call.state_every,
                 "on_step": _Stopwatch(call),

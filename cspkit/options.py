@@ -71,6 +71,7 @@ CHECKS = {
     "rate": positive,
     "mu": partial(positive, zero=True),
     "jobs": count,
+    "accumulate": count,
     "beam": count,
     "width": count,
     "pieces": count,
@@ -164,6 +165,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         )
         option("--state-every", type=int, default=50, metavar="N", help=text)
         option("--fresh", action="store_true", help="delete OUT.state and start at step 0")
+        text = "split each batch into N parts, which takes less memory (%(default)s)"
+        option("--accumulate", type=int, default=1, metavar="N", help=text)
+        text = "precision of the forward passes (default: that of the weights)"
+        option("--autocast", choices=("bf16",), help=text)
         add_device(option)
 
     add("doctor", "Examine this machine and this installation.")

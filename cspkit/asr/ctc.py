@@ -181,6 +181,10 @@ class CTCTask(DigitTask):
         valid = self._valid_frames(outputs, batch)
         return kl_divergence(reference_outputs[valid], outputs[valid])
 
+    def terms(self, batch: Batch) -> tuple[int, int]:
+        """Return how many utterances and how many frames a batch has."""
+        return len(batch.targets), int((batch.feature_lengths // self.config.stack).sum())
+
     def _valid_frames(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return a mask (N, S), which is True for the frames that are not padding."""
         frame = torch.arange(logits.shape[1], device=logits.device)
