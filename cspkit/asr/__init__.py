@@ -8,6 +8,7 @@ from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
 from cspkit.asr.ctc import CTCModel, CTCTask, ctc_transcribe, warm_start
 from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, latencies, transcribe
 from cspkit.asr.digits import DigitTask
+from cspkit.asr.download import fetch_fsdd
 from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import mean_normalised, normalise_by_recording, normalise_by_speaker
@@ -49,6 +50,7 @@ __all__ = [
     "ctc_transcribe",
     "deltas",
     "emissions",
+    "fetch_fsdd",
     "greedy",
     "latencies",
     "lattice_posteriors",

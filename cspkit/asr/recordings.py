@@ -10,8 +10,8 @@ import numpy as np
 
 from cspkit.arguments import ArgumentError, count
 from cspkit.asr.corpus import Utterance
-from cspkit.asr.features import HOP, N_MFCC, SAMPLE_RATE, load_audio, mfcc
-from cspkit.asr.manifest import SHOWN, Entry, Fault, Manifest
+from cspkit.asr.features import HOP, N_MFCC, SAMPLE_RATE, existing_file, load_audio, mfcc
+from cspkit.asr.manifest import SHOWN, SLACK, Entry, Fault, Manifest, fault
 from cspkit.files import replacing
 
 # Part of the name of every stored file: a change of the features must change it.
@@ -90,12 +90,13 @@ class Recordings(Sequence[Utterance]):
             except (ArgumentError, OSError) as error:
                 self.n_faults += 1
                 if len(self.faults) < SHOWN:
-                    self.faults.append(Fault(self.manifest[int(self.lines[i])].line, str(error)))
+                    self.faults.append(fault(self.manifest.line_of(self.lines[i]), error))
 
     def _features(self, entry: Entry) -> np.ndarray:
         if self.cache is None:
             return _computed(entry)
-        content = hashlib.sha256(entry.audio.read_bytes())
+        with existing_file(entry.audio).open("rb") as audio:
+            content = hashlib.file_digest(audio, "sha256")
         content.update(f"{FEATURES} {entry.offset!r} {entry.duration!r}".encode())
         name = content.hexdigest()
         file = self.cache / name[:2] / f"{name}.npy"
@@ -113,6 +114,11 @@ def _computed(entry: Entry) -> np.ndarray:
     waveform, rate = load_audio(entry.audio)
     first = round(entry.offset * rate)
     end = len(waveform) if entry.duration is None else first + round(entry.duration * rate)
+    if end > len(waveform) + SLACK * rate:
+        raise ArgumentError(
+            f"the utterance ends at {end / rate:g} s, but {entry.audio} has "
+            f"{len(waveform) / rate:g} s"
+        )
     try:
         return mfcc(waveform[first:end], rate)
     except ArgumentError as error:
