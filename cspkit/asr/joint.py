@@ -55,6 +55,43 @@ class Joint(NamedTuple):
     encoded: Tensor
     predicted: Tensor
 
+    def pick(self, positions: Tensor | slice) -> Joint:
+        """Return the joint of the utterances at these positions."""
+        return Joint(self.model, self.encoded[positions], self.predicted[positions])
+
+
+def joint_of(
+    model: nn.Module, features: Tensor, feature_lengths: Tensor, targets: Tensor, bucket: int = 8
+) -> Joint:
+    """Run the encoder and the predictor on a batch.
+
+    Parameters
+    ----------
+    model : Transducer
+    features : Tensor, shape (N, T, n_features)
+    feature_lengths : Tensor, shape (N,)
+    targets : Tensor, shape (N, U)
+        Labels, padded with any labels.
+    bucket : int
+        The encoder takes this many utterances at a time, without the padding that all of them have.
+
+    Returns
+    -------
+    Joint
+    """
+    model = unwrapped(model)
+    if len(targets) == 0:
+        return Joint(model, *features.new_zeros(2, 0, 1, 1))
+    encoded = [
+        model.encode(part[:, : int(n_frames.max())])[0]
+        for part, n_frames in zip(
+            features.split(bucket), feature_lengths.split(bucket), strict=True
+        )
+    ]
+    S = max(part.shape[1] for part in encoded)
+    encoded = [F.pad(part, (0, 0, 0, S - part.shape[1])) for part in encoded]
+    return Joint(model, torch.cat(encoded), model.predict(model.start(targets))[0])
+
 
 def chunked_costs(
     model: nn.Module,
@@ -116,8 +153,8 @@ def chunked_costs(
     """
     joint = _checked(Joint(model, encoded, predicted))
     blank = joint.model.config.blank
-    shape = (*encoded.shape[:2], predicted.shape[1], blank + 1)
-    validate_integers(shape, encoded.device, targets, logit_lengths, target_lengths, blank)
+    lengths = logit_lengths, target_lengths
+    validate_integers(_shape(joint), encoded.device, targets, *lengths, blank)
     # The last column of an utterance has no label. It gets any label here; no path uses this arc.
     labels = F.pad(targets.long().clamp(0, blank), (0, 1)).split(1)
     cells = _cells(largest, joint)
@@ -128,7 +165,7 @@ def chunked_costs(
 
     arcs = _recomputed(arcs, joint.model)
     scores = []  # log_blank and log_label of each utterance, padded to (1, S, U + 1)
-    pieces = _pieces(joint, logit_lengths, target_lengths, cells)
+    pieces = _pieces(joint, *lengths, cells)
     for (frames, histories), label in zip(pieces, labels, strict=True):
         columns = label[:, : sum(h.shape[1] for h in histories)].split(histories[0].shape[1], 1)
         rows = [[arcs(f, h, c) for h, c in zip(histories, columns, strict=True)] for f in frames]
@@ -136,8 +173,8 @@ def chunked_costs(
             whole = torch.cat([torch.cat([cell[arc] for cell in row], 2) for row in rows], 1)
             padding = (0, U1 - whole.shape[2], 0, S - whole.shape[1])
             scores.append(F.pad(whole, padding, value=NEVER))
-    lengths = logit_lengths.long(), target_lengths.long()
-    return _LatticeCost.apply(torch.cat(scores[::2]), torch.cat(scores[1::2]), *lengths)
+    arcs = torch.cat(scores[::2]), torch.cat(scores[1::2])
+    return _LatticeCost.apply(*arcs, *(length.long() for length in lengths))
 
 
 def chunked_divergence(
@@ -161,7 +198,7 @@ def chunked_divergence(
     reference : Joint
         It gets no gradient. Its model is in evaluation mode here.
     joint : Joint
-        The same utterances, by the model that is pruned.
+        The same utterances, by the model that is pruned. Its padding may be longer.
     logit_lengths : Tensor, shape (N,)
         Stacked frames of each utterance, 1 to S.
     target_lengths : Tensor, shape (N,)
@@ -172,29 +209,31 @@ def chunked_divergence(
     Returns
     -------
     Tensor, shape ()
+        Zero if there are no utterances.
 
     Raises
     ------
     ArgumentError
-        If the two joints have different shapes or units, if lengths do not fit, or if `largest` is
-        too small for one cell.
+        If the two joints have different numbers of utterances or units, if lengths do not fit, or
+        if `largest` is too small for one cell.
     OrderError
         As for `chunked_costs`.
     """
     reference, joint = _checked(reference, "reference."), _checked(joint)
-    shapes = [
-        (*part.encoded.shape[:2], part.predicted.shape[1], part.model.config.blank + 1)
-        for part in (reference, joint)
-    ]
-    if shapes[0] != shapes[1]:
-        raise ArgumentError(
-            f"reference has logits (N, S, U + 1, K) of shape {shapes[0]}, joint {shapes[1]}: "
-            "expected the same shape"
-        )
-    N, _, U1, K = shapes[0]
-    targets = target_lengths.new_zeros((N, U1 - 1))
+    if len(reference.encoded) == len(joint.encoded) == 0:
+        return joint.encoded.new_zeros(())
     lengths = logit_lengths, target_lengths
-    validate_integers(shapes[0], joint.encoded.device, targets, *lengths, K - 1)
+    sizes = []
+    for part in (reference, joint):
+        shape = _shape(part)
+        sizes.append((shape[0], shape[3]))
+        targets = target_lengths.new_zeros((shape[0], shape[2] - 1))
+        validate_integers(shape, part.encoded.device, targets, *lengths, shape[3] - 1)
+    if sizes[0] != sizes[1]:
+        raise ArgumentError(
+            f"reference has (N, K) = {sizes[0]} utterances and units, joint {sizes[1]}: expected "
+            "equal numbers"
+        )
     cells = _cells(largest, reference, joint)
 
     def divergence(frames: Tensor, histories: Tensor, *expected: Tensor) -> Tensor:
@@ -262,7 +301,7 @@ class _LatticeCost(torch.autograd.Function):
 def _checked(joint: Joint, owner: str = "") -> Joint:
     for name in ("encoded", "predicted"):
         tensor = getattr(joint, name)
-        if not isinstance(tensor, Tensor) or tensor.dim() != 3 or 0 in tensor.shape:
+        if not isinstance(tensor, Tensor) or tensor.dim() != 3 or 0 in tensor.shape[1:]:
             found = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ArgumentError(f"{owner}{name} is {found}: expected a tensor of 3 dimensions")
     if len(joint.encoded) != len(joint.predicted):
@@ -271,6 +310,11 @@ def _checked(joint: Joint, owner: str = "") -> Joint:
             f"{len(joint.encoded)}, as {owner}encoded"
         )
     return joint._replace(model=unwrapped(joint.model))
+
+
+def _shape(joint: Joint) -> tuple[int, int, int, int]:
+    """The shape of all logits."""
+    return *joint.encoded.shape[:2], joint.predicted.shape[1], joint.model.config.blank + 1
 
 
 def _cells(largest: int, *joints: Joint) -> int:

@@ -13,17 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError, count, one_of
 from cspkit.asr.corpus import DIGITS
+from cspkit.asr.exchange import check_parts, exchanged_parts
 from cspkit.modules import unwrapped
 
 # The letters of the ten words, and the space
 CHARACTERS = tuple(sorted(set(" ".join(DIGITS))))
-State = tuple[Tensor, Tensor]
+State = Any  # of an LSTM a pair of tensors, of another encoder what it returns
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,40 @@ def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
     return TransducerConfig(**sizes)
 
 
+def large_config(units: Sequence[str], *, n_features: int = 80, stack: int = 4) -> TransducerConfig:
+    """Return the configuration of a streaming recogniser of about 30 million weights.
+
+    It is meant for a corpus such as LibriSpeech-100h and 1,000 pieces of words. The encoder has
+    five LSTM layers of 832 units; the predictor and the joiner have 640. With 80 features and 4
+    stacked frames, the encoder has 26.0 million weights and the model 30.2 million. The logits
+    of a batch are then too large to be held at once, see `cspkit.asr.joint`.
+
+    Parameters
+    ----------
+    units : sequence of str
+        The pieces of words, without the blank.
+    n_features : int
+        Number of coefficients of a feature frame.
+    stack : int
+        Number of feature frames that form one frame of the encoder: 4 frames of 10 ms, for example.
+
+    Raises
+    ------
+    ArgumentError
+        If `units` are not strings that all differ, or a number is not a positive integer.
+    """
+    return TransducerConfig(
+        units=units if isinstance(units, str) else tuple(units),
+        n_features=n_features,
+        stack=stack,
+        encoder_layers=5,
+        encoder_size=832,
+        embedding_size=256,
+        predictor_size=640,
+        joiner_size=640,
+    )
+
+
 class Transducer(nn.Module):
     """RNN-Transducer: encoder and predictor LSTMs, additive tanh joiner.
 
@@ -136,25 +172,58 @@ class Transducer(nn.Module):
     ----------
     config : TransducerConfig, optional
         The default writes words.
+    encoder : nn.Module, optional
+        Takes the place of the encoder LSTM. Called with normalised, stacked features
+        (N, S, n_features * stack) and a state, it returns outputs (N, S, H) and a new state. A
+        state of None is the start of an utterance. An encoder that returns None as its new state
+        cannot be used for streaming. With the default joiner, H must be `config.encoder_size`.
+    joiner : nn.Module, optional
+        Takes the place of the additive joiner and its output layer. Called with encoded frames
+        (N, S, H) and outputs of the predictor (N, U, predictor_size), it returns logits
+        (N, S, U, K). Logits of a cell may depend only on the frame and the output of this cell.
+
+    Attributes
+    ----------
+    exchanged : dict of str
+        The class names of the parts that were given, by "encoder" and "joiner".
+
+    Raises
+    ------
+    ArgumentError
+        If a part that was given does not return what is described above.
 
     References
     ----------
     Graves, "Sequence transduction with recurrent neural networks", arXiv:1211.3711.
     """
 
-    def __init__(self, config: TransducerConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: TransducerConfig | None = None,
+        encoder: nn.Module | None = None,
+        joiner: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         c = self.config = config or TransducerConfig()
-        self.encoder = nn.LSTM(
-            c.n_features * c.stack, c.encoder_size, c.encoder_layers, batch_first=True
-        )
+        self.exchanged = exchanged_parts(encoder=encoder, joiner=joiner)
+        # The order of these lines decides the random weights.
+        if encoder is None:
+            encoder = nn.LSTM(
+                c.n_features * c.stack, c.encoder_size, c.encoder_layers, batch_first=True
+            )
+        self.encoder = encoder
         self.embedding = nn.Embedding(len(c.units) + 1, c.embedding_size)
         self.predictor = nn.LSTM(c.embedding_size, c.predictor_size, batch_first=True)
-        self.joiner_encoder = nn.Linear(c.encoder_size, c.joiner_size)
-        self.joiner_predictor = nn.Linear(c.predictor_size, c.joiner_size, bias=False)
-        self.output = nn.Linear(c.joiner_size, len(c.units) + 1)
+        if joiner is None:
+            self.joiner_encoder = nn.Linear(c.encoder_size, c.joiner_size)
+            self.joiner_predictor = nn.Linear(c.predictor_size, c.joiner_size, bias=False)
+            self.output = nn.Linear(c.joiner_size, len(c.units) + 1)
+        else:
+            self.joiner = joiner
         self.register_buffer("feature_mean", torch.zeros(c.n_features))
         self.register_buffer("feature_std", torch.ones(c.n_features))
+        if self.exchanged:
+            check_parts(self)
 
     @property
     def device(self) -> torch.device:
@@ -163,11 +232,20 @@ class Transducer(nn.Module):
 
     @property
     def prunable(self) -> list[str]:
-        """Names of the weights that pruning may cut: all matrices of the LSTMs and the joiner."""
+        """Names of the weights that pruning may cut: all matrices of the LSTMs and the joiner.
+
+        In parts that were exchanged these are the weights of two or more dimensions, except
+        embeddings, and matrices of the joiner with a row for each unit.
+        """
+        kept = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)}
+        n_units = self.config.blank + 1
         return [
             name
             for name, weight in self.named_parameters()
-            if weight.dim() == 2 and not name.startswith(("embedding.", "output."))
+            if weight.dim() >= 2
+            and id(weight) not in kept
+            and not name.startswith("output.")
+            and not (name.startswith("joiner.") and len(weight) == n_units)
         ]
 
     def parameter_counts(self) -> dict[str, int]:
@@ -249,6 +327,8 @@ class Transducer(nn.Module):
 
     def join(self, encoded: Tensor, predicted: Tensor) -> Tensor:
         """Join (N, S, encoder_size) and (N, U, predictor_size) to logits (N, S, U, K)."""
+        if "joiner" in self.exchanged:
+            return self.joiner(encoded, predicted)
         frames = self.joiner_encoder(encoded)[:, :, None]
         history = self.joiner_predictor(predicted)[:, None]
         return self.output((frames + history).tanh_())
@@ -288,5 +368,23 @@ def checked_model(model: nn.Module, kind: type[nn.Module] = Transducer) -> nn.Mo
     if bad is not None:
         raise ArgumentError(
             f"model has NaN or infinity in {bad}: expected finite weights; load or train it again"
+        )
+    return inner
+
+
+def standard_model(model: nn.Module) -> Transducer:
+    """Return a Transducer without wrappers, if its encoder and joiner are the default ones.
+
+    Raises
+    ------
+    ArgumentError
+        As for `checked_model`, or if a part was exchanged.
+    """
+    inner = checked_model(model)
+    if inner.exchanged:
+        name, kind = next(iter(inner.exchanged.items()))
+        raise ArgumentError(
+            f"model has the {name} {kind}: expected a Transducer with the default encoder and "
+            "joiner; only the training, decoding and checkpoints of cspkit.asr work with others"
         )
     return inner

@@ -1,12 +1,13 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cspkit.arguments import ArgumentError
-from cspkit.asr import Transducer, TransducerConfig, rnnt_loss
-from cspkit.asr.joint import Joint, chunked_costs, chunked_divergence
+from cspkit.asr import DigitTask, Transducer, TransducerConfig, rnnt_loss
+from cspkit.asr.joint import Joint, chunked_costs, chunked_divergence, joint_of
 from cspkit.pruner import OrderError
 from cspkit.task import kl_divergence
 
@@ -215,8 +216,37 @@ def test_bad_input_is_named(change, message):
         chunked_costs(**(call | change))
 
 
-def test_joints_of_different_shapes_are_refused():
+def test_joints_of_different_units_are_refused():
     model, *parts, _ = problem()
     other, *_ = problem(K=14)
-    with pytest.raises(ArgumentError, match=r"reference has logits .*\(4, 7, 6, 14\), joint"):
+    with pytest.raises(ArgumentError, match=r"reference has \(N, K\) = \(4, 14\) .*joint \(4, 13"):
         chunked_divergence(Joint(other, *parts), Joint(model, *parts), FRAMES, LABELS)
+
+
+def test_a_task_may_return_a_joint_in_place_of_the_logits():
+    task = DigitTask(batch_size=12, divergence_every=2, pool=0)
+    reference, model = task.new_model(0), task.new_model(1)
+    batch = next(task.batches("train", np.random.default_rng(0)))
+    loss, logits = task.loss(model, batch)
+    divergence = task.divergence(task.reference_outputs(reference, batch), logits, batch)
+    lengths = batch.feature_lengths // task.config.stack, batch.target_lengths
+    joint = joint_of(model, batch.features, batch.feature_lengths, batch.targets)
+    costs = chunked_costs(*joint, batch.targets, *lengths, largest=5000)
+    used = slice(None, None, 2)
+    expected = joint_of(reference, *(part[used] for part in batch[:3]))
+    found = chunked_divergence(expected, joint.pick(used), *(part[used] for part in lengths))
+    torch.testing.assert_close((costs / lengths[1]).mean(), loss)
+    torch.testing.assert_close(found, divergence)
+    (divergence + loss).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    model.zero_grad()
+    (found + (costs / lengths[1]).mean()).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad - gradients[name]).norm() < 1e-4 * gradients[name].norm(), name
+
+
+def test_no_utterances_have_no_divergence():
+    model, *_ = problem(dtype=torch.float32)
+    nothing = torch.zeros(0, dtype=torch.long)
+    joint = joint_of(model, torch.zeros(0, 9, 13), nothing, torch.zeros(0, 2, dtype=torch.long))
+    assert chunked_divergence(joint, joint, nothing, nothing) == 0
