@@ -31,7 +31,6 @@ from cspkit.asr.loss import (
     validate_integers,
 )
 from cspkit.modules import unwrapped
-from cspkit.pruner import OrderError
 from cspkit.task import evaluating, kl_divergence
 
 LARGEST = 2**20  # numbers in the largest tensor of a chunk, 4 MiB in float32
@@ -144,7 +143,7 @@ def chunked_costs(
     ------
     ArgumentError
         If shapes, dtypes, lengths or labels do not fit, or `largest` is too small for one cell.
-    OrderError
+    RuntimeError
         In the backward pass, if the weights of the model have changed since the forward pass.
 
     References
@@ -216,7 +215,7 @@ def chunked_divergence(
     ArgumentError
         If the two joints have different numbers of utterances or units, if lengths do not fit, or
         if `largest` is too small for one cell.
-    OrderError
+    RuntimeError
         As for `chunked_costs`.
     """
     reference, joint = _checked(reference, "reference."), _checked(joint)
@@ -360,7 +359,7 @@ def _recomputed(function: Callable, *models: nn.Module) -> Callable:
 
     def run(*tensors: Tensor) -> object:
         if versions() != before:
-            raise OrderError(
+            raise RuntimeError(
                 "backward: the weights of the model have changed since the forward pass; call "
                 "backward before the optimizer's step, and inside `sparse` of the pruner"
             )
