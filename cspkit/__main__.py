@@ -154,7 +154,7 @@ def _read(data):
 def _task(call: argparse.Namespace, data, fold: int | str, *, config=None, curriculum: int = 0):
     """Return the task of a training, and the facts about its data for the checkpoint."""
     from cspkit.asr import DigitTask, load_spoken_digits
-    from cspkit.asr.transducer import config_for
+    from cspkit.asr.transducer_config import config_for
 
     if data is not None:
         return data.task(fold, config, curriculum), {"data": data.facts}

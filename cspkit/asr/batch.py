@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cspkit.arguments import ArgumentError
 from cspkit.asr.corpus import Utterance
 from cspkit.asr.decoding import MAX_SYMBOLS
-from cspkit.asr.transducer import TransducerConfig
+from cspkit.asr.transducer_config import TransducerConfig
 
 
 class Batch(NamedTuple):

@@ -17,7 +17,8 @@ from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.batch import Batch, collate, labels_of
 from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
 from cspkit.asr.task import SpeechTask
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
 
 DENSE_STEPS = 7200  # training steps of the recorded dense models
 POOL = 128  # groups of strings whose reference outputs are computed once

@@ -22,7 +22,8 @@ from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import LEAST_STD
 from cspkit.asr.recordings import shuffled
 from cspkit.asr.scoring import utterance_errors
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.asr.word_cuts import span, word_cuts
 from cspkit.modules import unwrapped
 from cspkit.task import kl_divergence

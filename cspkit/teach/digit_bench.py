@@ -11,7 +11,7 @@ import pandas as pd
 from cspkit.arguments import count, one_of
 from cspkit.asr import DigitTask, TransducerConfig, checkpoint_facts, load_spoken_digits
 from cspkit.asr.corpus import N_FOLDS, data_folder
-from cspkit.asr.transducer import config_for
+from cspkit.asr.transducer_config import config_for
 from cspkit.teach.recogniser_bench import RecogniserBench, compare_recognisers
 
 

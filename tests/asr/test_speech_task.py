@@ -10,7 +10,7 @@ from speech_folder import TONES, write_manifest_of
 from cspkit.arguments import ArgumentError
 from cspkit.asr import Corpus, SpeechTask, Utterance, load_spoken_digits
 from cspkit.asr.text import units_of
-from cspkit.asr.transducer import config_for
+from cspkit.asr.transducer_config import config_for
 from cspkit.asr.word_cuts import LEAST, span, word_cuts
 from cspkit.training import train
 

@@ -5,7 +5,7 @@ import pytest
 from cspkit.arguments import ArgumentError
 from cspkit.asr import TransducerConfig
 from cspkit.asr.text import RULES, WORD_START, fewest_pieces, normalised, units_of
-from cspkit.asr.transducer import config_for
+from cspkit.asr.transducer_config import config_for
 
 TEXTS = ["the thin thief thought of the thing", "this is the thirtieth thing", "a thing is a thing"]
 
