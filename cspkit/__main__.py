@@ -2,6 +2,8 @@
 
 doctor | train | prune | compare | pack | report | manifest | transcribe
 
+Several processes train or prune together: torchrun --nproc-per-node 2 -m cspkit train ...
+
 Exit codes: 0 success; 1 failure; 2 the call was wrong, or a file that it names is unusable;
 130 interrupted with Ctrl-C.
 """
@@ -13,8 +15,9 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from cspkit.arguments import ArgumentError, one_of
@@ -31,8 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     call = parse(arguments)
     try:
-        check(call)
-        code = COMMANDS[call.name](call)
+        with _together(call):
+            check(call)
+            code = COMMANDS[call.name](call)
         sys.stdout.flush()
         return code
     except ArgumentError as error:
@@ -79,6 +83,8 @@ def train_command(call: argparse.Namespace) -> int:
     facts |= {"command": command, "fold": call.fold, "seed": call.seed}
     with _resumable(call, target) as options:
         train(model, task, call.steps, rng=np.random.default_rng(call.seed), **options)
+        if _follows():
+            return 0
         save_transducer(model, target, **facts)
     _report(call, task, model, {"seconds": options["on_step"].seconds})
     return 0
@@ -102,13 +108,15 @@ def prune_command(call: argparse.Namespace) -> int:
     fold = facts.get("fold", 0) if call.fold is None else call.fold
     data = _data(call)
     if data is None and "data" in facts:  # that of the dense model
-        data = SpeechData(**facts["data"])
+        data = _read(SpeechData(**facts["data"]))
     task, facts = _task(call, data, fold, config=dense.config)
     recipe = {"method": call.method, "sparsity": call.sparsity}
     training = {"steps": call.steps, "rate": call.rate, "mu": call.mu}
     with _resumable(call, target) as options:
         rng = np.random.default_rng(call.seed)
         pruned = prune(dense, task, **recipe, **training, rng=rng, **options)
+        if _follows():
+            return 0
         save_transducer(pruned.model, target, **facts, **recipe, fold=fold, seed=call.seed)
     figures = {"sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
     _report(call, task, pruned.model, {"seconds": options["on_step"].seconds, **figures})
@@ -130,19 +138,26 @@ def _data(call: argparse.Namespace):
     found = {name: None if path is None else str(path.absolute()) for name, path in paths.items()}
     if hasattr(call, "units"):
         found |= {"units": call.units, "n_pieces": call.pieces, "width": call.width}
-    return SpeechData(**found, by=call.by, rules=call.text, batch_size=call.batch_size or 16)
+    options = {"by": call.by, "rules": call.text, "batch_size": call.batch_size or 16}
+    return _read(SpeechData(**found, **options))
+
+
+def _read(data):
+    """Read the manifests of SpeechData now, so that a wrong one is found before any work."""
+    try:
+        _ = data.corpus
+    except FileNotFoundError as error:
+        raise ArgumentError(f"--manifest: {error}") from None
+    return data
 
 
 def _task(call: argparse.Namespace, data, fold: int | str, *, config=None, curriculum: int = 0):
     """Return the task of a training, and the facts about its data for the checkpoint."""
     from cspkit.asr import DigitTask, load_spoken_digits
-    from cspkit.asr.transducer import config_for
+    from cspkit.asr.transducer_config import config_for
 
     if data is not None:
-        try:
-            return data.task(fold, config, curriculum), {"data": data.facts}
-        except FileNotFoundError as error:
-            raise ArgumentError(f"--manifest: {error}") from None
+        return data.task(fold, config, curriculum), {"data": data.facts}
     config = config or config_for(call.units, call.width)
     options = {"fold": fold, "config": config, "batch_size": call.batch_size or 32}
     return DigitTask(_of_project(load_spoken_digits), curriculum=curriculum, **options), {}
@@ -158,13 +173,19 @@ def compare_command(call: argparse.Namespace) -> int:
         check_output(call.train_dense / "model", "a file in --train-dense")
     if call.keep is not None:
         check_output(call.keep / "model", "a file in --keep")
+    if (call.scheduler is not None) != (call.backend == "dask"):
+        raise ArgumentError(
+            f"--backend is {call.backend!r} and --scheduler is {call.scheduler!r}: expected both "
+            "--backend dask and the address of a Dask scheduler, or neither of them"
+        )
 
-    from cspkit.study import entry, summary, table
+    from cspkit.study import cluster, entry, summary, table
     from cspkit.study.entries import UNPRUNED
     from cspkit.teach.kept_models import kept_models, table_of_models
 
     finished = f"interrupted; finished runs are in {call.out}: repeat the call to continue"
-    with _interrupt_says(finished):
+    computers = nullcontext() if call.scheduler is None else cluster(call.scheduler)
+    with _interrupt_says(finished), computers:
         rows = _compared(
             call,
             methods=call.methods or (["dense", "gmp", "csp"] if call.quick else None),
@@ -201,9 +222,11 @@ def _compared(call: argparse.Namespace, **study):
     if data is None:
         _of_project(load_spoken_digits)
         return compare_digits(**study, dense=call.train_dense, keep=call.keep)
-    folders = {"models": str(call.train_dense or "build"), "kept": call.keep and str(call.keep)}
+    folder = (call.train_dense or Path("build")).absolute()  # a worker may have another one
+    kept = None if call.keep is None else str(call.keep.absolute())
     sizes = {"width": call.width, "dense_steps": call.dense_steps}
-    return compare_recognisers(SpeechBench(**folders, **sizes, data=data), **study)
+    bench = SpeechBench(models=str(folder), kept=kept, **sizes, data=data)
+    return compare_recognisers(bench, **study)
 
 
 def pack_command(call: argparse.Namespace) -> int:
@@ -351,21 +374,59 @@ class _Stopwatch:
         self._before, self._start = float(state["seconds"]), time.perf_counter()
 
     def resume(self, rows: list[dict[str, float]]) -> None:
+        if _follows():
+            return
         steps = f"{len(rows)} of {self._call.steps}"
         print(f"{self._call.prog}: resumed at step {steps}", file=sys.stderr)
 
 
 @contextmanager
+def _together(call: argparse.Namespace) -> Iterator[None]:
+    """Connect the processes that torchrun started for `train` or `prune`."""
+    if call.name not in ("train", "prune") or "RANK" not in os.environ:
+        yield
+        return
+    from cspkit.distributed import session
+
+    follows = os.environ["RANK"] != "0"
+    try:
+        with session(call.device) as call.device, warnings.catch_warnings():
+            if follows:
+                warnings.simplefilter("ignore")
+            yield
+    except KeyboardInterrupt:
+        if follows:
+            sys.exit(130)
+        raise
+    except Exception as error:
+        # When one process ends, torchrun ends the others. So the message of the process that failed
+        # first appears, and not the same message from all, nor that the connection to it is lost.
+        time.sleep(2 * follows + 4 * isinstance(error, RuntimeError))
+        raise
+
+
+def _follows() -> bool:
+    """Whether another process prints and writes for this one."""
+    from cspkit.distributed import rank
+
+    return rank() > 0
+
+
+@contextmanager
 def _resumable(call: argparse.Namespace, target: Path) -> Iterator[dict]:
     """Lock --out for this process; yield the arguments of a training that can be resumed."""
+    from cspkit.distributed import barrier
     from cspkit.files import locked
 
     state_file = _state_file(target)
-    with locked(target):
-        if call.fresh:
+    with nullcontext() if _follows() else locked(target):
+        if call.fresh and not _follows():
             state_file.unlink(missing_ok=True)
+        barrier()
         try:
             yield {
+                "accumulate": call.accumulate,
+                "autocast": call.autocast,
                 "state_file": state_file,
                 "state_every": call.state_every,
                 "on_step": _Stopwatch(call),

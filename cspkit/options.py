@@ -71,6 +71,7 @@ CHECKS = {
     "rate": positive,
     "mu": partial(positive, zero=True),
     "jobs": count,
+    "accumulate": count,
     "beam": count,
     "width": count,
     "pieces": count,
@@ -164,6 +165,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         )
         option("--state-every", type=int, default=50, metavar="N", help=text)
         option("--fresh", action="store_true", help="delete OUT.state and start at step 0")
+        text = "split each batch into N parts, which takes less memory (%(default)s)"
+        option("--accumulate", type=int, default=1, metavar="N", help=text)
+        text = "precision of the forward passes (default: that of the weights)"
+        option("--autocast", choices=("bf16",), help=text)
         add_device(option)
 
     add("doctor", "Examine this machine and this installation.")
@@ -198,6 +203,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     )
     option("--steps", nargs="+", type=int, metavar="N", help="training steps of each run (600)")
     option("--jobs", type=int, default=2, help="runs at the same time (%(default)s)")
+    text = "who computes the runs: JOBS processes, or all workers of --scheduler (%(default)s)"
+    option("--backend", choices=("processes", "dask"), default="processes", help=text)
+    text = "address that `dask scheduler` prints, such as tcp://10.0.0.5:8786"
+    option("--scheduler", metavar="ADDRESS", help=text)
     text = "file of results; runs that are in it are not repeated (%(default)s)"
     option("--out", type=Path, default=Path("build/compare.csv"), help=text)
     text = "first try ten settings of each method, instead of using the recorded settings"

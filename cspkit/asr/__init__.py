@@ -24,7 +24,8 @@ from cspkit.asr.scoring import (
 )
 from cspkit.asr.streaming import StreamingMFCC, StreamingRecogniser
 from cspkit.asr.task import SpeechTask
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
 
 __all__ = [
     "Augmentation",

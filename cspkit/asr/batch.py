@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cspkit.arguments import ArgumentError
 from cspkit.asr.corpus import Utterance
 from cspkit.asr.decoding import MAX_SYMBOLS
-from cspkit.asr.transducer import TransducerConfig
+from cspkit.asr.transducer_config import TransducerConfig
 
 
 class Batch(NamedTuple):
@@ -35,11 +35,39 @@ class Batch(NamedTuple):
     targets: Tensor
     target_lengths: Tensor
     compared: Tensor | None = None
-    group: tuple[int, int] | None = None
+    group: tuple[int, ...] | None = None
 
     def pick(self, positions: Tensor | slice) -> Batch:
         """Return a batch of the utterances at these positions."""
         return Batch(*(part[positions] for part in self[:4]))
+
+    def split(self, n: int, compared: Tensor | slice) -> list[Batch]:
+        """Split into at most n batches, whose numbers of utterances differ by one at most.
+
+        Parameters
+        ----------
+        n : int
+        compared : Tensor or slice
+            Positions of the utterances that the divergence uses. They too are shared equally.
+        """
+        is_compared = torch.zeros(len(self.targets), dtype=torch.bool)
+        is_compared[compared] = True
+        order = torch.cat([is_compared.nonzero()[:, 0], (~is_compared).nonzero()[:, 0]])
+        parts = []
+        for i in range(min(n, len(order))):
+            positions = order[i::n].sort().values
+            part = self.pick(positions)
+            parts.append(
+                Batch(
+                    part.features[:, : int(part.feature_lengths.max())],
+                    part.feature_lengths,
+                    part.targets[:, : int(part.target_lengths.max())],
+                    part.target_lengths,
+                    is_compared[positions].nonzero()[:, 0],
+                    None if self.group is None else (*self.group, n, i),
+                )
+            )
+        return parts
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch on a device."""
@@ -50,7 +78,7 @@ def collate(
     utterances: Sequence[Utterance],
     config: TransducerConfig,
     compared: Sequence[bool] | None = None,
-    group: tuple[int, int] | None = None,
+    group: tuple[int, ...] | None = None,
 ) -> Batch:
     """Sort utterances by length and pad them to a batch.
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cspkit.arguments import ArgumentError, count
@@ -16,7 +17,8 @@ from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.batch import Batch, collate, labels_of
 from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
 from cspkit.asr.task import SpeechTask
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
 
 DENSE_STEPS = 7200  # training steps of the recorded dense models
 POOL = 128  # groups of strings whose reference outputs are computed once
@@ -104,26 +106,28 @@ class DigitTask(SpeechTask):
         return min(super().longest(step), MAX_DIGITS)
 
     def _training_batches(self, rng: np.random.Generator, first: int) -> Iterator[Batch]:
-        n_pooled, groups, (rank, world) = 0, {}, self.shard
+        n_pooled, groups = 0, {}
         if self.pool:
             n_pooled = math.ceil(self.batch_size / self.divergence_every)
             key = int(rng.integers(2**62))
         for step in itertools.count():
-            longest = self.longest(step)
-            new = self._draw(self.batch_size - n_pooled, longest, rng)
-            if not self.pool:
-                new.sort(key=lambda u: len(u.features))
-                compared = [i % self.divergence_every == 0 for i in range(len(new))]
-                batch = collate(new[rank::world], self.config, compared[rank::world])
-            else:
-                group = key, int(rng.integers(self.pool))
+            longest, group = self.longest(step), None
+            drawn = self._draw(self.batch_size - n_pooled, longest, rng)
+            if self.pool:
+                group = key, int(rng.integers(self.pool)), *self.shard
                 if group not in groups:
-                    groups[group] = self._draw(n_pooled, longest, np.random.default_rng(group))
-                pooled, new = groups[group][rank::world], new[rank::world]
-                compared = [True] * len(pooled) + [False] * len(new)
-                batch = collate(pooled + new, self.config, compared, group)
+                    groups[group] = self._draw(n_pooled, longest, np.random.default_rng(group[:2]))
+                compared = [True] * n_pooled + [False] * len(drawn)
+                drawn = groups[group] + drawn
+            else:
+                drawn.sort(key=lambda u: len(u.features))
+                compared = [i % self.divergence_every == 0 for i in range(len(drawn))]
+            lengths = [len(u.features) for u in drawn]
+            share = self._share([(not c, n) for c, n in zip(compared, lengths, strict=True)])
             if step >= first:
-                yield batch
+                yield collate(
+                    [drawn[i] for i in share], self.config, [compared[i] for i in share], group
+                )
 
     def _draw(self, n: int, longest: int, rng: np.random.Generator) -> list[Utterance]:
         """Draw n strings, each spoken by one speaker, and vary them."""
@@ -148,6 +152,7 @@ class DigitTask(SpeechTask):
         if batch.group is None:
             return super().reference_outputs(model, batch)
         versions = [(id(p), p._version, p.device) for p in model.parameters()]
+        versions.append(torch.is_autocast_enabled(batch.features.device.type))
         if self._stored_for != (batch.group[0], versions):
             self._stored, self._stored_for = {}, (batch.group[0], versions)
         if batch.group not in self._stored:

@@ -21,7 +21,7 @@ from cspkit.arguments import ArgumentError, one_of
 from cspkit.asr.features import audio_seconds, existing_file
 from cspkit.asr.manifest_lines import LONGEST_LINE, Fault, fault, parsed, read_lines
 from cspkit.asr.text import RULES
-from cspkit.asr.transducer import TransducerConfig
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.files import replacing
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr.text import normalised
-from cspkit.asr.transducer import TransducerConfig
+from cspkit.asr.transducer_config import TransducerConfig
 
 LONGEST_LINE = 1 << 20  # bytes
 LONGEST_REASON = 300  # characters

@@ -8,7 +8,7 @@ from functools import cached_property
 from cspkit.asr.corpus import Corpus
 from cspkit.asr.task import SpeechTask
 from cspkit.asr.text import units_of
-from cspkit.asr.transducer import TransducerConfig, config_for
+from cspkit.asr.transducer_config import TransducerConfig, config_for
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import LEAST_STD
 from cspkit.asr.recordings import shuffled
 from cspkit.asr.scoring import utterance_errors
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.asr.word_cuts import span, word_cuts
 from cspkit.modules import unwrapped
 from cspkit.task import kl_divergence
@@ -168,11 +169,12 @@ class SpeechTask(Task):
         return 3 if step < 0.3 * self.curriculum else math.inf
 
     def _training_batches(self, rng: np.random.Generator, first: int) -> Iterator[Batch]:
-        seed, n, (rank, world) = int(rng.integers(2**31)), len(self._training), self.shard
+        seed, n = int(rng.integers(2**31)), len(self._training)
         epoch, order = -1, np.zeros(0, dtype=int)
+        share = self._share([p % self.divergence_every > 0 for p in range(self.batch_size)])
         for step in itertools.count(first):
             drawn, compared = [], []
-            for position in range(rank, self.batch_size, world):
+            for position in share:
                 place = step * self.batch_size + position
                 if place // n != epoch:
                     epoch, order = place // n, shuffled(n, seed, place // n)
@@ -180,6 +182,19 @@ class SpeechTask(Task):
                 drawn.append(self._drawn(int(order[place % n]), self.longest(step), varies))
                 compared.append(position % self.divergence_every == 0)
             yield collate(drawn, self.config, compared)
+
+    def _share(self, keys: Sequence[Any]) -> list[int]:
+        """Positions in a batch of the utterances that this process computes.
+
+        They are dealt in the order of their keys, so that the processes have equal work.
+        """
+        rank, world = self.shard
+        if len(keys) < world:
+            raise ArgumentError(
+                f"batch_size is {len(keys)} with {world} processes: expected at least one "
+                "utterance for each process"
+            )
+        return sorted(sorted(range(len(keys)), key=keys.__getitem__)[rank::world])
 
     def _drawn(self, i: int, longest: float, rng: np.random.Generator) -> Utterance:
         """Return training utterance i, or the next one that can be used, cut and varied."""
@@ -246,6 +261,8 @@ class SpeechTask(Task):
         bucket are padded to the size of the batch.
         """
         model = unwrapped(model)
+        if len(batch.targets) == 0:
+            return batch.features.new_zeros(0, 0, 0, len(self.config.units) + 1)
         lengths = batch.feature_lengths // model.config.stack
         most_frames, most_labels = int(lengths.max()), int(batch.target_lengths.max())
         predicted, _ = model.predict(model.start(batch.targets))
@@ -292,6 +309,16 @@ class SpeechTask(Task):
     def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
         """Return the logits of the utterances that the divergence uses."""
         return self.outputs(model, batch.pick(self._used(batch)))
+
+    def terms(self, batch: Batch) -> tuple[int, int]:
+        """Return how many utterances a batch has, and how many cells its divergence compares."""
+        used = batch.pick(self._used(batch))
+        cells = (used.feature_lengths // self.config.stack) * (used.target_lengths + 1)
+        return len(batch.targets), int(cells.sum())
+
+    def split(self, batch: Batch, n: int) -> list[Batch]:
+        """Split a batch into at most n parts of similar size, see `Batch.split`."""
+        return batch.split(n, self._used(batch))
 
     def _used(self, batch: Batch) -> Tensor | slice:
         """Positions of the utterances that the divergence uses."""

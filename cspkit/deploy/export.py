@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError
-from cspkit.asr.transducer import Transducer, checked_model
+from cspkit.asr.transducer import Transducer, standard_model
 from cspkit.files import replacing
 from cspkit.modules import unwrapped
 
@@ -86,7 +86,7 @@ def to_onnx(model: Transducer, folder: str | Path) -> list[Path]:
     ModuleNotFoundError
         If the package onnx is not installed.
     """
-    model = checked_model(model)
+    model = standard_model(model)
     c = model.config
     facts = {"units": json.dumps(c.units), "blank": c.blank, "model_type": "lstm transducer"}
     sizes = ("stack", "n_features", "encoder_layers", "encoder_size", "predictor_size")

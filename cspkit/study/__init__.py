@@ -1,5 +1,6 @@
 """Fair comparisons of pruning methods, on any Task: grid, tuning, statistics, report."""
 
+from cspkit.study.clusters import cluster
 from cspkit.study.entries import Entry, entry
 from cspkit.study.grid import compare, missing_runs
 from cspkit.study.report import table
@@ -10,6 +11,7 @@ from cspkit.study.tuning import finals, missing_finals, tune, tuned
 
 __all__ = [
     "Entry",
+    "cluster",
     "compare",
     "cost_ratio",
     "default_space",

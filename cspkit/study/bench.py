@@ -110,7 +110,11 @@ def dense_models(bench: Bench, seeds: Iterable[int], jobs: int | None) -> dict[i
 
 
 def _dense(bench: Bench, seed: int) -> DenseModel:
-    task, dense = task_and_model(bench, seed)
+    return facts(bench, seed, *task_and_model(bench, seed))
+
+
+def facts(bench: Bench, seed: int, task: Task, dense: nn.Module) -> DenseModel:
+    """Return the facts about the dense model of a seed."""
     fold = bench.fold(seed) if hasattr(bench, "fold") else seed
     has_divergence = task.divergence is not None
     return DenseModel(checksum(dense), has_divergence, type(task).__module__, str(fold))

@@ -19,7 +19,14 @@ from cspkit.arguments import ArgumentError
 from cspkit.modules import copied, unwrapped
 from cspkit.progress import progress
 from cspkit.pruning import prunable_weights, prune
-from cspkit.study.bench import Bench, checksum, error_counts, figures, task_and_model
+from cspkit.study.bench import (
+    Bench,
+    error_counts,
+    facts,
+    figures,
+    identified,
+    task_and_model,
+)
 from cspkit.study.entries import Run
 from cspkit.study.rows import pack_counts
 from cspkit.training import Task, train
@@ -55,18 +62,25 @@ def measure(bench: Bench, run: Run, metric: str | None = None, test: bool = True
     Raises
     ------
     ArgumentError
-        If the task has no such metric, or if the bench returns another dense model than before.
+        If the task has no such metric; if the bench returns another dense model than before; or if
+        the sources are others than before.
     FloatingPointError
         If the training diverges, or if the metric of the dev part is not finite.
     """
     if multiprocessing.parent_process() is not None:
         os.environ["CSPKIT_PROGRESS"] = "0"  # the parent process shows one bar for all runs
     task, dense = task_and_model(bench, run.seed)
-    if checksum(dense) != run.dense:
+    here = identified(run, facts(bench, run.seed, task, dense))
+    if here.dense != run.dense:
         raise ArgumentError(
             f"bench returned another dense model for seed {run.seed} than before: expected the "
             "same one in every call; set the random seed of the training, or load the model from "
             "a file"
+        )
+    if here.version != run.version:
+        raise ArgumentError(
+            f"the sources that {type(task).__name__} and {run} use are not those with which the "
+            "study began: use the same on every machine, and change nothing while a study runs"
         )
     clock, processor = time.perf_counter(), time.process_time()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

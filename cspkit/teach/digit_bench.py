@@ -11,7 +11,7 @@ import pandas as pd
 from cspkit.arguments import count, one_of
 from cspkit.asr import DigitTask, TransducerConfig, checkpoint_facts, load_spoken_digits
 from cspkit.asr.corpus import N_FOLDS, data_folder
-from cspkit.asr.transducer import config_for
+from cspkit.asr.transducer_config import config_for
 from cspkit.teach.recogniser_bench import RecogniserBench, compare_recognisers
 
 
@@ -122,8 +122,9 @@ def compare_digits(
     ArgumentError
         If an argument is wrong, before anything is trained.
     """
-    bench = DigitBench() if dense is None else DigitBench(str(dense), embedded=False)
-    bench = replace(bench, kept=None if keep is None else str(keep))
+    # A worker of a cluster has another working folder: absolute paths.
+    bench = DigitBench() if dense is None else DigitBench(str(dense.absolute()), embedded=False)
+    bench = replace(bench, kept=None if keep is None else str(keep.absolute()))
     return compare_recognisers(
         bench, methods, sparsities, seeds, steps, out=out, jobs=jobs, tuning=tuning
     )
