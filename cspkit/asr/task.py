@@ -18,6 +18,7 @@ from cspkit.asr.batch import Batch, collate, unlearnable
 from cspkit.asr.corpus import Corpus, Utterance
 from cspkit.asr.decoding import transcribe
 from cspkit.asr.features import N_MFCC
+from cspkit.asr.joint import Joint, chunked_costs, chunked_divergence, joint_of
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import LEAST_STD
 from cspkit.asr.recordings import shuffled
@@ -64,6 +65,9 @@ class SpeechTask(Task):
         is `AUGMENTATION` with a curriculum, and `LIGHT` without a curriculum.
     divergence_every : int
         Use every n-th utterance of a batch for the divergence.
+    chunked : bool, optional
+        Whether the joint is computed in chunks, see `cspkit.asr.joint`, which takes less memory
+        and more time. The default is True if the model has more than 100 units.
 
     Attributes
     ----------
@@ -92,7 +96,9 @@ class SpeechTask(Task):
         curriculum: int = 0,
         augmentation: Augmentation | None | Literal["recipe"] = "recipe",
         divergence_every: int = 2,
+        chunked: bool | None = None,
     ) -> None:
+        self.chunked = len(config.units) > 100 if chunked is None else chunked
         self.corpus, self.config, self.fold = corpus, config, fold
         self.batch_size = count("batch_size", batch_size)
         self.curriculum = count("curriculum", curriculum, least=0)
@@ -253,14 +259,18 @@ class SpeechTask(Task):
         read = (self._read(part, utterances, i) for i in range(len(utterances)))
         return [utterance for utterance in read if utterance is not None]
 
-    def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor:
+    def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor | Joint:
         """Return the logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
+
+        If the joint is computed in chunks, return what goes into the joiner instead.
 
         Most cells of a padded batch are padding. So the batch is split into buckets of `bucket`
         utterances, and each bucket is padded only to its longest utterance. Then the logits of the
         bucket are padded to the size of the batch.
         """
         model = unwrapped(model)
+        if self.chunked:
+            return joint_of(model, batch.features, batch.feature_lengths, batch.targets, bucket)
         if len(batch.targets) == 0:
             return batch.features.new_zeros(0, 0, 0, len(self.config.units) + 1)
         lengths = batch.feature_lengths // model.config.stack
@@ -281,18 +291,16 @@ class SpeechTask(Task):
             padded.append(torch.nn.functional.pad(logits, padding))
         return torch.cat(padded)
 
-    def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean over utterances of cost / target length, and the logits."""
+    def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor | Joint]:
+        """Return the mean over utterances of cost / target length, and the outputs."""
         self._check(model)
-        logits = self.outputs(model, batch)
-        costs = rnnt_loss(
-            logits,
-            batch.targets,
-            batch.feature_lengths // self.config.stack,
-            batch.target_lengths,
-            reduction="none",
-        )
-        return (costs / batch.target_lengths).mean(), logits
+        outputs = self.outputs(model, batch)
+        lattice = batch.targets, batch.feature_lengths // self.config.stack, batch.target_lengths
+        if self.chunked:
+            costs = chunked_costs(*outputs, *lattice)
+        else:
+            costs = rnnt_loss(outputs, *lattice, reduction="none")
+        return (costs / batch.target_lengths).mean(), outputs
 
     def _check(self, model: Transducer) -> None:
         """Raise an error if the units or the features of the model are not those of the task."""
@@ -306,8 +314,8 @@ class SpeechTask(Task):
             if own != other:
                 raise ArgumentError(f"config.{name} of the model is {other!r}: expected {own!r}")
 
-    def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
-        """Return the logits of the utterances that the divergence uses."""
+    def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor | Joint:
+        """Return the outputs for the utterances that the divergence uses."""
         return self.outputs(model, batch.pick(self._used(batch)))
 
     def terms(self, batch: Batch) -> tuple[int, int]:
@@ -325,7 +333,9 @@ class SpeechTask(Task):
         every = slice(None, None, self.divergence_every)
         return every if batch.compared is None else batch.compared
 
-    def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
+    def divergence(
+        self, reference_outputs: Tensor | Joint, outputs: Tensor | Joint, batch: Batch
+    ) -> Tensor:
         """Return the compression error of the outputs: the mean over cells (s, u) of
 
             KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k))
@@ -338,6 +348,9 @@ class SpeechTask(Task):
         arXiv:1503.02531.
         """
         used = batch.pick(self._used(batch))
+        if self.chunked:
+            lengths = used.feature_lengths // self.config.stack, used.target_lengths
+            return chunked_divergence(reference_outputs, outputs.pick(self._used(batch)), *lengths)
         S, U1 = reference_outputs.shape[1:3]
         outputs = outputs[self._used(batch), :S, :U1]
         frame = torch.arange(S, device=outputs.device)[:, None]

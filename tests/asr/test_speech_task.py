@@ -58,6 +58,24 @@ def test_a_start_at_a_later_batch_gives_the_same_batches(corpus):
         assert torch.equal(late.features, early.features)
 
 
+def test_in_chunks_the_loss_the_divergence_and_their_gradients_are_the_same(corpus):
+    found = []
+    for chunked in (False, True):
+        task = SpeechTask(corpus, CONFIG, batch_size=6, chunked=chunked)
+        model, reference = (task.new_model(seed).double() for seed in (0, 1))
+        batch = first_batches(task, 1)[0]
+        batch = batch._replace(features=batch.features.double())
+        loss, outputs = task.loss(model, batch)
+        D = task.divergence(task.reference_outputs(reference, batch), outputs, batch)
+        (loss + D).backward()
+        found.append((loss.detach(), D.detach(), *(p.grad for p in model.parameters())))
+    for whole, chunks in zip(*found, strict=True):
+        torch.testing.assert_close(chunks, whole, rtol=1e-9, atol=1e-12)
+    assert not SpeechTask(corpus, CONFIG).chunked
+    many = config_for((*CONFIG.units, *map(str, range(100))), 8)
+    assert SpeechTask(corpus, many).chunked
+
+
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_shares_of_all_processes_are_the_whole_batch(corpus, world):
     whole = first_batches(SpeechTask(corpus, CONFIG, batch_size=7), 3)
