@@ -6,8 +6,8 @@ N manifests are made, 500 by default. Most have three lines, of which the second
 a damaged audio file; the others are damaged as a whole. `Manifest`, `check_manifest`,
 `Recordings.usable` and `load_audio` read each of them. They may leave out the second line, and must
 do so where the damage is certain; they may not raise anything but an ArgumentError or an OSError,
-leave a file half-written, or take more than SECONDS for a manifest or MEMORY in all. Prints how
-often each kind of damage was found by whom, and fails if anything else happens.
+leave a file half-written, or take more than SECONDS of processor time for a manifest, or MEMORY in
+all. Prints how often each kind of damage was found by whom, and fails if anything else happens.
 """
 
 import collections
@@ -234,13 +234,13 @@ class Damage:
         for name in ("a.wav", "b.flac"):
             os.link(self.folder / name, work / name)
         path = work / "m.jsonl"
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             for message in self._examine(kind, path, rng):
                 self.bad.append(f"{kind}: {message}")
         except BaseException as error:  # RecursionError, MemoryError, SystemExit
             self.bad.append(f"{kind}: {type(error).__name__}: {str(error)[:200]}")
-        if (seconds := time.perf_counter() - start) > SECONDS:
+        if (seconds := time.process_time() - start) > SECONDS:
             self.bad.append(f"{kind}: {seconds:.1f} s")
         shutil.rmtree(work)
 
