@@ -32,7 +32,7 @@ from cspkit.files import replacing
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "joint_memory.csv"
 SHAPES = ((8, 100, 40, 11), (8, 100, 40, 100), (8, 100, 40, 1001), (4, 200, 80, 1001))
-CHUNKS = (2**18, LARGEST, 2**22)  # bounds on the numbers in a tensor
+CHUNKS = (LARGEST, 2**22)  # bounds on the numbers in a tensor
 TURNS = 5
 
 
@@ -93,7 +93,7 @@ def memory_in_child(*arguments):
 def estimate(largest, N, S, U, K, J=640):
     if largest is None:
         return 4 * N * S * (U + 1) * max(2 * K + J, 3 * J) / 2**20
-    return (100 * N * (S + U) * (U + 1) + 16 * largest) / 2**20
+    return (N * (S + U) * (100 * (U + 1) + 8 * J) + 16 * largest) / 2**20
 
 
 def measure(shape):
