@@ -196,9 +196,11 @@ class Transducer(nn.Module):
         """Join (N, S, encoder_size) and (N, U, predictor_size) to logits (N, S, U, K)."""
         if "joiner" in self.exchanged:
             return self.joiner(encoded, predicted)
-        frames = self.joiner_encoder(encoded)[:, :, None]
-        history = self.joiner_predictor(predicted)[:, None]
-        return self.output((frames + history).tanh_())
+        return self.join_projected(self.joiner_encoder(encoded), self.joiner_predictor(predicted))
+
+    def join_projected(self, frames: Tensor, histories: Tensor) -> Tensor:
+        """Join (N, S, joiner_size) and (N, U, joiner_size) to logits (N, S, U, K)."""
+        return self.output((frames[:, :, None] + histories[:, None]).tanh_())
 
 
 def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
