@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cspkit.arguments import ArgumentError, one_of
+from cspkit.files import check_output
 from cspkit.pruning.prune import check_settings, settings_of
 from cspkit.study.entries import Entry, entry
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage
 
 # The range of a setting: low, high, and whether the scale is logarithmic. Every method that has a
 # setting of this name uses the range. `rho` has two meanings: in admm it is the weight of the
@@ -125,7 +129,22 @@ class Search:
                 seed=1000 * self.seed + len(self.rows),
             )
         study = optuna.create_study(sampler=sampler)
-        for row in self.rows:
+        self._add_trials(study)
+        return study
+
+    def publish(self, storage: BaseStorage) -> None:
+        """Add the trials to the study of this search in a storage, unless they are there."""
+        import optuna
+
+        names = ("task", "method", "sparsity", "steps", "seed", "dense", "version")
+        name = " ".join([*(str(self.rows[0][name]) for name in names), self.objective])
+        self._add_trials(optuna.create_study(storage=storage, study_name=name, load_if_exists=True))
+
+    def _add_trials(self, study: optuna.Study) -> None:
+        """Add all rows but those that are trials of the study already."""
+        import optuna
+
+        for row in self.rows[len(study.get_trials(deepcopy=False)) :]:
             loss = row[self.objective]
             if math.isnan(loss):
                 raise ArgumentError(
@@ -141,4 +160,36 @@ class Search:
                 raise ArgumentError(
                     f"trial {row['trial']} of {self.member.name} lies outside its space: {error}"
                 ) from None
-        return study
+
+
+def shared_storage(storage: str | Path) -> BaseStorage:
+    """Return an optuna storage that several machines can read and write: see `tune`.
+
+    Raises
+    ------
+    ArgumentError
+        If the storage is SQLite, a file that is not a journal, or no address of a server; or if the
+        driver of the server's database is not installed.
+    OSError
+        If the server does not answer.
+    """
+    import sqlalchemy.exc
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    shown = "storage is " + repr(re.sub(r":[^:@/]*@", ":...@", str(storage)))  # no password
+    if not isinstance(storage, (str, Path)) or str(storage).lower().startswith("sqlite"):
+        raise ArgumentError(
+            f"{shown}: expected the path of a journal file or the address of a database server; "
+            "SQLite loses trials if several machines write to it"
+        )
+    try:
+        if "://" in str(storage):
+            return RDBStorage(str(storage))
+        path = check_output(storage, "storage")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except sqlalchemy.exc.OperationalError as error:
+        raise OSError(f"{shown}, which does not answer: {error.orig}") from None
+    except (ImportError, sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise ArgumentError(f"{shown}, which optuna cannot use: {error}") from None

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from cspkit.arguments import ArgumentError, count, fraction, one_of, positive
+from cspkit.files import locked
 from cspkit.study.bench import Bench, as_list, check_bench, dense_models, identified, try_out
 from cspkit.study.entries import Entry, Run, entry
 from cspkit.study.rows import Rows, read_rows
 from cspkit.study.runs import run_all
-from cspkit.study.search import Search, checked_spaces, values_of
+from cspkit.study.search import Search, checked_spaces, shared_storage, values_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -38,6 +39,7 @@ def tune(
     jobs: int | None = None,
     metric: str | None = None,
     objective: str = "dev_loss",
+    storage: str | Path | None = None,
 ) -> pd.DataFrame:
     """Search for the best settings of each method on the dev part of one seed.
 
@@ -46,6 +48,9 @@ def tune(
     depends only on the seed, its number and the trials before it, so a tuning that was killed
     continues where it stopped. The methods take turns, and do not influence one another. As in
     `compare`, the checksum of the dense model is part of a row's key.
+
+    This process alone chooses the settings and writes the rows. Other processes and the workers of
+    a cluster only train and measure, so they need no storage of optuna.
 
     Parameters
     ----------
@@ -69,6 +74,11 @@ def tune(
     objective : {"dev_loss", "dev_METRIC"}
         The column to minimise. The loss can rank settings even if the dev part is too small to rank
         them by error rates. For "dev_loss" the task's `evaluate` must return "loss".
+    storage : str or Path, optional
+        Gets a copy of the finished trials, as an optuna study for each method, for optuna's own
+        plots and dashboards on other machines. It is the path of a journal file, or the address of
+        a server, such as "postgresql://user@host/tuning". SQLite is refused. The tuning does not
+        read the copy; it continues from the rows in `out`.
 
     Returns
     -------
@@ -79,6 +89,8 @@ def tune(
     ------
     ArgumentError
         If an argument is wrong, or if the defaults or recorded trials lie outside the search space.
+    OSError
+        If the server of the storage does not answer.
 
     References
     ----------
@@ -101,6 +113,7 @@ def tune(
         default = Run(search.member, sparsity, seed, steps, trial=0).key(bench.name)
         replace(search, rows=[default | {objective: 0.0}]).study()
     rows = Rows(out, KEY, metric)
+    copy = None if storage is None else shared_storage(storage)
     model = dense_models(bench, [seed], jobs)[seed]
 
     def run_of(member: Entry, trial: int) -> Run:
@@ -129,6 +142,10 @@ def tune(
             rows.add(_row(run, row, bench, objective))
         for search in searches:
             search.rows.append(row_of(search.member, trial))
+        if copy is not None:
+            with locked(out, wait=-1):  # others may tune for the same file
+                for search in searches:
+                    search.publish(copy)
     for search in searches:  # the recorded trials must lie in the space even if none was drawn
         search.study()
     return pd.DataFrame(row for search in searches for row in search.rows)
