@@ -156,7 +156,7 @@ WRONG = [
     ("14.plain", str.split, "gives a list"),
     ("14.held_out", lambda *a: ~held_out(*a), "True is for the test lines"),
     ("14.held_out", lambda s, share: np.arange(len(s)) < share * len(s), "whole speakers"),
-    ("14.held_out", lambda *a: held_out(*a, order=dict.fromkeys), "order of names"),
+    ("14.held_out", lambda *a: held_out(*a, order=dict.fromkeys), "order of their names"),
     ("14.held_out", too_few, "smaller than the share"),
     ("14.held_out", lambda *a: held_out(*a, more=1), "as soon as"),
     (
