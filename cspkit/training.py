@@ -209,6 +209,7 @@ def train(
                             L, D = of_loss * L, of_D * D
                             (L + mu * D).backward()
                         loss, divergence = loss + L.detach(), divergence + D.detach()
+                distributed.check_gradients(model)
                 norm = nn.utils.clip_grad_norm_(parameters, clip)
                 loss, divergence = distributed.mean(loss, divergence)
                 measured = {"loss": loss, "divergence": divergence, "norm of the gradient": norm}
