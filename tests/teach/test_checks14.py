@@ -95,6 +95,16 @@ class Inverted(GradualPruner):
         return {name: s * ~self.masks[name] for name, s in super().scores().items()}
 
 
+class Negative(GradualPruner):
+    def scores(self):
+        return {n: s.where(self.masks[n], -1) for n, s in super().scores().items()}
+
+
+class AsList(GradualPruner):
+    def scores(self):
+        return list(super().scores().values())
+
+
 class MasksOnly(GradualPruner):
     def scores(self):
         return {name: mask.float() for name, mask in self.masks.items()}
@@ -146,6 +156,7 @@ RIGHT = [
 WRONG = [
     ("14.plain", lambda t: plain(t, lower=False), "'Turn LEFT, please!': make all letters small"),
     ("14.plain", lambda t: plain(t, single=False), "one space between words"),
+    ("14.plain", lambda t: re.sub(r"[^\w\s']", "", t.lower()), "one space between words"),
     ("14.plain", lambda t: plain(t, r"[^\w]|_"), "an apostrophe stays"),
     ("14.plain", lambda t: plain(t, r"[^\w' ]|_", ""), "leaves a space"),
     ("14.plain", lambda t: plain(t, r"[^a-z']"), "digits stay"),
@@ -179,6 +190,8 @@ WRONG = [
     ("14.never_back", Plain, "weight 0 was cut before step 3, and comes back in this step"),
     ("14.never_back", Inverted, "comes back"),
     ("14.never_back", InPlace, "must only rank"),
+    ("14.never_back", Negative, "at least 0"),
+    ("14.never_back", AsList, "returns a list, expected a dict"),
     ("14.never_back", MasksOnly, "the magnitude decides"),
     ("14.never_back", Reversed, "keeps the weights"),
     ("14.never_back", NeverBack({"w": torch.nn.Parameter(torch.ones(2))}, 0.5, 3), "the class"),

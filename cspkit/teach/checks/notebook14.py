@@ -38,7 +38,6 @@ def plain(function: Callable[[str], str]) -> Verdict:
         kept = re.sub(r"[^\w']|_", " ", text)
         known = {
             " ".join(kept.split()): "make all letters small",
-            re.sub(r"[^\w']|_", " ", text.lower()): "one space between words, and none at the ends",
             " ".join(re.sub(r"[^\w]|_", " ", text.lower()).split()): "an apostrophe stays",
             " ".join(re.sub(r"[^\w' ]|_", "", text.lower()).split()): (
                 "what is removed leaves a space, so that two words do not become one"
@@ -55,6 +54,8 @@ def plain(function: Callable[[str], str]) -> Verdict:
             ),
         }
         otherwise = f"gives {answer!r}, expected {right!r}"
+        if " ".join(answer.split()) == right:
+            otherwise = "one space between words, and none at the ends"
         return f"the text {text!r}: {known.get(answer, otherwise)}"
     return None
 
@@ -159,6 +160,11 @@ class _NeverBack(GradualPruner):
         return {name: self.masks[name] * s for name, s in super().scores().items()}
 
 
+class _Negative(GradualPruner):
+    def scores(self):
+        return {name: s.where(self.masks[name], -1) for name, s in super().scores().items()}
+
+
 class _MasksOnly(GradualPruner):
     def scores(self):
         return {name: mask.float() for name, mask in self.masks.items()}
@@ -172,26 +178,32 @@ def never_back(answer: Callable[..., GradualPruner]) -> Verdict:
     cases = (
         ([0.25, 1.0, 3.0, 2.0, 4.0, 1.5, 6.0, 5.0], [-1.0, 0, 0, 0, 0, 0, 0, 0]),
         ([4.0, -8.0, 0.5, 3.0, -1.0, 6.0, -2.0, 7.0], [0.5, -0.25, -2.0, 0, 1.0, 0.5, 0.25, 1.0]),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [0.0] * 8),
     )
     for weights, gradient in cases:
         case = f"weights {weights}, gradient {gradient}"
         try:
             masks, dense = _watched(answer, weights, gradient)
         except (AttributeError, TypeError):
-            if _returns_none(answer, weights):
+            scores = _scores(answer, weights)
+            if scores is None:
                 return NOTHING
+            if not isinstance(scores, dict):
+                return f"`scores` returns a {type(scores).__name__}, expected a dict, by name"
             raise
         if masks is None:
             return NOTHING
         right, right_dense = _watched(_NeverBack, weights, gradient)
         if np.array_equal(masks, right) and np.array_equal(dense, right_dense):
             continue
+        if np.array_equal(masks, right):
+            return f"{case}: the dense weights V have changed; `scores` must only rank them"
+        if np.array_equal(masks, _watched(_Negative, weights, gradient)[0]):
+            return f"{case}: a score is at least 0; absolute values are ranked"
         back = np.argwhere(masks[1:] & ~masks[:-1])
         if len(back):
             t, i = (int(n) for n in back[0])
             return f"{case}: weight {i} was cut before step {t + 1}, and comes back in this step"
-        if np.array_equal(masks, right):
-            return f"{case}: the dense weights V have changed; `scores` must only rank them"
         if np.array_equal(masks, _watched(_MasksOnly, weights, gradient)[0]):
             return f"{case}: among the weights that are not cut, the magnitude decides"
         t = int(np.flatnonzero((masks != right).any(axis=1))[0])
@@ -220,13 +232,11 @@ def _watched(
     return np.array(masks), weight.detach().numpy().copy()
 
 
-def _returns_none(method: type[GradualPruner], start: list[float]) -> bool:
-    """Whether the method `scores` of a class returns None."""
-    if not isinstance(method, type):
-        return False
+def _scores(method: type[GradualPruner], start: list[float]) -> object:
+    """What the method `scores` of a class returns, without a call of it by the base class."""
     pruner = method.__new__(method)
     Pruner.__init__(pruner, {"w": nn.Parameter(torch.tensor(start))})
-    return pruner.scores() is None
+    return pruner.scores()
 
 
 @exercise("14.share")
