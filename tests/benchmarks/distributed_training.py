@@ -75,7 +75,7 @@ def pruned(rank, method, dtype, steps, state_file=None, stop=None, accumulate=1)
 
 def equality(steps):
     rows = []
-    with tempfile.TemporaryDirectory() as folder, processes(folder) as together:
+    with tempfile.TemporaryDirectory() as folder, processes(folder, patience=3600) as together:
         for dtype in (torch.float64, torch.float32):
             for method in METHODS:
                 curves, _, masks = pruned(0, method, dtype, steps)
@@ -115,7 +115,7 @@ def seconds(rank, batch_size, method):
 
 def speed(out):
     rows = []
-    with tempfile.TemporaryDirectory() as folder, processes(folder) as together:
+    with tempfile.TemporaryDirectory() as folder, processes(folder, patience=3600) as together:
         for method in ("gmp", "csp"):
             alone, two = [], []
             for _ in range(PAIRS):
