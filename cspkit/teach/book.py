@@ -10,9 +10,9 @@ The pages load nothing from other machines, and can be read from the disk.
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +20,10 @@ from pathlib import Path
 
 import nbformat
 from nbclient.exceptions import CellExecutionError
+from sphinx.application import Sphinx
+from sphinx.errors import SphinxError
+from sphinx.util.console import strip_escape_sequences
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from cspkit.arguments import ArgumentError
 from cspkit.teach.mathml import to_mathml
@@ -78,20 +82,17 @@ def prepared(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> nbformat
             heading = (re.findall(r"^#+ (.+)", cell.source, re.MULTILINE) or [heading])[-1]
             cell.source = _linked(_unfolded(cell.source), pages)
             continue
-        cell.metadata["mystnb"] = settings = {}
         if "### BEGIN SOLUTION" in cell.source:
             cell.metadata["tags"] = ["hide-input"]
-            settings["code_prompt_show"] = "Show the solution"
-            settings["code_prompt_hide"] = "Hide the solution"
         texts = []
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 raise BookError(f"the cell {cell.source[:60]!r} failed: {output.evalue}")
             if "image/png" in output.get("data", {}):
                 metadata = output.get("metadata", {}).get("image/png", {})
-                texts.append(metadata.get("alt") or f"Figure of the section: {heading}")
+                texts.append(metadata.get("alt") or heading)
         if texts:
-            settings["image"] = {"alt": " ".join(dict.fromkeys(texts))}
+            cell.metadata["mystnb"] = {"image": {"alt": " ".join(dict.fromkeys(texts))}}
     return copy
 
 
@@ -139,6 +140,9 @@ def assemble(source: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
         (source / "index.md").read_text(encoding="utf-8"),
     )
     (source / "index.md").write_text(front, encoding="utf-8")
+    glossary = (source / "glossary.md").read_text(encoding="utf-8")
+    pages = {name[:2]: f"notebooks/{name}" for name in notebooks}
+    (source / "glossary.md").write_text(_linked(glossary, pages), encoding="utf-8")
     for text in TEXTS:
         targets = LINK.findall((ROOT / text).read_text(encoding="utf-8"))
         for name in (text, *(str(Path(text).parent / target) for target in targets)):
@@ -181,13 +185,7 @@ def build(source: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new, old = Path(temporary, "new"), Path(temporary, "old")
-        command = [sys.executable, "-m", "sphinx", "--builder", "html", "--quiet", "--fresh-env"]
-        command += ["--fail-on-warning", "--conf-dir", str(SITE), "--doctree-dir", f"{temporary}/d"]
-        done = subprocess.run(
-            [*command, str(source), str(new)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise BookError(done.stderr.replace(str(source), "").strip())
+        _run_sphinx(source, new, Path(temporary, "doctrees"))
         for unused in (*new.rglob("*.map"), *new.rglob("webpack-macros.html")):
             unused.unlink()
         if wrong := problems(new, _figures(source)):
@@ -195,6 +193,20 @@ def build(source: Path, folder: Path) -> None:
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
+
+
+def _run_sphinx(source: Path, new: Path, doctrees: Path) -> None:
+    warnings = io.StringIO()
+    with patch_docutils(str(SITE)), docutils_namespace():
+        try:
+            app = Sphinx(
+                source, SITE, new, doctrees, "html", status=None, warning=warnings, freshenv=True
+            )
+            app.build(force_all=True)
+        except SphinxError as error:
+            warnings.write(f"{error.category}: {error}")
+    if wrong := warnings.getvalue().strip():
+        raise BookError(strip_escape_sequences(wrong).replace(f"{source}/", ""))
 
 
 def _checked(folder: Path) -> Path:

@@ -8,6 +8,8 @@ The browser draws MathML itself, so the pages need no script for formulas. In co
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
@@ -40,7 +42,10 @@ def to_mathml(tex: str, *, block: bool = False) -> str:
         raise ValueError(f"formula {tex!r}: {type(error).__name__} {error}") from None
     if "\\" in mathml:
         raise ValueError(f"formula {tex!r}: a command of it is not known")
-    return mathml
+    # Bars of a norm that has an index would grow, and its other bars would not.
+    mathml = re.sub(r"<mo>(&#x02016;|&#x0007C;)</mo>", r'<mo stretchy="false">\1</mo>', mathml)
+    space = r'\1<mspace width="0.17em"/>'
+    return re.sub(r"(<mi>(?:log|ln|exp|sin|cos)</mi>)(?=<m[ins])", space, mathml)
 
 
 def _visit(translator: nodes.NodeVisitor, node: nodes.math | nodes.math_block) -> None:

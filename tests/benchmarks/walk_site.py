@@ -2,7 +2,8 @@
 
     python tests/benchmarks/walk_site.py build/book build/walk          (or: make walk)
 
-It needs the program chromium (on Debian: apt-get install chromium). It opens every page in the
+It needs the program chromium (on Debian: apt-get install chromium), and websocket-client, which
+JupyterLab brings. It opens every page in the
 window of a phone and of a laptop, follows the arrows from the front page to the end and back,
 searches for a word, switches to the dark colours, and measures parentheses in a formula. It
 prints what it found, one line a step, and exits with 1 if anything is wrong: a console error, a
@@ -80,14 +81,38 @@ class Browser:
 
     def loaded(self, address):
         here = address.partition("#")[0]
-        ready = f"document.readyState == 'complete' && location.href.startsWith({here!r})"
-        wait(lambda: self.run(ready), f"{address} loads")
+        code = f"document.readyState == 'complete' && location.href.startsWith({here!r})"
+
+        def ready():
+            try:
+                return self.run(code)
+            except RuntimeError:  # on the way from one page to the next
+                return False
+
+        wait(ready, f"{address} loads")
         self.run("document.fonts.ready.then(() => 0)")
 
-    def picture(self, path):
+    def picture(self, path, whole=False):
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = self.send("Page.captureScreenshot", format="png")["data"]
+        data = self.send(
+            "Page.captureScreenshot",
+            format="png",
+            captureBeyondViewport=whole,
+            **self.clip() if whole else {},
+        )["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def clip(self):
+        size = self.send("Page.getLayoutMetrics")["cssContentSize"]
+        return {
+            "clip": {
+                "x": 0,
+                "y": 0,
+                "width": size["width"],
+                "height": min(size["height"], 12000),
+                "scale": 1,
+            }
+        }
 
     def faults(self):
         """Console errors and requests to other machines since the last page was opened."""
@@ -126,7 +151,9 @@ def every_page(browser, site, wrong):
         if width > PHONE[0]:
             wrong.append(f"{name}: {width} pixels wide on a phone of {PHONE[0]}")
         wrong += [f"{name}: {fault}" for fault in browser.faults()]
-        unseen = browser.run("[...document.images].filter(i => !i.complete || !i.naturalWidth).length")
+        unseen = browser.run(
+            "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+        )
         if unseen:
             wrong.append(f"{name}: {unseen} pictures are not shown")
     print(f"{len(pages)} pages opened from the disk")
@@ -181,10 +208,7 @@ def dark(browser, site, out, wrong):
     """Switch the colours as a reader does, and see that the next page keeps them."""
     browser.open((site / "notebooks" / "01_sparse_signals.html").as_uri())
     theme = "document.documentElement.dataset.theme"
-    for _ in range(3):
-        if browser.run(theme) == "dark":
-            break
-        browser.run("document.querySelector('.theme-switch-button').click()")
+    browser.run("document.querySelector('.theme-change-button[data-mode=dark]').click()")
     light = (
         "getComputedStyle(document.body).{}.match(/[0-9.]+/g).slice(0, 3)"
         ".reduce((sum, value) => sum + Number(value), 0)"
@@ -220,6 +244,8 @@ def pictures(browser, site, out):
         for name in SHOWN:
             browser.open((site / f"{name}.html").as_uri())
             browser.picture(out / folder / f"{Path(name).name}.png")
+            if folder == "laptop":
+                browser.picture(out / "whole" / f"{Path(name).name}.png", whole=True)
 
 
 def main():

@@ -7,18 +7,20 @@ import cspkit
 project = "cspkit"
 html_title = "cspkit"
 version = release = cspkit.__version__
-copyright = "cspkit: code MIT, speech and models CC BY-SA 4.0"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "cspkit.teach.mathml"]
 exclude_patterns = ["static", "templates"]
 templates_path = ["templates"]
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", "(?!cspkit).*")]  # types of other libraries
+# Types of other libraries; and in docstrings, single backticks hold parameters as well as names.
+nitpick_ignore_regex = [("py:.*", "(?!cspkit).*"), ("py:obj", ".*")]
 highlight_language = "none"
 smartquotes = False
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_code_prompt_show = "Show the solution"  # only solutions are folded
+nb_code_prompt_hide = "Hide the solution"
 myst_enable_extensions = ["dollarmath"]
 myst_dmath_double_inline = True
 myst_heading_anchors = 3
@@ -27,7 +29,7 @@ html_math_renderer = "mathml"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
-default_role = "literal"
+default_role = "py:obj"
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["static"]
@@ -40,6 +42,7 @@ html_use_index = False
 html_domain_indices = False
 # The summaries of search results would be fetched, which browsers refuse for pages on the disk.
 html_show_search_summary = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "logo": {"text": "cspkit"},
     "navbar_center": [],
@@ -47,7 +50,7 @@ html_theme_options = {
     "search_bar_text": "Search the workbook ...",
     "secondary_sidebar_items": ["page-toc"],
     "show_toc_level": 2,
-    "footer_start": ["copyright"],
+    "footer_start": [],
     "footer_end": [],
 }
 
@@ -65,7 +68,7 @@ def readable(app, what, name, obj, options, lines):
                 result += [" " * before + "::", ""]
         if line.strip() and equation is None:
             before = indent
-            parts = re.split("(`[^`]*`)", line)
+            parts = re.split("(``.*?``|`[^`]*`)", line)
             line = "".join(p if p.startswith("`") else p.replace("|", r"\|") for p in parts)
         result.append(line)
     lines[:] = result
