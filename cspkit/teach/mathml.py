@@ -42,10 +42,21 @@ def to_mathml(tex: str, *, block: bool = False) -> str:
         raise ValueError(f"formula {tex!r}: {type(error).__name__} {error}") from None
     if "\\" in mathml:
         raise ValueError(f"formula {tex!r}: a command of it is not known")
-    # Bars of a norm that has an index would grow, and its other bars would not.
-    mathml = re.sub(r"<mo>(&#x02016;|&#x0007C;)</mo>", r'<mo stretchy="false">\1</mo>', mathml)
-    space = r'\1<mspace width="0.17em"/>'
-    return re.sub(r"(<mi>(?:log|ln|exp|sin|cos)</mi>)(?=<m[ins])", space, mathml)
+    return _spaced(mathml)
+
+
+def _spaced(mathml: str) -> str:
+    """Give bars one height and no space, and names of functions the space that TeX gives them."""
+    bar = r'<mo(?! stretchy="true")[^>]*>(&#x02016;|&#x0007C;)</mo>'
+    mathml = re.sub(bar, r'<mo stretchy="false" lspace="0" rspace="0">\1</mo>', mathml)
+    mathml = re.sub(
+        r"<mo>([a-z]{2,})</mo>(?=(<mo [^>]*>&#x00028;)?)",
+        lambda name: f'<mo lspace="0.17em" rspace="{0 if name[2] else 0.17}em">{name[1]}</mo>',
+        mathml,
+    )
+    # Not inside an index or a power, whose number of parts is fixed.
+    function = r"(?<![bpr]>)(<mi>(?:log|ln|exp|sin|cos)</mi>)(?=<m[ins])"
+    return re.sub(function, r'\1<mspace width="0.17em"/>', mathml)
 
 
 def _visit(translator: nodes.NodeVisitor, node: nodes.math | nodes.math_block) -> None:

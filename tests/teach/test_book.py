@@ -13,6 +13,8 @@ from cspkit.arguments import ArgumentError
 from cspkit.teach import book, notebooks, pages, plots
 from cspkit.teach.mathml import to_mathml
 
+pytestmark = pytest.mark.filterwarnings("ignore:'myst_parser")
+
 
 def notebook(*cells):
     return new_notebook(
@@ -37,7 +39,8 @@ SOLVED = """def f(x):
 
 def first():
     folded = (
-        "<details><summary>Why is $y_2$ there?</summary>Because of $z_3$.\n</details>\n\nAfter."
+        "<details><summary>Why is $y_2$ there?</summary>Because of $z_3$.\n</details>\n\n"
+        "`After` that, after this, and after all."
     )
     return notebook(
         new_markdown_cell("# 01 First\n\nA line.\n\n## Heights\n\ninline $x_1$\n\n$$\\sum_i q_i$$"),
@@ -61,7 +64,9 @@ def second():
 def sources(folder, front="# Front"):
     """Sources of a site of a front page and two notebooks."""
     folder.mkdir()
-    (folder / "index.md").write_text(f"{front}\n\n```{{toctree}}\n:glob:\n\nnotebooks/*\n```\n")
+    toctree = "```{toctree}\n:glob:\n\nglossary\nnotebooks/*\n```\n"
+    (folder / "index.md").write_text(f"{front}\n\n{toctree}")
+    (folder / "glossary.md").write_text("# Words\n\n```{glossary}\nAfter\n  Later than.\n```\n")
     book.write_notebooks(
         folder / "notebooks", {"01_first.ipynb": first(), "02_second.ipynb": second()}
     )
@@ -92,7 +97,14 @@ def test_formulas_are_mathml_also_in_folded_parts(article):
     assert article.count('display="block"') == 1
     assert "$" not in article
     assert re.search(r"<summary>Why is <math.*</summary>\s*<p>Because of <math", article)
-    assert re.search(r"</details>\s*<p>After", article)
+    assert re.search(r"</details>\s*<p><code", article)
+
+
+def test_the_first_mention_of_a_term_leads_to_the_glossary(article):
+    link = (
+        r'that, <a class="term [^"]*" href="../glossary.html#term-After">after</a> this, and after'
+    )
+    assert re.search(link, article)
 
 
 def test_solutions_are_folded_and_nothing_else(article):
@@ -118,7 +130,7 @@ def test_pages_have_contents_at_the_side_and_arrows(site):
     text = (site / "notebooks" / "01_first.html").read_text()
     assert re.search(r'<nav class="bd-docs-nav.*?02_second.html.*?</nav>', text, flags=re.DOTALL)
     assert re.search(r'class="right-next"\s+href="02_second.html"', text)
-    assert re.search(r'class="left-prev"\s+href="../index.html"', text)
+    assert re.search(r'class="left-prev"\s+href="../glossary.html"', text)
 
 
 def test_nothing_is_loaded_from_elsewhere_or_fetched(site):
@@ -195,8 +207,18 @@ def test_good_pages_have_no_problems(tmp_path):
     assert pages.problems(tmp_path, {}) == ["site.css: loads https://example.org/a.woff"]
 
 
+def test_names_of_functions_are_set_apart_but_not_inside_an_index():
+    space = '<mi>log</mi><mspace width="0.17em"/><mi>n</mi>'
+    assert space in to_mathml(r"\log n")
+    assert "<msub><mi>log</mi><mn>2</mn></msub>" in to_mathml(r"\log_2 n")
+    assert 'rspace="0em">max</mo>' in to_mathml(r"\max(a, b)")
+    assert 'rspace="0.17em">max</mo>' in to_mathml(r"\max_j a_j")
+
+
 def test_bars_of_a_norm_have_one_height_and_unknown_commands_fail():
-    assert to_mathml(r"\lVert x \rVert_2").count('<mo stretchy="false">&#x02016;</mo>') == 2
+    bar = '<mo stretchy="false" lspace="0" rspace="0">&#x02016;</mo>'
+    assert to_mathml(r"\lVert x \rVert_2").count(bar) == 2
+    assert to_mathml(r"\left\| x \right\|").count(bar) == 0
     assert to_mathml(r"\left( \frac{t}{n} \right)").count('stretchy="true"') == 2
     with pytest.raises(ValueError, match="alhpa"):
         to_mathml(r"\alhpa")

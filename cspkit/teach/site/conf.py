@@ -2,6 +2,8 @@
 
 import re
 
+from docutils import nodes
+
 import cspkit
 
 project = "cspkit"
@@ -74,5 +76,27 @@ def readable(app, what, name, obj, options, lines):
     lines[:] = result
 
 
+def linked(app, doctree, page):
+    """Link the first mention of each term of the glossary in a notebook."""
+    terms = dict(app.env.domaindata["std"]["terms"])  # name, in small letters: (page, anchor)
+    if not page.startswith("notebooks/") or not terms:
+        return
+    longest_first = "|".join(re.escape(name) for name in sorted(terms, key=len, reverse=True))
+    mention = re.compile(rf"\b({longest_first})\b", re.IGNORECASE)
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        for text in list(paragraph.findall(nodes.Text)):
+            if not isinstance(text.parent, nodes.paragraph | nodes.emphasis):
+                continue  # in code, or in a link
+            parts, end = [], 0
+            for found in mention.finditer(text):
+                if place := terms.pop(found[0].lower(), None):
+                    link = nodes.reference("", found[0], internal=True, classes=["term"])
+                    link["refuri"] = f"{app.builder.get_relative_uri(page, place[0])}#{place[1]}"
+                    parts += [nodes.Text(text[end : found.start()]), link]
+                    end = found.end()
+            text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", readable, priority=400)  # before numpydoc
+    app.connect("doctree-resolved", linked)
