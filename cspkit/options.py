@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cspkit import __version__
 from cspkit.arguments import ArgumentError, count, fraction, positive
@@ -13,10 +15,44 @@ from cspkit.arguments import ArgumentError, count, fraction, positive
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse a command line: return its options, its command as `name`, and `prog` for messages."""
-    parser = _parser()
+    parser, commands = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
     call = parser.parse_args(arguments)
     call.prog = f"{parser.prog} {call.name}"
+    if getattr(call, "config", None) is not None:
+        given = _of_file(call.config, call.name, commands)
+        call = parser.parse_args([call.name, *given, *arguments[1:]])  # the last option counts
+        call.prog = f"{parser.prog} {call.name}"
     return call
+
+
+def _of_file(path: Path, name: str, commands: dict[str, argparse.ArgumentParser]) -> list[str]:
+    """Return the options of a command in a TOML file, as they stand on a command line."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        commands[name].error(f"--config: {path}: {error}")
+    known = {n: {o for a in c._actions for o in a.option_strings} for n, c in commands.items()}
+    everywhere = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    own = values.get(name, {})
+    tables = [(None, everywhere), *((n, t) for n, t in values.items() if isinstance(t, dict))]
+    for table, entries in tables:
+        options = set().union(*known.values()) if table is None else known.get(table, set())
+        for key in entries:
+            if f"--{key}" not in options or key in ("config", "help"):
+                place = f" in [{table}]" if table else ""
+                commands[name].error(
+                    f"--config: {path} has {key!r}{place}: expected names of options"
+                )
+    used = {key: value for key, value in everywhere.items() if f"--{key}" in known[name]} | own
+    return [word for key, value in used.items() for word in _words(key, value)]
+
+
+def _words(key: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{key}"] if value else []
+    values = value if isinstance(value, list) else [value]
+    return [f"--{key}", *map(str, values)]
 
 
 def _sparsity(name: str, value: float) -> None:
@@ -35,7 +71,11 @@ CHECKS = {
     "rate": positive,
     "mu": partial(positive, zero=True),
     "jobs": count,
+    "accumulate": count,
     "beam": count,
+    "width": count,
+    "pieces": count,
+    "batch_size": count,
 }
 
 
@@ -70,7 +110,7 @@ def _fold(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     as_module = Path(sys.argv[0]).name == "__main__.py"
     parser = argparse.ArgumentParser(
         prog="python -m cspkit" if as_module else "cspkit",
@@ -79,10 +119,38 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cspkit {__version__}")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
+    by_name = {}
+
     def add(name: str, help_text: str):
-        sub = commands.add_parser(name, help=help_text, description=help_text)
+        by_name[name] = sub = commands.add_parser(name, help=help_text, description=help_text)
         sub.add_argument("--json", action="store_true", help="print JSON for machines")
         return sub.add_argument
+
+    def add_corpus(option, fold: str) -> None:
+        text = "manifest of the training part, or of all parts (default: the embedded corpus)"
+        option("--manifest", type=Path, metavar="FILE", help=text)
+        option("--dev", type=Path, metavar="FILE", help="manifest of the dev part")
+        option("--test", type=Path, metavar="FILE", help="manifest of the test part")
+        text = "split of one manifest: speaker, random, or the name of a field"
+        option("--by", metavar="NAME", help=f"{text} (default: speaker, if known)")
+        text = "how texts are normalised (%(default)s); recorded beside every error rate"
+        option("--text", choices=("as-is-1", "plain-1"), default="as-is-1", help=text)
+        text = "folder that keeps the features of a manifest (%(default)s)"
+        option("--cache", type=Path, default=Path("build/features"), metavar="FOLDER", help=text)
+        text = "utterances of a training batch (32; 16 with --manifest)"
+        option("--batch-size", type=int, metavar="N", help=text)
+        text = "TOML file with values for these options; one in [train] is only for train, ..."
+        option("--config", type=Path, metavar="FILE", help=text)
+        if fold:
+            option("--fold", type=_fold, default=None if "model" in fold else 0, help=fold)
+
+    def add_units(option) -> None:
+        kinds = ("words", "characters", "pieces")
+        option("--units", choices=kinds, default="words", help="what it writes (%(default)s)")
+        text = "number of pieces of words, with --units pieces (%(default)s)"
+        option("--pieces", type=int, default=500, metavar="K", help=text)
+        text = "units of each LSTM and of the joiner (%(default)s)"
+        option("--width", type=int, default=128, metavar="H", help=text)
 
     def add_device(option) -> None:
         option("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
@@ -97,16 +165,19 @@ def _parser() -> argparse.ArgumentParser:
         )
         option("--state-every", type=int, default=50, metavar="N", help=text)
         option("--fresh", action="store_true", help="delete OUT.state and start at step 0")
+        text = "split each batch into N parts, which takes less memory (%(default)s)"
+        option("--accumulate", type=int, default=1, metavar="N", help=text)
+        text = "precision of the forward passes (default: that of the weights)"
+        option("--autocast", choices=("bf16",), help=text)
         add_device(option)
 
     add("doctor", "Examine this machine and this installation.")
 
-    option = add("train", "Train a dense recogniser on the embedded corpus.")
-    add_run(option, 7200, "build/dense.safetensors")  # cspkit.asr.task.DENSE_STEPS
-    text = "test part: fold 0 to 4, or the name of a speaker"
-    option("--fold", type=_fold, default=0, help=f"{text} (%(default)s)")
-    units = ("words", "characters")
-    option("--units", choices=units, default="words", help="what the model emits (%(default)s)")
+    fold = "test part: fold 0 to 4, or the name of a speaker of the embedded corpus"
+    option = add("train", "Train a dense recogniser, on the embedded corpus or your own.")
+    add_run(option, 7200, "build/dense.safetensors")  # cspkit.asr.digits.DENSE_STEPS
+    add_corpus(option, f"{fold} (%(default)s)")
+    add_units(option)
 
     option = add("prune", "Prune a trained recogniser.")
     add_run(option, 600, "build/pruned.safetensors")
@@ -114,10 +185,14 @@ def _parser() -> argparse.ArgumentParser:
     option("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
     option("--rate", type=float, default=1e-2, help="peak learning rate (%(default)s)")
     option("--mu", type=float, help="weight of the error term D (default: that of the method)")
-    option("--fold", type=_fold, help=f"{text} (default: that of the model)")
     option("--model", type=Path, help="dense checkpoint (default: that of the project)")
+    add_corpus(option, f"{fold} (default: that of the model)")
 
-    option = add("compare", "Compare pruning methods on the embedded corpus.")
+    option = add("compare", "Compare pruning methods, on the embedded corpus or your own.")
+    add_corpus(option, "")
+    add_units(option)
+    text = "training steps of dense models, with --manifest (%(default)s)"
+    option("--dense-steps", type=int, default=7200, metavar="N", help=text)
     text = "dense, dense+, small-dense or a method; M+D and M-D: method M with or without D (all)"
     option("--methods", nargs="+", metavar="NAME", help=text)
     option(
@@ -153,15 +228,24 @@ def _parser() -> argparse.ArgumentParser:
     option("--model", type=Path, help=model)
     _add_bits(option, ", unless the model is a packed file")
 
-    option = add("manifest", "Check manifests: recordings and their texts as JSON lines.")
-    option("action", choices=("check",), help="check: report each line that cannot be used")
+    option = add("manifest", "Make, check or split manifests: recordings as JSON lines.")
+    text = (
+        "check: report each line of FILEs that cannot be used; make: list the recordings of the "
+        "folder FILE that have a text, NAME.wav with NAME.txt, or of a LibriSpeech folder; split: "
+        "write train.jsonl, dev.jsonl and test.jsonl"
+    )
+    option("action", choices=("check", "make", "split"), help=text)
     text = "manifest as NeMo writes it; a speaker of an earlier FILE may not speak in a later one"
     option("files", nargs="+", type=Path, metavar="FILE", help=text)
-    option("--out", type=Path, metavar="FOLDER", help="write the good lines of each FILE to FOLDER")
+    text = "check: folder for the good lines; make: the new file; split: folder of the parts"
+    option("--out", type=Path, metavar="PATH", help=text)
+    text = "split: speaker, random, or the name of a field (default: speaker, if known)"
+    option("--by", metavar="NAME", help=text)
+    option("--fold", type=int, default=0, help="split: number of the test part (%(default)s)")
 
-    option = add("transcribe", "Print the digits spoken in audio files.")
+    option = add("transcribe", "Print the words spoken in audio files.")
     option("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
     option("--model", type=Path, help=model)
     option("--beam", type=int, default=1, help="beam width; 1 is greedy (%(default)s)")
     add_device(option)
-    return parser
+    return parser, by_name

@@ -13,7 +13,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cspkit import distributed
 from cspkit.arguments import ArgumentError
 from cspkit.files import check_output, locked, replacing
-from cspkit.tensors import read_tensors
+from cspkit.tensors import bytes_of, read_tensors
 
 FORMAT = "cspkit.training/3"
 
@@ -38,6 +39,8 @@ class Interrupted(KeyboardInterrupt):
 
 class RunState:
     """The state file of one run. If `path` is None, no file is written.
+
+    If several processes train together, process 0 writes the file, and all processes read it.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ class RunState:
         self.path = None if path is None else check_output(path, "state_file")
         self.every, self.model, self.optimizer, self.parts = every, model, optimizer, parts
         self.run = run
-        self._interrupted: Callable[[], bool] = lambda: False
+        self.interrupted: Callable[[], bool] = lambda: False  # whether Ctrl-C was pressed
         if self.path is None:
             return
         for name, part in parts.items():
@@ -101,7 +104,8 @@ class RunState:
         if self.path is None:
             yield
             return
-        with locked(self.path), _interrupts_noted() as self._interrupted:
+        lock = locked(self.path) if distributed.rank() == 0 else nullcontext()
+        with lock, _interrupts_noted() as self.interrupted:
             yield
 
     def load(self) -> list[dict[str, float]]:
@@ -142,18 +146,19 @@ class RunState:
             part.load_state({key: tensor.to(device) for key, tensor in state.items()})
         return facts["log"]
 
-    def after_step(self, log: list[dict[str, float]]) -> None:
-        """Write the file if it is due; stop the run if Ctrl-C was pressed.
+    def after_step(self, log: list[dict[str, float]], stop: bool) -> None:
+        """Write the file if it is due; stop the run if Ctrl-C was pressed in any process.
 
         Raises
         ------
         Interrupted
-            If Ctrl-C was pressed.
+            If `stop` is true.
         """
-        done, stop = len(log), self._interrupted()
-        if self.path is not None and (stop or done % self.every == 0):
+        done = len(log)
+        if self.path is not None and (stop or done % self.every == 0) and distributed.rank() == 0:
             self._save(log)
         if stop:
+            distributed.barrier()  # no process ends before the file is written
             raise Interrupted(
                 f"stopped after {done} of {self.run['steps']} steps; the state of the run is in "
                 f"{self.path}: repeat the call to continue"
@@ -169,7 +174,7 @@ class RunState:
 
     def delete(self) -> None:
         """Delete the file of a run that has ended."""
-        if self.path is not None:
+        if self.path is not None and distributed.rank() == 0:
             self.path.unlink(missing_ok=True)
 
     def _save(self, log: list[dict[str, float]]) -> None:
@@ -231,9 +236,8 @@ def weights_hash(model: nn.Module) -> str:
         if not isinstance(tensor, Tensor):  # extra state of a module
             digest.update(repr((name, tensor)).encode())
             continue
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(name.encode())
-        digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
 
 

@@ -30,11 +30,31 @@ class Task:
     errors : callable or None
         `errors(model, split)` returns two integer arrays: the numbers of errors and of words in
         each utterance of a part. `cspkit.study` computes intervals from them.
+    shard : tuple of int or None
+        Number of this process and of all processes that train together: (0, 1) for one process.
+        `cspkit.training.train` sets it, and `batches("train", rng)` must then give this process its
+        share of each batch. The whole batches must not depend on the number of processes. With
+        None, several processes cannot train together.
+    first_batch : int or None
+        Number of the first batch of `batches("train", rng)`, normally 0. `cspkit.training.train`
+        sets it if a run goes on after an interruption. With None, the batches of the steps that
+        are done are drawn again and dropped.
+    terms : callable or None
+        `terms(batch)` returns two numbers: `loss` is a mean over the first number of terms, and
+        `divergence` a mean over the second one. Shares and parts of a batch may differ in size, and
+        these numbers are their weights. Needed for several processes, and for `split`.
+    split : callable or None
+        `split(batch, n)` returns a list of at most n batches, the parts of a batch. With None,
+        gradients cannot be accumulated.
     """
 
     settings: ClassVar[dict[str, object]] = {}
     divergence: Callable[[Any, Any, Any], Tensor] | None = None
     errors: Callable[[nn.Module, str], tuple[np.ndarray, np.ndarray]] | None = None
+    shard: tuple[int, int] | None = None
+    first_batch: int | None = None
+    terms: Callable[[Any], tuple[float, float]] | None = None
+    split: Callable[[Any, int], list[Any]] | None = None
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterable[Any]:
         """Return the batches of a part: "train", "dev" or "test".

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import cspkit.threads  # noqa: F401
+from cspkit import distributed
 from cspkit.arguments import ArgumentError, count, one_of, positive
 from cspkit.modules import check_trainable
 from cspkit.progress import progress
@@ -30,6 +32,7 @@ from cspkit.task import Task, check_task, evaluating, on_device
 
 Watcher = Callable[[dict[str, float]], bool | None]
 SCHEDULES = ("one-cycle", "cosine")
+COMPARE_EVERY = 50  # steps between two comparisons of the processes of a run
 
 
 def train(
@@ -44,6 +47,8 @@ def train(
     rate: float = 3e-3,
     schedule: str = "one-cycle",
     clip: float = 5.0,
+    accumulate: int = 1,
+    autocast: str | None = None,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
@@ -58,6 +63,13 @@ def train(
     clips its norm, and makes one step of the optimizer. The training runs on the device of the
     model. To train on a GPU, first move the model and the reference there, and then make the
     pruner. On a CPU two runs give exactly the same result, to the last bit; on a GPU they may not.
+
+    Several processes may train together, see `cspkit.distributed`. Each of them calls this function
+    with the same arguments, and with a model and a generator in the same state. The task gives each
+    process its share of every batch, see `Task.shard`. The batches, the step and the log are those
+    of one process, up to rounding; the weights of all processes are equal to the last bit. Only
+    process 0 writes the state of the run, and all processes read it. The run may be continued by
+    another number of processes.
 
     Parameters
     ----------
@@ -83,6 +95,12 @@ def train(
         see `rate_factor`.
     clip : float
         Bound on the norm of the gradient, > 0; `math.inf` means no bound.
+    accumulate : int
+        Each process splits its share of a batch into this many parts, and computes one part at a
+        time. This takes less memory. The step is the same, up to rounding.
+    autocast : {None, "bf16"}
+        With "bf16" the forward passes run in `torch.autocast` with bfloat16. The weights, their
+        gradients and the optimizer keep their precision.
     optimizer : callable, optional
         `optimizer(parameters, lr=rate)` returns the optimizer: a class of `torch.optim`, or a
         `functools.partial` of one. The default is Adam.
@@ -121,13 +139,19 @@ def train(
     FloatingPointError
         If the loss, D or the gradient is not finite. The message names the step, and the file with
         the last good state. This file is kept.
+    cspkit.distributed.ProcessesDiffer
+        If the weights or masks of the processes are not equal. They are compared at the start,
+        every 50 steps and at the end; the message names the step.
     """
     steps, state_every = count("steps", steps), count("state_every", state_every)
     mu, rate = positive("mu", mu, zero=True), positive("rate", rate)
     clip = clip if clip == math.inf else positive("clip", clip)
     one_of("schedule", schedule, SCHEDULES)
+    accumulate = count("accumulate", accumulate)
+    if autocast is not None:
+        one_of("autocast", autocast, ("bf16",))
     check_task(task)
-    _check(model, task, reference, mu, rng, pruner)
+    _check(model, task, reference, mu, rng, pruner, accumulate)
     watchers = [on_step] if callable(on_step) else list(on_step or ())
     for watch in watchers:
         if not callable(watch):
@@ -148,34 +172,44 @@ def train(
     if not dense:
         parts["pruner"] = pruner
     run = {"steps": steps, "mu": mu, "rate": rate, "schedule": schedule, "clip": clip}
-    if state_file is not None:
+    run |= {"autocast": autocast}
+    if distributed.world() > 1 or state_file is not None:
         run |= _inputs(reference, task, rng)
     state = RunState(state_file, state_every, model, update, parts, run)
+    precision = partial(torch.autocast, device.type, torch.bfloat16)
     pruner.attach(update)
     model.train()
-    batches = _without_end(task, rng)
     try:
-        with state.held():
+        with state.held(), distributed.sharded(task):
             log = state.load()
+            start = {"the call of train": run, "the number of steps done": len(log)}
+            distributed.check_same("before training", start)
+            distributed.compare("before training", model, pruner)
+            loss_of = distributed.loss_of(task, model)
+            batches = _remaining_batches(task, rng, len(log))
             if log:
-                for _ in log:
-                    next(batches)  # the batches of the steps that are done
                 for watch in watchers:
                     if hasattr(watch, "resume"):
                         watch.resume(log)
-            for step in progress(range(len(log), steps), "training" if dense else "pruning"):
-                batch = on_device(next(batches), device)
+            remaining = range(len(log), steps)
+            if distributed.rank() == 0:
+                remaining = progress(remaining, "training" if dense else "pruning")
+            for step in remaining:
+                pieces, weights = distributed.parts(task, next(batches), accumulate)
                 update.zero_grad()
+                loss = divergence = 0.0
                 with pruner.sparse():
-                    loss, outputs = _loss(task, model, batch)
-                    divergence = loss.new_zeros(())
-                    if mu > 0:
-                        with torch.no_grad(), evaluating(reference):
-                            expected = task.reference_outputs(reference, batch)
-                        error = task.divergence(expected, outputs, batch)
-                        divergence = _scalar("divergence", error)
-                    (loss + mu * divergence).backward()
+                    for i, (piece, (of_loss, of_D)) in enumerate(zip(pieces, weights, strict=True)):
+                        piece = on_device(piece, device)
+                        with distributed.averaging(loss_of, now=i == len(pieces) - 1):
+                            with precision() if autocast else nullcontext():
+                                L, D = _terms(loss_of, piece, task, reference, mu)
+                            L, D = of_loss * L, of_D * D
+                            (L + mu * D).backward()
+                        loss, divergence = loss + L.detach(), divergence + D.detach()
+                distributed.check_gradients(model)
                 norm = nn.utils.clip_grad_norm_(parameters, clip)
+                loss, divergence = distributed.mean(loss, divergence)
                 measured = {"loss": loss, "divergence": divergence, "norm of the gradient": norm}
                 for quantity, value in measured.items():
                     if not torch.isfinite(value):
@@ -196,17 +230,23 @@ def train(
                     "frozen": float(dense or pruner.debiasing(step)),
                 }
                 log.append(row)
+                if (step + 1) % COMPARE_EVERY == 0:
+                    distributed.compare(f"after step {step}", model, pruner)
                 stops = [watch(row) for watch in watchers]  # every watcher must see the row
-                if any(stops):
+                stops, interrupted = distributed.any_of(any(stops), state.interrupted())
+                if stops:
                     break
-                state.after_step(log)
+                state.after_step(log, interrupted)
             state.delete()
         for watch in watchers:
             if hasattr(watch, "finish"):
                 watch.finish()
+        distributed.compare(f"after step {log[-1]['step']}", model, pruner)
         pruner.finish()
     finally:
         pruner.detach()
+        if task.first_batch is not None:
+            task.first_batch = 0
     model.eval()
     return log
 
@@ -231,8 +271,24 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (t - 0.3) / 0.7)) / 2
 
 
-def _check(model, task, reference, mu, rng, pruner) -> None:
+def _check(model, task, reference, mu, rng, pruner, accumulate) -> None:
     check_trainable(model)
+    name = type(task).__name__
+    if distributed.world() > 1 and (task.shard is None or task.terms is None):
+        raise ArgumentError(
+            f"task is a {name}, which cannot share batches between {distributed.world()} "
+            "processes: expected a task with `shard` and `terms`, see cspkit.training.Task"
+        )
+    if accumulate > 1 and (task.split is None or task.terms is None):
+        raise ArgumentError(
+            f"accumulate is {accumulate}, but {name} cannot split batches: expected 1, or a task "
+            "with `split` and `terms`, see cspkit.training.Task"
+        )
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise ArgumentError(
+            "model is a DistributedDataParallel: expected the model inside it, model.module; the "
+            "loop wraps it itself"
+        )
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng is {rng!r}: expected np.random.default_rng(SEED)")
     if pruner is not None and not isinstance(pruner, Pruner):
@@ -241,7 +297,7 @@ def _check(model, task, reference, mu, rng, pruner) -> None:
         raise ArgumentError(f"reference is None with mu = {mu}: expected the model to compare with")
     if mu > 0 and task.divergence is None:
         raise ArgumentError(
-            f"mu is {mu}, but {type(task).__name__} has no divergence: expected mu=0, or a task "
+            f"mu is {mu}, but {name} has no divergence: expected mu=0, or a task "
             "with a method `divergence(reference_outputs, outputs, batch)`"
         )
 
@@ -266,6 +322,14 @@ def _optimizer(make: Callable, parameters: list[nn.Parameter], rate: float) -> A
             "was given, and no others"
         )
     return update
+
+
+def _remaining_batches(task: Task, rng: np.random.Generator, done: int) -> Iterator[Any]:
+    """Yield the batches of the steps that are not done, without end."""
+    if done == 0 or task.first_batch is None:
+        return itertools.islice(_without_end(task, rng), done, None)
+    task.first_batch = done
+    return _without_end(task, rng)
 
 
 def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
@@ -295,8 +359,20 @@ def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
         yield from batches
 
 
-def _loss(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
-    returned = task.loss(model, batch)
+def _terms(
+    loss_of: Callable, batch: Any, task: Task, reference: nn.Module | None, mu: float
+) -> tuple[Tensor, Tensor]:
+    """Return loss and divergence of a batch."""
+    loss, outputs = _loss(loss_of, batch)
+    if mu == 0:
+        return loss, loss.new_zeros(())
+    with torch.no_grad(), evaluating(reference):
+        expected = task.reference_outputs(reference, batch)
+    return loss, _scalar("divergence", task.divergence(expected, outputs, batch))
+
+
+def _loss(loss_of: Callable, batch: Any) -> tuple[Tensor, Any]:
+    returned = loss_of(batch)
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         found = f"a {type(returned).__name__}"
         if isinstance(returned, (tuple, list)):

@@ -19,8 +19,8 @@ from cspkit.__main__ import default_model, main
 from cspkit.asr import load_transducer
 from cspkit.asr.checkpoint import checkpoint_facts
 from cspkit.asr.corpus import data_folder
-from cspkit.asr.task import DENSE_STEPS
-from cspkit.asr.transducer import config_for
+from cspkit.asr.digits import DENSE_STEPS
+from cspkit.asr.transducer_config import config_for
 from cspkit.doctor import examine
 from cspkit.files import locked
 from cspkit.options import parse

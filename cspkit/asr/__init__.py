@@ -7,6 +7,8 @@ from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transd
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
 from cspkit.asr.ctc import CTCModel, CTCTask, ctc_transcribe, warm_start
 from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, latencies, transcribe
+from cspkit.asr.digits import DigitTask
+from cspkit.asr.download import fetch_fsdd
 from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import mean_normalised, normalise_by_recording, normalise_by_speaker
@@ -21,8 +23,9 @@ from cspkit.asr.scoring import (
     word_error_rate,
 )
 from cspkit.asr.streaming import StreamingMFCC, StreamingRecogniser
-from cspkit.asr.task import DigitTask
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.task import SpeechTask
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
 
 __all__ = [
     "Augmentation",
@@ -33,6 +36,7 @@ __all__ = [
     "Emission",
     "Lattice",
     "Score",
+    "SpeechTask",
     "StreamingMFCC",
     "StreamingRecogniser",
     "Transducer",
@@ -47,6 +51,7 @@ __all__ = [
     "ctc_transcribe",
     "deltas",
     "emissions",
+    "fetch_fsdd",
     "greedy",
     "latencies",
     "lattice_posteriors",

@@ -6,13 +6,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr.corpus import data_folder, verify_checksums
 from cspkit.asr.features import existing_file
-from cspkit.asr.transducer import Transducer, TransducerConfig, non_finite
+from cspkit.asr.transducer import Transducer, non_finite
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.files import replacing
 from cspkit.modules import unwrapped
 from cspkit.tensors import read_tensors
@@ -35,6 +36,8 @@ def save_transducer(model: Transducer, path: str | Path, **facts: object) -> Non
     Parameters
     ----------
     model : Transducer
+        If its encoder or joiner was exchanged, the file has the weights and the class name of this
+        part. To load the file, give the part again.
     path : str or Path
         Folders that do not exist are created.
     **facts
@@ -52,6 +55,8 @@ def save_transducer(model: Transducer, path: str | Path, **facts: object) -> Non
         raise ArgumentError(f"model is a {type(model).__name__}: expected a Transducer")
     try:
         metadata = {"config": json.dumps(asdict(model.config)), "facts": json.dumps(facts)}
+        if model.exchanged:
+            metadata["exchanged"] = json.dumps(model.exchanged)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"facts are {facts!r}: expected JSON values; {error}") from None
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -59,12 +64,17 @@ def save_transducer(model: Transducer, path: str | Path, **facts: object) -> Non
         save_file(tensors, temporary, metadata={"format": FORMAT} | metadata)
 
 
-def load_transducer(path: str | Path) -> Transducer:
+def load_transducer(
+    path: str | Path, *, encoder: nn.Module | None = None, joiner: nn.Module | None = None
+) -> Transducer:
     """Read a model that `save_transducer` wrote.
 
     Parameters
     ----------
     path : str or Path
+    encoder, joiner : nn.Module, optional
+        The parts that were exchanged in the saved model, see `Transducer`, with any weights. They
+        become part of the model and get the weights of the file.
 
     Returns
     -------
@@ -77,14 +87,25 @@ def load_transducer(path: str | Path) -> Transducer:
         If the file does not exist.
     ArgumentError
         If the file is truncated, damaged, or not a checkpoint of a Transducer, or if its weights
-        contain NaN or infinity.
+        contain NaN or infinity; or if a part that was exchanged is not given, or does not fit the
+        tensors of the file.
     """
-    config, _, tensors = _read(path)
-    model = Transducer(config)
+    config, _, tensors, exchanged = _read(path)
+    parts = {"encoder": encoder, "joiner": joiner}
+    for name, kind in exchanged.items():
+        if parts.get(name) is None:
+            raise ArgumentError(
+                f"{path} was saved with the {name} {kind}: expected this part too; call "
+                f"load_transducer(path, {name}=...) with a module of this class"
+            )
+    model = Transducer(config, **parts)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ArgumentError(f"{path}: its tensors do not fit its configuration: {error}") from None
+        given = "".join(f" with the {name} {kind}" for name, kind in model.exchanged.items())
+        raise ArgumentError(
+            f"{path}: its tensors do not fit its configuration{given}: {error}"
+        ) from None
     if (bad := non_finite(model.state_dict())) is not None:
         raise ArgumentError(
             f"{path} has NaN or infinity in {bad}: expected finite weights; save the model again"
@@ -111,7 +132,7 @@ def checkpoint_facts(path: str | Path) -> dict[str, object]:
     return _read(path)[1]
 
 
-def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Tensor]]:
+def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, Tensor], dict[str, str]]:
     folder = data_folder() / "models"
     embedded = isinstance(path, str | Path) and Path(path).parent == folder
     if embedded and (folder / "SHA256SUMS").is_file():
@@ -125,6 +146,7 @@ def _read(path: str | Path) -> tuple[TransducerConfig, dict, dict[str, torch.Ten
     try:
         config = json.loads(metadata["config"])
         config["units"] = tuple(config["units"])
-        return TransducerConfig(**config), json.loads(metadata["facts"]), tensors
+        exchanged = dict(json.loads(metadata.get("exchanged", "{}")))
+        return TransducerConfig(**config), json.loads(metadata["facts"]), tensors, exchanged
     except (KeyError, TypeError, ValueError) as error:
         raise ArgumentError(f"{path}: its metadata is damaged: {error!r}") from None

@@ -89,10 +89,98 @@ class Corpus:
 
     Attributes
     ----------
-    recordings : tuple of Utterance
+    recordings : sequence of Utterance
     """
 
-    recordings: tuple[Utterance, ...]
+    recordings: Sequence[Utterance]
+
+    @staticmethod
+    def from_manifest(
+        path: str | Path,
+        dev: str | Path | None = None,
+        test: str | Path | None = None,
+        *,
+        by: str | None = None,
+        cache: str | Path | None = None,
+        rules: str = "as-is-1",
+    ) -> Corpus:
+        """Read a corpus from one manifest, or from one for each part.
+
+        A line of a manifest that cannot be used is left out. The sound is read, and its features
+        are computed, when an utterance is asked for.
+
+        Parameters
+        ----------
+        path : str or Path
+            Manifest as NeMo writes it, see `cspkit.asr.manifest`. It is the training part if `dev`
+            and `test` are given.
+        dev, test : str or Path, optional
+            Manifests of the other parts.
+        by : str, optional
+            How one manifest is split, see `cspkit.asr.manifest_corpus.lines_of`. The default is
+            "speaker" if every line names its speaker and there are three or more, otherwise
+            "random".
+        cache : str or Path, optional
+            Folder that keeps the features, see `cspkit.asr.recordings.Recordings`.
+        rules : str
+            How texts are normalised, see `cspkit.asr.text.normalised`.
+
+        Returns
+        -------
+        ManifestCorpus
+
+        Raises
+        ------
+        FileNotFoundError
+            If a manifest does not exist.
+        ArgumentError
+            If no line of a manifest can be used, or an argument is wrong.
+
+        Warns
+        -----
+        UserWarning
+            If a speaker of the training part also speaks in another part.
+        """
+        from cspkit.asr.manifest_corpus import read_manifests
+
+        return read_manifests(path, dev, test, by, cache, rules)
+
+    @staticmethod
+    def from_librispeech(
+        train: str | Path,
+        dev: str | Path,
+        test: str | Path,
+        *,
+        manifests: str | Path,
+        cache: str | Path | None = None,
+        rules: str = "as-is-1",
+    ) -> Corpus:
+        """Read a corpus from folders that are laid out like LibriSpeech.
+
+        Parameters
+        ----------
+        train, dev, test : str or Path
+            Folders such as train-clean-100, dev-clean, test-clean.
+        manifests : str or Path
+            Folder that gets a manifest for each part, train.jsonl, dev.jsonl and test.jsonl.
+        cache, rules
+            See `from_manifest`.
+
+        Returns
+        -------
+        ManifestCorpus
+
+        Raises
+        ------
+        FileNotFoundError, ArgumentError
+            As `cspkit.asr.manifest.librispeech_entries`.
+        """
+        from cspkit.asr.manifest import librispeech_entries, write_manifest
+
+        files = [Path(manifests) / f"{part}.jsonl" for part in PARTS]
+        for folder, file in zip((train, dev, test), files, strict=True):
+            write_manifest(file, librispeech_entries(folder))
+        return Corpus.from_manifest(*files, cache=cache, rules=rules)
 
     def speakers(self) -> list[str]:
         """Return the names of the speakers, sorted."""

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError
+from cspkit.asr.batch import Batch
 from cspkit.asr.decoding import in_batches
-from cspkit.asr.task import Batch, DigitTask
-from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
+from cspkit.asr.digits import DigitTask
+from cspkit.asr.transducer import Transducer, checked_model
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.modules import unwrapped
 from cspkit.task import kl_divergence
 
@@ -180,6 +182,10 @@ class CTCTask(DigitTask):
         valid = self._valid_frames(outputs, batch)
         return kl_divergence(reference_outputs[valid], outputs[valid])
 
+    def terms(self, batch: Batch) -> tuple[int, int]:
+        """Return how many utterances and how many frames a batch has."""
+        return len(batch.targets), int((batch.feature_lengths // self.config.stack).sum())
+
     def _valid_frames(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return a mask (N, S), which is True for the frames that are not padding."""
         frame = torch.arange(logits.shape[1], device=logits.device)
@@ -206,6 +212,11 @@ def warm_start(transducer: Transducer, ctc_model: CTCModel) -> None:
     speech recognition with RNN-transducer", ASRU 2017, arXiv:1801.00841.
     """
     transducer, ctc_model = unwrapped(transducer), unwrapped(ctc_model)
+    if "encoder" in transducer.exchanged:
+        raise ArgumentError(
+            f"transducer has the encoder {transducer.exchanged['encoder']}: expected the default "
+            "LSTM, as in ctc_model"
+        )
     for name in ("n_features", "stack", "encoder_layers", "encoder_size"):
         found, expected = (getattr(m.config, name) for m in (ctc_model, transducer))
         if found != expected:

@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 from cspkit.arguments import ArgumentError, count
 from cspkit.asr.features import HOP, SAMPLE_RATE, checked_frames
 from cspkit.asr.search import MAX_SYMBOLS, Path, beam_paths, greedy_paths
-from cspkit.asr.transducer import Transducer, TransducerConfig, checked_model
+from cspkit.asr.transducer import Transducer, checked_model
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.training import evaluating
 
 __all__ = [

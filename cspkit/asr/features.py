@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from math import gcd
 from numbers import Real
@@ -22,6 +24,11 @@ HOP = 200
 N_MELS = 128
 N_MFCC = 13
 BLOCK = 2**16  # number of samples read at a time
+MOST_SAMPLES = 2**27  # of an audio file: 4.6 hours at 8 kHz, 46 minutes at 48 kHz
+TOO_LONG = f"more than {MOST_SAMPLES} samples: expected a shorter recording, or parts of this one"
+UNKNOWN = 2**63 - 1  # the length that libsndfile gives for a file that was recorded to a pipe
+LOUDEST = 1e30  # the power of a louder sample is not finite
+MOST_FRAMES = 2**14  # frames whose bands are computed at a time
 DYNAMIC_RANGE_DB = 80.0
 
 
@@ -47,27 +54,60 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
         If the file does not exist.
     ArgumentError
         If the path is a folder or another special file, or if the file is not audio, is damaged,
-        contains no samples, NaN or infinity, or has a sample rate outside 1 kHz to 768 kHz.
+        contains no samples, NaN, infinity or samples beyond 1e30, has more than 2^27 samples
+        (46 minutes at 48 kHz), or has a sample rate outside 1 kHz to 768 kHz.
     """
+    blocks, n = [np.zeros(0)], 0
+    with _opened(path) as audio, np.errstate(over="ignore", invalid="ignore"):
+        while len(block := audio.read(BLOCK, always_2d=True)):
+            blocks.append(block.mean(axis=1))
+            n += len(block)
+            if n > MOST_SAMPLES:
+                raise ArgumentError(TOO_LONG)
+    waveform = np.concatenate(blocks)
+    if n == 0:
+        raise ArgumentError(f"{path} holds no samples: expected a recording")
+    if not np.abs(waveform).max() <= LOUDEST:
+        raise ArgumentError(
+            f"{path} contains NaN or infinity, or samples beyond {LOUDEST:g}: "
+            "expected samples in [-1, 1]"
+        )
+    return waveform, audio.samplerate
+
+
+def audio_seconds(path: str | Path) -> float:
+    """Return the length of an audio file in seconds.
+
+    The file is decoded only if its header does not give its length.
+
+    Raises
+    ------
+    FileNotFoundError, ArgumentError
+        As `load_audio`, as far as the header shows it.
+    """
+    with _opened(path) as audio:
+        if audio.frames != UNKNOWN:
+            return audio.frames / audio.samplerate
+    waveform, sample_rate = load_audio(path)
+    return len(waveform) / sample_rate
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file. The errors name the file."""
     path = existing_file(path)
-    blocks = [np.zeros(0)]
     try:
         with path.open("rb") as file, _Sequential(file.fileno(), closefd=False) as audio:
-            sample_rate = checked_rate(audio.samplerate)
-            while len(block := audio.read(BLOCK, always_2d=True)):
-                blocks.append(block.mean(axis=1))
+            checked_rate(audio.samplerate)
+            if MOST_SAMPLES < audio.frames != UNKNOWN:
+                raise ArgumentError(TOO_LONG)
+            yield audio
     except soundfile.LibsndfileError as error:
         raise ArgumentError(
             f"{path} is no audio file that can be read: {error.error_string}"
         ) from None
     except ArgumentError as error:
         raise ArgumentError(f"{path}: {error}") from None
-    waveform = np.concatenate(blocks)
-    if len(waveform) == 0:
-        raise ArgumentError(f"{path} holds no samples: expected a recording")
-    if not np.isfinite(waveform).all():
-        raise ArgumentError(f"{path} contains NaN or infinity: expected samples in [-1, 1]")
-    return waveform, sample_rate
 
 
 class _Sequential(soundfile.SoundFile):
@@ -263,7 +303,9 @@ def _log_mel(
         )
     padded = np.pad(waveform, n_fft // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
-    bands = decibels(frames, mel_filters(n_mels, n_fft, f_min, f_max))
+    filters = mel_filters(n_mels, n_fft, f_min, f_max)
+    pieces = range(0, len(frames), MOST_FRAMES)
+    bands = np.concatenate([decibels(frames[i : i + MOST_FRAMES], filters) for i in pieces])
     return np.maximum(bands, bands.max() - top_db)
 
 

@@ -126,43 +126,72 @@ class _TransducerCost(torch.autograd.Function):
             closed |= label > target_lengths[:, None, None]
         log_blank, log_label = arc_scores(logits, lse, targets, blank, closed)
         alpha = forward_scores(log_blank, log_label)
-
-        utterance = torch.arange(len(logits), device=logits.device)
-        last = logit_lengths - 1 + target_lengths
-        end = alpha[last, utterance, target_lengths] + log_blank[last, utterance, target_lengths]
         ctx.save_for_backward(
-            logits, lse, targets, logit_lengths, target_lengths, log_blank, log_label, alpha
+            logits, lse, targets, log_blank, log_label, alpha, logit_lengths, target_lengths
         )
         ctx.blank, ctx.clamp, ctx.fused = blank, clamp, fused
-        ctx.impossible = end < NEVER / 2
-        return (-end.to(logits.dtype)).masked_fill_(ctx.impossible, math.inf)
+        costs, ctx.impossible = path_costs(alpha, log_blank, logit_lengths, target_lengths)
+        return costs.to(logits.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_costs):
-        logits, lse, targets, logit_lengths, target_lengths, *lattice = ctx.saved_tensors
-        xi_blank, xi_label = arc_posteriors(*lattice, logit_lengths, target_lengths)
-        T, U1 = logits.shape[1:3]
+        logits, lse, targets, *lattice = ctx.saved_tensors
         possible = ~ctx.impossible[:, None, None]
         scale = torch.where(possible, grad_costs[:, None, None].double(), 0.0)
         # The gradient of each cost is clamped before it is multiplied by `grad_costs`.
         arc_scale = possible if ctx.clamp > 0 else scale
-        xi_blank = (unskew(xi_blank, T) * arc_scale).to(logits.dtype)
-        xi_label = (unskew(xi_label, T) * arc_scale).to(logits.dtype)
-
+        xi_blank, xi_label = (
+            (unskew(xi, logits.shape[1]) * arc_scale).to(logits.dtype)
+            for xi in arc_posteriors(*lattice)
+        )
         if ctx.fused:
-            gamma = (xi_blank + xi_label)[..., None]
-            grad = (logits - lse[..., None]).exp_().mul_(gamma)
-            if not ctx.finite:
-                grad.masked_fill_(gamma == 0, 0.0)  # 0 times NaN is NaN
+            grad = softmax_gradient(logits, lse, xi_blank + xi_label, ctx.finite)
         else:
             grad = torch.zeros_like(logits)
-        grad[..., ctx.blank] -= xi_blank
-        labels = targets[:, None, :, None].expand(-1, T, -1, -1)
-        grad[:, :, : U1 - 1].scatter_add_(-1, labels, -xi_label[:, :, : U1 - 1, None])
+        subtract_arcs(grad, targets, ctx.blank, xi_blank, xi_label)
         if ctx.clamp > 0:
             grad.clamp_(-ctx.clamp, ctx.clamp).mul_(scale[..., None].to(grad.dtype))
         return grad, None, None, None, None, None, None
+
+
+def path_costs(
+    alpha: Tensor, log_blank: Tensor, logit_lengths: Tensor, target_lengths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the costs (N,), and which of them are infinite."""
+    last = logit_lengths - 1 + target_lengths
+    end = last, torch.arange(alpha.shape[1], device=alpha.device), target_lengths
+    log_p = alpha[end] + log_blank[end]
+    impossible = log_p < NEVER / 2
+    return (-log_p).masked_fill_(impossible, math.inf), impossible
+
+
+def arc_log_probabilities(
+    logits: Tensor, lse: Tensor, labels: Tensor, blank: int
+) -> tuple[Tensor, Tensor]:
+    """Return the log probabilities of the blank of all cells, and of the labels of U columns."""
+    T, U = logits.shape[1], labels.shape[1]
+    log_blank = logits[..., blank] - lse
+    index = labels[:, None, :, None].expand(-1, T, -1, -1)
+    return log_blank, logits[:, :, :U].gather(-1, index).squeeze(-1) - lse[..., :U]
+
+
+def softmax_gradient(logits: Tensor, lse: Tensor, gamma: Tensor, finite: bool) -> Tensor:
+    """Return gamma p_k of each cell."""
+    grad = (logits - lse[..., None]).exp_().mul_(gamma[..., None])
+    if not finite:
+        grad.masked_fill_(gamma[..., None] == 0, 0.0)  # 0 times NaN is NaN
+    return grad
+
+
+def subtract_arcs(
+    grad: Tensor, labels: Tensor, blank: int, xi_blank: Tensor, xi_label: Tensor
+) -> None:
+    """Subtract the posteriors of the arcs from the gradient of the logits (N, T, U + 1, K)."""
+    T, U = grad.shape[1], labels.shape[1]
+    grad[..., blank] -= xi_blank
+    index = labels[:, None, :, None].expand(-1, T, -1, -1)
+    grad[:, :, :U].scatter_add_(-1, index, -xi_label[:, :, :U, None])
 
 
 def arc_scores(
@@ -185,16 +214,13 @@ def arc_scores(
     log_blank, log_label : Tensor, shape (D, N, U + 1)
         float64. Row d holds the anti-diagonal t + u = d.
     """
-    T, U1 = logits.shape[1:3]
-    log_blank = (logits[..., blank] - lse).double().clamp_(min=NEVER)
-    labels = targets[:, None, :, None].expand(-1, T, -1, -1)
-    log_label = logits[:, :, : U1 - 1].gather(-1, labels).squeeze(-1)
-    log_label = (log_label - lse[..., : U1 - 1]).double().clamp_(min=NEVER)
+    arcs = arc_log_probabilities(logits, lse, targets, blank)
+    log_blank, log_label = (score.double().clamp_(min=NEVER) for score in arcs)
     log_label = F.pad(log_label, (0, 1), value=NEVER)
     if closed is not None:
         log_blank.masked_fill_(closed, NEVER)
         log_label.masked_fill_(closed, NEVER)
-    return _skew(log_blank), _skew(log_label)
+    return skew(log_blank), skew(log_label)
 
 
 def forward_scores(log_blank: Tensor, log_label: Tensor) -> Tensor:
@@ -251,7 +277,7 @@ def arc_posteriors(
     return xi_blank, xi_label
 
 
-def _skew(cells: Tensor) -> Tensor:
+def skew(cells: Tensor) -> Tensor:
     """Turn (N, T, U + 1) into (D, N, U + 1), with cell (t, u) in row d = t + u.
 
     Entries outside the lattice become NEVER.
@@ -278,22 +304,28 @@ def validate(logits, targets, logit_lengths, target_lengths, blank) -> int:
         raise ArgumentError(f"logits are {logits.dtype}: expected floating-point numbers")
     if logits.dim() != 4 or 0 in logits.shape:
         raise ArgumentError(f"logits have shape {tuple(logits.shape)}: expected (N, T, U + 1, K)")
-    N, T, U1, K = logits.shape
+    lengths = logit_lengths, target_lengths
+    return validate_integers(tuple(logits.shape), logits.device, targets, *lengths, blank)
+
+
+def validate_integers(shape, device, targets, logit_lengths, target_lengths, blank) -> int:
+    """Check targets and lengths for logits of this shape; return the blank index."""
+    N, T, U1, K = shape
     expected = {"targets": (targets, (N, U1 - 1))}
     expected |= {"logit_lengths": (logit_lengths, (N,)), "target_lengths": (target_lengths, (N,))}
-    for name, (tensor, shape) in expected.items():
+    for name, (tensor, size) in expected.items():
         if not isinstance(tensor, Tensor):
             raise ArgumentError(f"{name} is a {type(tensor).__name__}: expected a tensor")
         if tensor.is_floating_point() or tensor.is_complex():
             raise ArgumentError(f"{name} are {tensor.dtype}: expected integers")
-        if tuple(tensor.shape) != shape:
+        if tuple(tensor.shape) != size:
             raise ArgumentError(
-                f"{name} have shape {tuple(tensor.shape)}: expected {shape} "
-                f"for logits of shape {tuple(logits.shape)}"
+                f"{name} have shape {tuple(tensor.shape)}: expected {size} "
+                f"for logits of shape {shape}"
             )
-        if tensor.device != logits.device:
+        if tensor.device != device:
             raise ArgumentError(
-                f"{name} are on {tensor.device}, logits on {logits.device}: expected one device"
+                f"{name} are on {tensor.device}, logits on {device}: expected one device"
             )
     blank = count("blank", blank, least=-K, most=K - 1) % K
     for name, lengths, low, high in (

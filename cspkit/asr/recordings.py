@@ -10,8 +10,8 @@ import numpy as np
 
 from cspkit.arguments import ArgumentError, count
 from cspkit.asr.corpus import Utterance
-from cspkit.asr.features import HOP, N_MFCC, SAMPLE_RATE, load_audio, mfcc
-from cspkit.asr.manifest import SHOWN, Entry, Fault, Manifest
+from cspkit.asr.features import HOP, N_MFCC, SAMPLE_RATE, existing_file, load_audio, mfcc
+from cspkit.asr.manifest import SHOWN, SLACK, Entry, Fault, Manifest, fault
 from cspkit.files import replacing
 
 # Part of the name of every stored file: a change of the features must change it.
@@ -31,10 +31,13 @@ class Recordings(Sequence[Utterance]):
     manifest : Manifest, str or Path
     cache : str or Path, optional
         Folder for the features. Folders that do not exist are created.
+    lines : array of int, optional
+        Which of the usable lines of the manifest to take, from 0. The default is all of them.
 
     Attributes
     ----------
     manifest : Manifest
+    lines : ndarray of int
     faults : list of Fault
         The first 1,000 lines that `usable` has left out.
     n_faults : int
@@ -46,14 +49,20 @@ class Recordings(Sequence[Utterance]):
         As `Manifest`.
     """
 
-    def __init__(self, manifest: Manifest | str | Path, cache: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest | str | Path,
+        cache: str | Path | None = None,
+        lines: Sequence[int] | None = None,
+    ) -> None:
         self.manifest = manifest if isinstance(manifest, Manifest) else Manifest(manifest)
         self.cache = None if cache is None else Path(cache)
+        self.lines = np.arange(len(self.manifest)) if lines is None else np.asarray(lines)
         self.faults: list[Fault] = []
         self.n_faults = 0
 
     def __len__(self) -> int:
-        return len(self.manifest)
+        return len(self.lines)
 
     def __getitem__(self, i: int) -> Utterance:
         """Return an utterance.
@@ -65,9 +74,13 @@ class Recordings(Sequence[Utterance]):
         ArgumentError
             If its audio cannot be read, or is too short for a frame.
         """
-        entry = self.manifest[i]
+        entry = self.manifest[int(self.lines[i])]
         name = f"{entry.audio.stem}:{entry.line}"
         return Utterance(self._features(entry), entry.text, entry.speaker, name)
+
+    def texts(self) -> Iterator[str]:
+        """Yield the texts, without reading any audio."""
+        return (self.manifest[int(line)].text for line in self.lines)
 
     def usable(self, order: Iterable[int]) -> Iterator[Utterance]:
         """Yield utterances in an order. Those that cannot be read are left out and counted."""
@@ -77,12 +90,13 @@ class Recordings(Sequence[Utterance]):
             except (ArgumentError, OSError) as error:
                 self.n_faults += 1
                 if len(self.faults) < SHOWN:
-                    self.faults.append(Fault(self.manifest[i].line, str(error)))
+                    self.faults.append(fault(self.manifest.line_of(self.lines[i]), error))
 
     def _features(self, entry: Entry) -> np.ndarray:
         if self.cache is None:
             return _computed(entry)
-        content = hashlib.sha256(entry.audio.read_bytes())
+        with existing_file(entry.audio).open("rb") as audio:
+            content = hashlib.file_digest(audio, "sha256")
         content.update(f"{FEATURES} {entry.offset!r} {entry.duration!r}".encode())
         name = content.hexdigest()
         file = self.cache / name[:2] / f"{name}.npy"
@@ -100,6 +114,11 @@ def _computed(entry: Entry) -> np.ndarray:
     waveform, rate = load_audio(entry.audio)
     first = round(entry.offset * rate)
     end = len(waveform) if entry.duration is None else first + round(entry.duration * rate)
+    if end > len(waveform) + SLACK * rate:
+        raise ArgumentError(
+            f"the utterance ends at {end / rate:g} s, but {entry.audio} has "
+            f"{len(waveform) / rate:g} s"
+        )
     try:
         return mfcc(waveform[first:end], rate)
     except ArgumentError as error:

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.signal
 import torch
 
+from cspkit.arguments import ArgumentError
 from cspkit.asr.features import (
     DYNAMIC_RANGE_DB,
     HOP,
@@ -26,6 +27,7 @@ from cspkit.asr.features import (
 )
 from cspkit.asr.search import MAX_SYMBOLS
 from cspkit.asr.transducer import Transducer, checked_model
+from cspkit.task import evaluating
 
 
 class StreamingRecogniser:
@@ -43,7 +45,8 @@ class StreamingRecogniser:
     Raises
     ------
     ArgumentError
-        If the weights of the model contain NaN or infinity.
+        If the weights of the model contain NaN or infinity, or if its encoder was exchanged for a
+        module whose state does not let it continue an utterance.
 
     Examples
     --------
@@ -55,6 +58,8 @@ class StreamingRecogniser:
 
     def __init__(self, model: Transducer) -> None:
         self.model = checked_model(model)
+        if "encoder" in self.model.exchanged:
+            _check_streaming(self.model)
         self._start()
 
     @torch.no_grad()
@@ -134,6 +139,31 @@ class StreamingRecogniser:
         self._word = ""  # characters of an unfinished word
         start = torch.full((1, 1), self.model.config.blank, device=self.model.device)
         self._predicted, self._predictor = self.model.predict(start)
+
+
+@torch.no_grad()
+def _check_streaming(model: Transducer) -> None:
+    """Refuse an encoder that needs the whole utterance at once."""
+    stack, kind = model.config.stack, model.exchanged["encoder"]
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 6 * stack, model.config.n_features, generator=random)
+    features = features.to(model.device) * model.feature_std + model.feature_mean
+    with evaluating(model):
+        first, state = model.encode(features[:, : 2 * stack])
+        if state is None:
+            raise ArgumentError(
+                f"model has the encoder {kind}, which returns no state: expected an encoder with a "
+                "state, to continue an utterance; `transcribe` works without a state"
+            )
+        second, _ = model.encode(features[:, 2 * stack :], state)
+        whole, _ = model.encode(features)
+    pieces = torch.cat([first, second], dim=1)
+    if pieces.shape != whole.shape or not torch.allclose(pieces, whole, rtol=1e-3, atol=1e-4):
+        raise ArgumentError(
+            f"model has the encoder {kind}, whose outputs for an utterance in two pieces differ "
+            "from those for the whole utterance: expected an encoder that does not look ahead and "
+            "whose state holds all it needs; `transcribe` takes whole utterances"
+        )
 
 
 class StreamingMFCC:

@@ -1,4 +1,4 @@
-"""Recognition of connected digits, as a Task of the training loop."""
+"""Recognition of speech by a Transducer, as a Task of the training loop."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from cspkit.arguments import ArgumentError, count
 from cspkit.asr.augmentation import Augmentation
-from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
-from cspkit.asr.decoding import MAX_SYMBOLS, transcribe
+from cspkit.asr.batch import Batch, collate, unlearnable
+from cspkit.asr.corpus import Corpus, Utterance
+from cspkit.asr.decoding import transcribe
 from cspkit.asr.features import N_MFCC
+from cspkit.asr.joint import Joint, chunked_costs, chunked_divergence, joint_of
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import LEAST_STD
+from cspkit.asr.recordings import shuffled
 from cspkit.asr.scoring import utterance_errors
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
+from cspkit.asr.word_cuts import span, word_cuts
 from cspkit.modules import unwrapped
 from cspkit.task import kl_divergence
 from cspkit.training import Task, evaluating
@@ -29,147 +33,74 @@ from cspkit.training import Task, evaluating
 # The default is AUGMENTATION to train from scratch, and LIGHT to train a trained model further.
 AUGMENTATION = Augmentation(speed=0.2, warp=0.1, channel=0.4, noise=0.2)
 LIGHT = Augmentation(speed=0.15, channel=0.2, noise=0.2)
-DENSE_STEPS = 7200  # training steps of the recorded dense models
-POOL = 128  # groups of strings whose reference outputs are computed once
+SAMPLE = 5000  # utterances that the normalisation is computed from
 
 
-class Batch(NamedTuple):
-    """Utterances, sorted from short to long and padded to one length.
+class SpeechTask(Task):
+    """Recognition of the utterances of a corpus.
 
-    Attributes
-    ----------
-    features : Tensor, shape (N, T, n_features)
-    feature_lengths : Tensor, shape (N,)
-    targets : Tensor, shape (N, U)
-    target_lengths : Tensor, shape (N,)
-    pooled : Tensor, shape (M,), optional
-        Positions of the utterances that come from the pool.
-    group : tuple of int, optional
-        Names the group of the pool that these utterances form. Batches with the same `group` hold
-        the same pooled utterances.
-    """
-
-    features: Tensor
-    feature_lengths: Tensor
-    targets: Tensor
-    target_lengths: Tensor
-    pooled: Tensor | None = None
-    group: tuple[int, int] | None = None
-
-    def pick(self, positions: Tensor | slice) -> Batch:
-        """Return a batch of the utterances at these positions."""
-        return Batch(*(part[positions] for part in self[:4]))
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the same batch on a device."""
-        return Batch(*(p.to(device) if isinstance(p, Tensor) else p for p in self))
-
-
-def collate(
-    utterances: Sequence[Utterance],
-    config: TransducerConfig,
-    n_pooled: int = 0,
-    group: tuple[int, int] | None = None,
-) -> Batch:
-    """Sort utterances by length and pad them to a batch.
+    Training takes the utterances of the training part in a random order, each once, and then again
+    in a new order. The order depends only on the generator of the run, not on the number of
+    processes that share the work. Utterances that cannot be read, that have a unit which the model
+    does not have, or that are too short for their text, are left out and counted.
 
     Parameters
     ----------
-    utterances : sequence of Utterance
+    corpus : Corpus
+        Gives the utterances of each part, see `cspkit.asr.Corpus.from_manifest`.
     config : TransducerConfig
-    n_pooled : int
-        The first `n_pooled` utterances are a group of the pool.
-    group : tuple of int, optional
-        Names this group, see `Batch`.
-
-    Raises
-    ------
-    ArgumentError
-        If a text has an unknown unit, or more units than decoding can emit in its frames.
-    """
-    order = sorted(range(len(utterances)), key=lambda i: len(utterances[i].features))
-    pooled = torch.tensor([place for place, i in enumerate(order) if i < n_pooled])
-    utterances = [utterances[i] for i in order]
-    labels = [labels_of(u, config) for u in utterances]
-    for utterance, units in zip(utterances, labels, strict=True):
-        most = len(utterance.features) // config.stack * MAX_SYMBOLS
-        if len(units) > most:
-            raise ArgumentError(
-                f"utterance {utterance.id!r} has {len(units)} units in "
-                f"{len(utterance.features)} frames: expected at most {most}"
-            )
-    return Batch(
-        features=pad_sequence(
-            [torch.from_numpy(u.features).float() for u in utterances], batch_first=True
-        ),
-        feature_lengths=torch.tensor([len(u.features) for u in utterances]),
-        targets=pad_sequence([torch.tensor(units) for units in labels], batch_first=True),
-        target_lengths=torch.tensor([len(units) for units in labels]),
-        pooled=pooled if n_pooled else None,
-        group=group,
-    )
-
-
-def labels_of(utterance: Utterance, config: TransducerConfig) -> list[int]:
-    """Return the labels of the text; an error about an unknown unit names the utterance."""
-    try:
-        return config.labels(utterance.text)
-    except ArgumentError as error:
-        raise ArgumentError(f"utterance {utterance.id!r}: {error}") from None
-
-
-class DigitTask(Task):
-    """Strings of spoken digits.
-
-    Parameters
-    ----------
-    corpus : Corpus, optional
-        The default is the embedded corpus.
+        Units and frame stacking of the models, see `cspkit.asr.units.units_of`.
     fold : int or str
-        A number from 0 to 4 selects the takes of the test part. If `fold` is the name of a
-        speaker, this speaker is held out for the test part.
-    config : TransducerConfig, optional
-        Units and frame stacking of the models.
+        Selects the test part, see the corpus.
     batch_size : int
         Number of utterances of a training batch.
     curriculum : int
-        Length of the curriculum in steps, for training from scratch. Strings have one digit in
-        the first tenth of these steps, at most three digits in the next two tenths, and at most
-        seven digits afterwards. If `curriculum` is 0, strings have at most seven digits from the
-        start.
+        Length of the curriculum in steps, for training from scratch. In the first tenth of these
+        steps the model sees single words, in the next two tenths at most three neighbouring words,
+        and afterwards whole utterances and, for every second one, a random part of it. The words
+        are cut at pauses, see `cspkit.asr.word_cuts`. If `curriculum` is 0, all utterances are
+        whole.
     augmentation : Augmentation or None, optional
-        Random variation of the training strings; None uses the features as they are. The default
+        Random variation of the training utterances; None uses the features as they are. The default
         is `AUGMENTATION` with a curriculum, and `LIGHT` without a curriculum.
     divergence_every : int
         Use every n-th utterance of a batch for the divergence.
-    pool : int, optional
-        Number of groups in the pool. The utterances of a training batch that the divergence uses
-        are a group of the pool. Its strings are drawn and varied only once, so the reference model
-        computes its outputs for each group only once. The other utterances are new. If `pool` is 0,
-        all utterances are new. The default is 128, and 0 with a curriculum.
+    chunked : bool, optional
+        Whether the joint is computed in chunks, see `cspkit.asr.joint`, which takes less memory
+        and more time. The default is True if the model has more than 100 units.
+
+    Attributes
+    ----------
+    shard : tuple of int
+        Number of this process and of all processes that train together: (0, 1) for one process.
+        Each process takes its share of every batch. `cspkit.training.train` sets this attribute.
+    faults : dict of (str, int) to str
+        The utterances that were left out so far: part and number, and the reason.
 
     Raises
     ------
     ArgumentError
-        If an option is out of range or does not fit the corpus, or if a text of the corpus has an
-        unknown unit.
+        If an option is out of range or does not fit the corpus, or if no utterance of the training
+        part can be used.
     """
+
+    shard: tuple[int, int] = (0, 1)
+    first_batch: int | None = 0
 
     def __init__(
         self,
-        corpus: Corpus | None = None,
+        corpus: Corpus,
+        config: TransducerConfig,
         fold: int | str = 0,
         *,
-        config: TransducerConfig | None = None,
         batch_size: int = 32,
         curriculum: int = 0,
         augmentation: Augmentation | None | Literal["recipe"] = "recipe",
         divergence_every: int = 2,
-        pool: int | None = None,
+        chunked: bool | None = None,
     ) -> None:
-        self.corpus = corpus or load_spoken_digits()
-        self.fold = fold
-        self.config = config or TransducerConfig()
+        self.chunked = len(config.units) > 100 if chunked is None else chunked
+        self.corpus, self.config, self.fold = corpus, config, fold
         self.batch_size = count("batch_size", batch_size)
         self.curriculum = count("curriculum", curriculum, least=0)
         if augmentation == "recipe":
@@ -187,19 +118,12 @@ class DigitTask(Task):
             )
         self.augmentation = augmentation
         self.divergence_every = count("divergence_every", divergence_every)
-        self.pool = count("pool", (0 if curriculum else POOL) if pool is None else pool, least=0)
-        if self.pool and self.curriculum:
-            raise ArgumentError(
-                f"pool is {pool} with curriculum {curriculum}: expected one of them to be 0"
-            )
-        self._stored: dict[tuple, Tensor] = {}  # outputs of a reference model, by group
-        self._stored_for: tuple | None = None  # identifies the pool, the model and its weights
-        self._by_speaker: dict[str, list[Utterance]] = {}
-        for recording in self.corpus.recordings:
-            labels_of(recording, self.config)  # finds an unknown unit before training
-        for recording in self.corpus.split("train", fold):
-            self._by_speaker.setdefault(recording.speaker, []).append(recording)
-        frames = np.concatenate([r.features for r in self.corpus.split("train", fold)])
+        self.faults: dict[tuple[str, int], str] = {}
+        self._training = corpus.split("train", fold)
+        frames = np.concatenate(list(self._sample()) or [np.zeros((0, 0))])
+        if len(frames) == 0:
+            reason = next(iter(self.faults.values()), "it is empty")
+            raise ArgumentError(f"corpus has no utterance to train with: {reason}")
         if frames.shape[1] != self.config.n_features:
             raise ArgumentError(
                 f"config.n_features is {self.config.n_features!r}: expected {frames.shape[1]}, "
@@ -210,7 +134,7 @@ class DigitTask(Task):
     @property
     def settings(self) -> dict[str, object]:
         """The settings that distinguish this task from others on the same corpus."""
-        names = ("fold", "batch_size", "curriculum", "divergence_every", "pool")
+        names = ("fold", "batch_size", "curriculum", "divergence_every")
         recipe = {"config": asdict(self.config), "augmentation": None}
         if self.augmentation is not None:
             recipe["augmentation"] = asdict(self.augmentation)
@@ -228,57 +152,119 @@ class DigitTask(Task):
         return model
 
     def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield batches: random strings without end for "train", fixed strings for other parts."""
+        """Yield batches: random ones without end for "train", fixed ones for other parts."""
         if split == "train":
             yield from self._training_batches(rng)
-        strings = sorted(self.corpus.strings(split, self.fold), key=lambda u: len(u.features))
+        strings = [u for u in self.strings(split) if unlearnable(u, self.config) is None]
+        strings.sort(key=lambda u: len(u.features))
         for first in range(0, len(strings), self.batch_size):
             yield collate(strings[first : first + self.batch_size], self.config)
 
-    def _training_batches(self, rng: np.random.Generator) -> Iterator[Batch]:
-        n_pooled, groups = 0, {}
-        if self.pool:
-            n_pooled = math.ceil(self.batch_size / self.divergence_every)
-            key = int(rng.integers(2**62))
-        for step in itertools.count():
-            longest = self.longest(step)
-            new = self._draw(self.batch_size - n_pooled, longest, rng)
-            if not self.pool:
-                yield collate(new, self.config)
-                continue
-            group = key, int(rng.integers(self.pool))
-            if group not in groups:
-                groups[group] = self._draw(n_pooled, longest, np.random.default_rng(group))
-            yield collate(groups[group] + new, self.config, n_pooled, group)
-
-    def longest(self, step: int) -> int:
-        """Return how many digits a string may have at a step of the curriculum."""
+    def longest(self, step: int) -> float:
+        """Return how many words an utterance may have at a step of the curriculum."""
         if step < 0.1 * self.curriculum:
             return 1
-        return 3 if step < 0.3 * self.curriculum else MAX_DIGITS
+        return 3 if step < 0.3 * self.curriculum else math.inf
 
-    def _draw(self, n: int, longest: int, rng: np.random.Generator) -> list[Utterance]:
-        """Draw n strings, each spoken by one speaker, and vary them."""
-        speakers = list(self._by_speaker)
-        strings = []
-        for _ in range(n):
-            recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
-            n_digits = rng.integers(1, longest + 1)
-            chosen = rng.integers(len(recordings), size=n_digits)
-            strings.append(joined([recordings[i] for i in chosen]))
-        if self.augmentation is None or not strings:
-            return strings
-        varied = self.augmentation.batch([u.features for u in strings], self._std, rng)
-        return [replace(u, features=v) for u, v in zip(strings, varied, strict=True)]
+    def _training_batches(self, rng: np.random.Generator) -> Iterator[Batch]:
+        seed, n = int(rng.integers(2**31)), len(self._training)
+        epoch, order = -1, np.zeros(0, dtype=int)
+        share = self._share([p % self.divergence_every > 0 for p in range(self.batch_size)])
+        for step in itertools.count(self.first_batch):
+            drawn, compared = [], []
+            for position in share:
+                place = step * self.batch_size + position
+                if place // n != epoch:
+                    epoch, order = place // n, shuffled(n, seed, place // n)
+                varies = np.random.default_rng([seed, epoch, place % n])
+                drawn.append(self._drawn(int(order[place % n]), self.longest(step), varies))
+                compared.append(position % self.divergence_every == 0)
+            yield collate(drawn, self.config, compared)
 
-    def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor:
+    def _share(self, keys: Sequence[Any]) -> list[int]:
+        """Positions in a batch of the utterances that this process computes.
+
+        They are dealt in the order of their keys, so that the processes have equal work.
+        """
+        rank, world = self.shard
+        if len(keys) < world:
+            raise ArgumentError(
+                f"batch_size is {len(keys)} with {world} processes: expected at least one "
+                "utterance for each process"
+            )
+        return sorted(sorted(range(len(keys)), key=keys.__getitem__)[rank::world])
+
+    def _drawn(self, i: int, longest: float, rng: np.random.Generator) -> Utterance:
+        """Return training utterance i, or the next one that can be used, cut and varied."""
+        for k in range(i, i + len(self._training)):
+            utterance = self._usable(k % len(self._training))
+            if utterance is not None:
+                break
+        else:
+            reason = next(iter(self.faults.values()), "it is empty")
+            raise ArgumentError(f"corpus has no utterance to train with: {reason}")
+        if self.curriculum:
+            utterance = self._cut(utterance, longest, rng)
+        if self.augmentation is None:
+            return utterance
+        return replace(utterance, features=self.augmentation(utterance.features, self._std, rng))
+
+    def _cut(self, utterance: Utterance, longest: float, rng: np.random.Generator) -> Utterance:
+        """Return some neighbouring words of an utterance, or the whole utterance."""
+        n_words = len(utterance.text.split())
+        if longest == math.inf:
+            n = n_words if rng.integers(2) else int(rng.integers(1, n_words + 1))
+        else:
+            n = int(rng.integers(1, min(longest, n_words) + 1))
+        cuts = None if n == n_words else word_cuts(utterance)
+        if cuts is None:
+            return utterance
+        part = span(utterance, cuts, int(rng.integers(n_words - n + 1)), n)
+        return utterance if unlearnable(part, self.config) else part
+
+    def _usable(self, i: int) -> Utterance | None:
+        """Return a training utterance; None if it cannot be read, or the model cannot learn it."""
+        utterance = self._read("train", self._training, i)
+        if utterance is None or (reason := unlearnable(utterance, self.config)) is None:
+            return utterance
+        self.faults["train", i] = reason
+        return None
+
+    def _read(self, part: str, utterances: Sequence[Utterance], i: int) -> Utterance | None:
+        try:
+            return utterances[i]
+        except (ArgumentError, OSError) as error:
+            self.faults[part, i] = str(error)
+            return None
+
+    def _sample(self) -> Iterator[np.ndarray]:
+        """Yield the features of some training utterances, for the normalisation."""
+        n = len(self._training)
+        for i in range(n) if n <= SAMPLE else sorted(shuffled(n, 0, 0)[:SAMPLE]):
+            utterance = self._read("train", self._training, int(i))
+            if utterance is not None:
+                yield utterance.features
+
+    def strings(self, part: str) -> list[Utterance]:
+        """Return the utterances of dev or test. Those that cannot be read are left out."""
+        utterances = self.corpus.strings(part, self.fold)
+        read = (self._read(part, utterances, i) for i in range(len(utterances)))
+        return [utterance for utterance in read if utterance is not None]
+
+    def outputs(self, model: Transducer, batch: Batch, bucket: int = 8) -> Tensor | Joint:
         """Return the logits (N, S, U + 1, K) of a batch, computed in buckets of similar length.
+
+        If the joint is computed in chunks, return what goes into the joiner instead.
 
         Most cells of a padded batch are padding. So the batch is split into buckets of `bucket`
         utterances, and each bucket is padded only to its longest utterance. Then the logits of the
         bucket are padded to the size of the batch.
         """
         model = unwrapped(model)
+        if self.chunked:
+            return joint_of(model, batch.features, batch.feature_lengths, batch.targets, bucket)
+        if len(batch.targets) == 0:
+            return batch.features.new_zeros(0, 0, 0, len(self.config.units) + 1)
         lengths = batch.feature_lengths // model.config.stack
         most_frames, most_labels = int(lengths.max()), int(batch.target_lengths.max())
         predicted, _ = model.predict(model.start(batch.targets))
@@ -297,18 +283,16 @@ class DigitTask(Task):
             padded.append(torch.nn.functional.pad(logits, padding))
         return torch.cat(padded)
 
-    def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean over utterances of cost / target length, and the logits."""
+    def loss(self, model: Transducer, batch: Batch) -> tuple[Tensor, Tensor | Joint]:
+        """Return the mean over utterances of cost / target length, and the outputs."""
         self._check(model)
-        logits = self.outputs(model, batch)
-        costs = rnnt_loss(
-            logits,
-            batch.targets,
-            batch.feature_lengths // self.config.stack,
-            batch.target_lengths,
-            reduction="none",
-        )
-        return (costs / batch.target_lengths).mean(), logits
+        outputs = self.outputs(model, batch)
+        lattice = batch.targets, batch.feature_lengths // self.config.stack, batch.target_lengths
+        if self.chunked:
+            costs = chunked_costs(*outputs, *lattice)
+        else:
+            costs = rnnt_loss(outputs, *lattice, reduction="none")
+        return (costs / batch.target_lengths).mean(), outputs
 
     def _check(self, model: Transducer) -> None:
         """Raise an error if the units or the features of the model are not those of the task."""
@@ -322,31 +306,28 @@ class DigitTask(Task):
             if own != other:
                 raise ArgumentError(f"config.{name} of the model is {other!r}: expected {own!r}")
 
-    def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
-        """Return the logits of the utterances that the divergence uses.
+    def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor | Joint:
+        """Return the outputs for the utterances that the divergence uses."""
+        return self.outputs(model, batch.pick(self._used(batch)))
 
-        The logits of a group of the pool are stored, until another model is given or its weights
-        change.
-        """
+    def terms(self, batch: Batch) -> tuple[int, int]:
+        """Return how many utterances a batch has, and how many cells its divergence compares."""
         used = batch.pick(self._used(batch))
-        if batch.group is None:
-            return self.outputs(model, used)
-        versions = [(id(p), p._version, p.device) for p in model.parameters()]
-        if self._stored_for != (batch.group[0], versions):
-            self._stored, self._stored_for = {}, (batch.group[0], versions)
-        if batch.group not in self._stored:
-            self._stored[batch.group] = self.outputs(model, used).detach()
-        return self._stored[batch.group]
+        cells = (used.feature_lengths // self.config.stack) * (used.target_lengths + 1)
+        return len(batch.targets), int(cells.sum())
+
+    def split(self, batch: Batch, n: int) -> list[Batch]:
+        """Split a batch into at most n parts of similar size, see `Batch.split`."""
+        return batch.split(n, self._used(batch))
 
     def _used(self, batch: Batch) -> Tensor | slice:
         """Positions of the utterances that the divergence uses."""
-        return slice(None, None, self.divergence_every) if batch.group is None else batch.pooled
+        every = slice(None, None, self.divergence_every)
+        return every if batch.compared is None else batch.compared
 
-    def __getstate__(self) -> dict[str, object]:
-        """Copies and pickles have no stored outputs."""
-        return vars(self) | {"_stored": {}, "_stored_for": None}
-
-    def divergence(self, reference_outputs: Tensor, outputs: Tensor, batch: Batch) -> Tensor:
+    def divergence(
+        self, reference_outputs: Tensor | Joint, outputs: Tensor | Joint, batch: Batch
+    ) -> Tensor:
         """Return the compression error of the outputs: the mean over cells (s, u) of
 
             KL(p_reference || p) = sum_k p_reference(k) (log p_reference(k) - log p(k))
@@ -359,6 +340,9 @@ class DigitTask(Task):
         arXiv:1503.02531.
         """
         used = batch.pick(self._used(batch))
+        if self.chunked:
+            lengths = used.feature_lengths // self.config.stack, used.target_lengths
+            return chunked_divergence(reference_outputs, outputs.pick(self._used(batch)), *lengths)
         S, U1 = reference_outputs.shape[1:3]
         outputs = outputs[self._used(batch), :S, :U1]
         frame = torch.arange(S, device=outputs.device)[:, None]
@@ -398,7 +382,7 @@ class DigitTask(Task):
         -------
         errors, words : ndarray of int, shape (n,)
         """
-        strings = self.corpus.strings(split, self.fold)
+        strings = self.strings(split)
         texts = [u.text for u in strings]
         self._check(model)
         hypotheses = self._transcribe(model, [u.features for u in strings])

@@ -11,115 +11,18 @@ Shapes: N utterances, T feature frames, S = T // stack stacked frames, U labels,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cspkit.arguments import ArgumentError, count, one_of
-from cspkit.asr.corpus import DIGITS
+from cspkit.arguments import ArgumentError
+from cspkit.asr.exchange import check_parts, exchanged_parts
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.modules import unwrapped
 
-# The letters of the ten words, and the space
-CHARACTERS = tuple(sorted(set(" ".join(DIGITS))))
-State = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class TransducerConfig:
-    """The sizes of a Transducer, and the units that it writes.
-
-    Attributes
-    ----------
-    units : tuple of str
-        The meaning of each label: words, or single characters including the space
-        (`CHARACTERS`). The index of the blank is the number of units.
-    n_features : int
-        Number of coefficients of a feature frame.
-    stack : int
-        Number of feature frames that form one frame of the encoder.
-    encoder_layers, encoder_size, embedding_size, predictor_size, joiner_size : int
-
-    Raises
-    ------
-    ArgumentError
-        If there are no units, if a unit is not a string, if two units are equal, or if a size is
-        not a positive integer.
-    """
-
-    units: tuple[str, ...] = DIGITS
-    n_features: int = 13
-    stack: int = 3
-    encoder_layers: int = 2
-    encoder_size: int = 128
-    embedding_size: int = 32
-    predictor_size: int = 128
-    joiner_size: int = 128
-
-    def __post_init__(self) -> None:
-        strings = not isinstance(self.units, str) and all(isinstance(u, str) for u in self.units)
-        if not strings or not self.units or len(set(self.units)) < len(self.units):
-            raise ArgumentError(
-                f"units is {self.units!r}: expected one or more strings, all different"
-            )
-        for name, value in vars(self).items():
-            if name != "units":
-                count(name, value)
-
-    @property
-    def blank(self) -> int:
-        """The index of the blank unit."""
-        return len(self.units)
-
-    @property
-    def writes_characters(self) -> bool:
-        """Whether the units are single characters."""
-        return all(len(unit) == 1 for unit in self.units)
-
-    def labels(self, text: str) -> list[int]:
-        """Return the labels of a text.
-
-        Raises
-        ------
-        ArgumentError
-            If a word, or a character, is not a unit.
-        """
-        pieces = list(" ".join(text.split())) if self.writes_characters else text.split()
-        unknown = [piece for piece in pieces if piece not in self.units]
-        if unknown:
-            raise ArgumentError(
-                f"text has the unit {unknown[0]!r}: expected {', '.join(self.units)}"
-            )
-        return [self.units.index(piece) for piece in pieces]
-
-    def text(self, labels: Sequence[int]) -> str:
-        """Return the text of a sequence of labels."""
-        between = "" if self.writes_characters else " "
-        return " ".join(between.join(self.units[label] for label in labels).split())
-
-
-def config_for(units: str = "words", width: int = 128) -> TransducerConfig:
-    """Return the default configuration of a recogniser that writes words or characters.
-
-    Parameters
-    ----------
-    units : {"words", "characters"}
-        Characters follow each other faster than words. So the model stacks two feature frames
-        for characters, and three for words.
-    width : int
-        Size of each LSTM and of the joiner.
-
-    Raises
-    ------
-    ArgumentError
-        If `units` is another string, or `width` is not a positive integer.
-    """
-    one_of("units", units, ("words", "characters"))
-    sizes = dict.fromkeys(("encoder_size", "predictor_size", "joiner_size"), width)
-    if units == "characters":
-        return TransducerConfig(**sizes, units=CHARACTERS, stack=2)
-    return TransducerConfig(**sizes)
+State = Any  # of an LSTM a pair of tensors, of another encoder what it returns
 
 
 class Transducer(nn.Module):
@@ -136,25 +39,58 @@ class Transducer(nn.Module):
     ----------
     config : TransducerConfig, optional
         The default writes words.
+    encoder : nn.Module, optional
+        Takes the place of the encoder LSTM. Called with normalised, stacked features
+        (N, S, n_features * stack) and a state, it returns outputs (N, S, H) and a new state. A
+        state of None is the start of an utterance. An encoder that returns None as its new state
+        cannot be used for streaming. With the default joiner, H must be `config.encoder_size`.
+    joiner : nn.Module, optional
+        Takes the place of the additive joiner and its output layer. Called with encoded frames
+        (N, S, H) and outputs of the predictor (N, U, predictor_size), it returns logits
+        (N, S, U, K). Logits of a cell may depend only on the frame and the output of this cell.
+
+    Attributes
+    ----------
+    exchanged : dict of str
+        The class names of the parts that were given, by "encoder" and "joiner".
+
+    Raises
+    ------
+    ArgumentError
+        If a part that was given does not return what is described above.
 
     References
     ----------
     Graves, "Sequence transduction with recurrent neural networks", arXiv:1211.3711.
     """
 
-    def __init__(self, config: TransducerConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: TransducerConfig | None = None,
+        encoder: nn.Module | None = None,
+        joiner: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         c = self.config = config or TransducerConfig()
-        self.encoder = nn.LSTM(
-            c.n_features * c.stack, c.encoder_size, c.encoder_layers, batch_first=True
-        )
+        self.exchanged = exchanged_parts(encoder=encoder, joiner=joiner)
+        # The order of these lines decides the random weights.
+        if encoder is None:
+            encoder = nn.LSTM(
+                c.n_features * c.stack, c.encoder_size, c.encoder_layers, batch_first=True
+            )
+        self.encoder = encoder
         self.embedding = nn.Embedding(len(c.units) + 1, c.embedding_size)
         self.predictor = nn.LSTM(c.embedding_size, c.predictor_size, batch_first=True)
-        self.joiner_encoder = nn.Linear(c.encoder_size, c.joiner_size)
-        self.joiner_predictor = nn.Linear(c.predictor_size, c.joiner_size, bias=False)
-        self.output = nn.Linear(c.joiner_size, len(c.units) + 1)
+        if joiner is None:
+            self.joiner_encoder = nn.Linear(c.encoder_size, c.joiner_size)
+            self.joiner_predictor = nn.Linear(c.predictor_size, c.joiner_size, bias=False)
+            self.output = nn.Linear(c.joiner_size, len(c.units) + 1)
+        else:
+            self.joiner = joiner
         self.register_buffer("feature_mean", torch.zeros(c.n_features))
         self.register_buffer("feature_std", torch.ones(c.n_features))
+        if self.exchanged:
+            check_parts(self)
 
     @property
     def device(self) -> torch.device:
@@ -163,11 +99,20 @@ class Transducer(nn.Module):
 
     @property
     def prunable(self) -> list[str]:
-        """Names of the weights that pruning may cut: all matrices of the LSTMs and the joiner."""
+        """Names of the weights that pruning may cut: all matrices of the LSTMs and the joiner.
+
+        In parts that were exchanged these are the weights of two or more dimensions, except
+        embeddings, and matrices of the joiner with a row for each unit.
+        """
+        kept = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)}
+        n_units = self.config.blank + 1
         return [
             name
             for name, weight in self.named_parameters()
-            if weight.dim() == 2 and not name.startswith(("embedding.", "output."))
+            if weight.dim() >= 2
+            and id(weight) not in kept
+            and not name.startswith("output.")
+            and not (name.startswith("joiner.") and len(weight) == n_units)
         ]
 
     def parameter_counts(self) -> dict[str, int]:
@@ -249,9 +194,13 @@ class Transducer(nn.Module):
 
     def join(self, encoded: Tensor, predicted: Tensor) -> Tensor:
         """Join (N, S, encoder_size) and (N, U, predictor_size) to logits (N, S, U, K)."""
-        frames = self.joiner_encoder(encoded)[:, :, None]
-        history = self.joiner_predictor(predicted)[:, None]
-        return self.output((frames + history).tanh_())
+        if "joiner" in self.exchanged:
+            return self.joiner(encoded, predicted)
+        return self.join_projected(self.joiner_encoder(encoded), self.joiner_predictor(predicted))
+
+    def join_projected(self, frames: Tensor, histories: Tensor) -> Tensor:
+        """Join (N, S, joiner_size) and (N, U, joiner_size) to logits (N, S, U, K)."""
+        return self.output((frames[:, :, None] + histories[:, None]).tanh_())
 
 
 def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -288,5 +237,23 @@ def checked_model(model: nn.Module, kind: type[nn.Module] = Transducer) -> nn.Mo
     if bad is not None:
         raise ArgumentError(
             f"model has NaN or infinity in {bad}: expected finite weights; load or train it again"
+        )
+    return inner
+
+
+def standard_model(model: nn.Module) -> Transducer:
+    """Return a Transducer without wrappers, if its encoder and joiner are the default ones.
+
+    Raises
+    ------
+    ArgumentError
+        As for `checked_model`, or if a part was exchanged.
+    """
+    inner = checked_model(model)
+    if inner.exchanged:
+        name, kind = next(iter(inner.exchanged.items()))
+        raise ArgumentError(
+            f"model has the {name} {kind}: expected a Transducer with the default encoder and "
+            "joiner; only the training, decoding and checkpoints of cspkit.asr work with others"
         )
     return inner

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError, count
-from cspkit.asr.transducer import Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import TransducerConfig
 from cspkit.deploy.container import (
     DTYPES,
     PackError,
@@ -49,8 +50,9 @@ def pack(
     Parameters
     ----------
     model : nn.Module or dict of Tensor
-        A `Transducer` comes back as a Transducer, with its configuration; any other model comes
-        back as the tensors of its state_dict.
+        A `Transducer` comes back as a Transducer, with its configuration; any other model, also a
+        Transducer whose encoder or joiner was exchanged, comes back as the tensors of its
+        state_dict.
     path : str or Path
     bits : {32, 16, 8, 4} or dict
         Bits per value. A dict maps patterns of names to bits, for example
@@ -87,7 +89,7 @@ def pack(
         streams += parts
     header: dict[str, Any] = {"tensors": records}
     inner = unwrapped(model) if isinstance(model, nn.Module) else None
-    if isinstance(inner, Transducer):
+    if isinstance(inner, Transducer) and not inner.exchanged:
         header["transducer"] = asdict(inner.config)
     write_file(path, header, streams)
 

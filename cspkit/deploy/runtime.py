@@ -10,7 +10,7 @@ from torch import nn
 from cspkit.arguments import ArgumentError
 from cspkit.asr.search import MAX_SYMBOLS
 from cspkit.asr.streaming import StreamingRecogniser
-from cspkit.asr.transducer import Transducer, checked_model
+from cspkit.asr.transducer import Transducer, standard_model
 from cspkit.deploy import kernels
 from cspkit.deploy.kernels import ENCODED, LOGITS, STATES
 from cspkit.deploy.layouts import LAYOUTS, Matrix, candidates, choose, network
@@ -76,7 +76,7 @@ class SparseTransducer(StreamingRecogniser):
             model, codes = load_with_codes(model)
             if not isinstance(model, nn.Module):
                 raise ArgumentError("model is a file of tensors: expected a packed recogniser")
-        self.model = checked_model(model)
+        self.model = standard_model(model)
         matrices = matrices_of(self.model, codes)
         for name, chosen in (layouts or {}).items():
             if name not in matrices or chosen not in candidates(matrices[name]):

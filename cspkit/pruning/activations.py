@@ -102,7 +102,8 @@ class ActivationGram:
                 for local, rows in rows_of(module)(module, x).items():
                     if local in names and len(rows):
                         rows = rows.to(self.gram[names[local]].dtype)
-                        new = rows.T @ rows
+                        with torch.autocast(rows.device.type, enabled=False):
+                            new = rows.T @ rows
                         new /= new.diagonal().mean().clamp_min(torch.finfo(new.dtype).tiny)
                         self._pending.append((names[local], new))
 

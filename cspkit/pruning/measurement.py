@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cspkit.arguments import count, fraction, positive
+from cspkit.distributed import average_
 from cspkit.pruner import OrderError
 from cspkit.pruning.activations import ActivationGram
 
@@ -154,10 +155,9 @@ class Activations(FullGram):
 
     def see_gradients(self) -> None:
         self._inputs.commit()
-        if self._due and torch.distributed.is_available() and torch.distributed.is_initialized():
+        if self._due:
             for gram in self.gram.values():  # each process has seen its own share of the batch
-                torch.distributed.all_reduce(gram)
-                gram /= torch.distributed.get_world_size()
+                average_(gram)
 
     def end(self) -> None:
         if self._inputs is not None:

@@ -157,6 +157,8 @@ def prune(
     layers: Sequence[Layer] | None = None,
     exclude: Sequence[Layer] = (),
     rng: np.random.Generator | None = None,
+    accumulate: int = 1,
+    autocast: str | None = None,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     on_step: Watcher | Sequence[Watcher] = (),
     state_file: str | Path | None = None,
@@ -192,6 +194,10 @@ def prune(
     rng : np.random.Generator, optional
         Source of the batches. The default has seed 0. Dropout uses torch's own generator: call
         `torch.manual_seed` before `prune` to make two runs equal.
+    accumulate : int
+        Parts into which each process splits its share of a batch, see `cspkit.training.train`.
+    autocast : {None, "bf16"}
+        Precision of the forward passes, see `cspkit.training.train`.
     optimizer : callable, optional
         `optimizer(parameters, lr=rate)` returns the optimizer. The default is Adam.
     on_step : callable or sequence of callables
@@ -252,6 +258,8 @@ def prune(
         rng=np.random.default_rng(0) if rng is None else rng,
         rate=rate,
         schedule="cosine",
+        accumulate=accumulate,
+        autocast=autocast,
         optimizer=optimizer,
         on_step=on_step,
         state_file=state_file,

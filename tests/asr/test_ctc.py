@@ -6,8 +6,8 @@ import torch
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr import Transducer, TransducerConfig, load_spoken_digits
+from cspkit.asr.batch import Batch
 from cspkit.asr.ctc import CTCModel, CTCTask, ctc_greedy, ctc_transcribe, warm_start
-from cspkit.asr.task import Batch
 from cspkit.pruning import prune
 from cspkit.training import Task, train
 

@@ -18,6 +18,7 @@ from cspkit.asr import (
     mfcc,
     transcribe,
 )
+from cspkit.asr import features as features_module
 from cspkit.asr.corpus import data_folder
 from cspkit.asr.features import mel_filters
 
@@ -284,15 +285,44 @@ def test_a_name_is_only_a_name(tmp_path):
         assert np.array_equal(load_audio(path)[0], expected)
 
 
+def test_a_long_recording_is_computed_in_blocks(monkeypatch):
+    waveform = 0.1 * np.random.default_rng(0).standard_normal(30_000)
+    expected = mfcc(waveform)
+    monkeypatch.setattr(features_module, "MOST_FRAMES", 16)
+    assert len(expected) > 100
+    np.testing.assert_allclose(mfcc(waveform), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_length_of_a_recording_is_bounded_and_known(tmp_path, monkeypatch, known):
+    path = tmp_path / "sound.flac"
+    soundfile.write(path, np.zeros(20_000), 8000)
+    content = bytearray(path.read_bytes())
+    if not known:  # the number of samples is in the last 36 bits of these eight bytes
+        content[21] &= 0xF0
+        content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert features_module.audio_seconds(path) == 2.5 and len(load_audio(path)[0]) == 20_000
+    monkeypatch.setattr(features_module, "MOST_SAMPLES", 20_000)
+    assert features_module.audio_seconds(path) == 2.5 and len(load_audio(path)[0]) == 20_000
+    monkeypatch.setattr(features_module, "MOST_SAMPLES", 19_999)
+    for reader in (load_audio, features_module.audio_seconds):
+        with pytest.raises(ArgumentError, match=r"sound\.flac: more than \d+ samples"):
+            reader(path)
+
+
 def damaged(path):
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(99_000), 8000)
     path.write_bytes(path.read_bytes()[:60_000])
 
 
-def not_a_number(path):
-    samples = np.zeros(999)
-    samples[500] = np.nan
-    soundfile.write(path, samples, 8000, subtype="FLOAT")
+def with_sample(value):
+    def make(path):
+        samples = np.zeros(999)
+        samples[500] = value
+        soundfile.write(path, samples, 8000, subtype="DOUBLE")
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -301,7 +331,9 @@ def not_a_number(path):
         ("seven.raw", lambda p: p.write_bytes(bytes(999)), "is no audio file that can be read"),
         ("seven.wav", lambda p: p.write_bytes(b""), "is no audio file that can be read"),
         ("seven.flac", damaged, "is no audio file that can be read"),
-        ("nan.wav", not_a_number, "contains NaN or infinity"),
+        ("nan.wav", with_sample(np.nan), "contains NaN or infinity"),
+        ("inf.wav", with_sample(-np.inf), "contains NaN or infinity"),
+        ("huge.wav", with_sample(1e200), "contains NaN or infinity, or samples beyond 1e\\+30"),
         ("empty.wav", lambda p: soundfile.write(p, np.zeros(0), 8000), "holds no samples"),
         ("folder.wav", lambda p: p.mkdir(), "is a folder: expected a file"),
         ("pipe.wav", os.mkfifo, "is a pipe, a device or a socket: expected a regular file"),

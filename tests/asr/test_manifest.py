@@ -19,7 +19,7 @@ from cspkit.asr.manifest import (
     librispeech_entries,
     write_manifest,
 )
-from cspkit.asr.transducer import TransducerConfig
+from cspkit.asr.transducer_config import TransducerConfig
 
 
 @pytest.fixture

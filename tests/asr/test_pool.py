@@ -49,12 +49,12 @@ def strings(batch, positions):
 def test_the_utterances_of_a_group_are_the_same_and_the_others_are_new(task):
     groups, new = {}, []
     for batch in batches(task, 12):
-        assert len(batch.targets) == 6 and len(batch.pooled) == 3
+        assert len(batch.targets) == 6 and len(batch.compared) == 3
         assert (batch.feature_lengths.diff() >= 0).all()
-        pooled = strings(batch, batch.pooled)
+        pooled = strings(batch, batch.compared)
         for one, other in zip(groups.setdefault(batch.group, pooled), pooled, strict=True):
             assert torch.equal(one, other)
-        rest = [i for i in range(6) if i not in batch.pooled.tolist()]
+        rest = [i for i in range(6) if i not in batch.compared.tolist()]
         new += [tuple(s.flatten().tolist()) for s in strings(batch, rest)]
     assert len(groups) == 2 and len(set(new)) == len(new) == 36
     first, second = groups.values()
@@ -84,7 +84,7 @@ def test_the_divergence_is_that_of_the_pooled_utterances(task, models):
         found = task.divergence(
             task.reference_outputs(reference, batch), task.outputs(model, batch), batch
         )
-        pooled, whole = batch.pick(batch.pooled), DigitTask(divergence_every=1, pool=0)
+        pooled, whole = batch.pick(batch.compared), DigitTask(divergence_every=1, pool=0)
         expected = whole.divergence(
             whole.outputs(reference, pooled), whole.outputs(model, pooled), pooled
         )
@@ -96,7 +96,7 @@ def test_the_outputs_of_a_reference_are_computed_once_for_each_group(models):
     for batch in batches(task, 10):
         outputs = task.reference_outputs(models[0], batch)
         assert not outputs.requires_grad
-        assert torch.equal(outputs, DigitTask.outputs(task, models[0], batch.pick(batch.pooled)))
+        assert torch.equal(outputs, DigitTask.outputs(task, models[0], batch.pick(batch.compared)))
     assert task.computed == 2 * 3
 
 

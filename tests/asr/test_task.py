@@ -8,7 +8,7 @@ from cspkit.arguments import ArgumentError
 from cspkit.asr import DigitTask, TransducerConfig, deltas, load_spoken_digits
 from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.corpus import Corpus
-from cspkit.asr.transducer import CHARACTERS
+from cspkit.asr.transducer_config import CHARACTERS
 from cspkit.training import train
 
 

@@ -23,11 +23,11 @@ from cspkit.asr import (
     transcribe,
     word_error_rate,
 )
+from cspkit.asr.batch import collate
 from cspkit.asr.checkpoint import checkpoint_facts
 from cspkit.asr.corpus import Corpus, data_folder, load_spoken_digits
 from cspkit.asr.decoding import MAX_SYMBOLS
-from cspkit.asr.task import collate
-from cspkit.asr.transducer import CHARACTERS
+from cspkit.asr.transducer_config import CHARACTERS
 from cspkit.pruning import prunable_weights
 from cspkit.task import kl_divergence
 

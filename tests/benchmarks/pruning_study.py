@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import FloatDistribution
 
-from cspkit.asr.task import DENSE_STEPS
+from cspkit.asr.digits import DENSE_STEPS
 from cspkit.pruning import PRUNERS
 from cspkit.study import (
     compare,

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from cspkit.asr import DigitTask, load_spoken_digits, load_transducer, save_transducer
-from cspkit.asr.task import AUGMENTATION, DENSE_STEPS
-from cspkit.asr.transducer import config_for
+from cspkit.asr.digits import DENSE_STEPS
+from cspkit.asr.task import AUGMENTATION
+from cspkit.asr.transducer_config import config_for
 from cspkit.files import locked, replacing
 from cspkit.training import evaluating, train
 

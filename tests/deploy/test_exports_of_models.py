@@ -13,7 +13,7 @@ from cspkit.arguments import ArgumentError
 from cspkit.asr import DigitTask, Transducer, TransducerConfig, load_transducer, transcribe
 from cspkit.asr.corpus import data_folder
 from cspkit.asr.search import MAX_SYMBOLS
-from cspkit.asr.transducer import CHARACTERS
+from cspkit.asr.transducer_config import CHARACTERS
 from cspkit.deploy import SparseTransducer, load, pack, to_csr, to_onnx
 
 

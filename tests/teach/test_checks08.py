@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from answers import answer_tests
 
-from cspkit.asr.transducer import CHARACTERS, Transducer, TransducerConfig
+from cspkit.asr.transducer import Transducer
+from cspkit.asr.transducer_config import CHARACTERS, TransducerConfig
 from cspkit.teach.check import verdict
 
 

@@ -19,7 +19,7 @@ from cspkit.asr import (
 )
 from cspkit.asr.decoding import transcribe
 from cspkit.study import read_rows
-from cspkit.teach import digit_bench
+from cspkit.teach import digit_bench, recogniser_bench
 from cspkit.teach.digit_bench import DigitBench, compare_digits
 
 
@@ -77,7 +77,7 @@ def test_a_dense_model_that_two_ask_for_is_trained_once(bench, tmp_path, monkeyp
     def slow(self, seed, state_file):
         trained.append(seed)
         time.sleep(0.5)
-        return DigitTask(fold=self.fold(seed), config=self.config).new_model(seed)
+        return DigitTask(fold=self.fold(seed), config=self.config()).new_model(seed)
 
     trained = []
     monkeypatch.setattr(DigitBench, "_trained", slow)
@@ -114,7 +114,7 @@ def test_settings_are_those_of_the_tuning(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(digit_bench, "DigitBench", lambda: bench)
     out = tmp_path / "rows.csv"
     trials = tmp_path / "rows_tuning.csv"
-    monkeypatch.setattr(digit_bench, "tune", lambda bench, names, **call: wrote(names, **call))
+    monkeypatch.setattr(recogniser_bench, "tune", lambda bench, names, **call: wrote(names, **call))
 
     def wrote(names, *, out, **call):
         assert names == ["gmp"]
@@ -128,7 +128,7 @@ def test_settings_are_those_of_the_tuning(bench, tmp_path, monkeypatch):
         met.append(out)
         return read_rows(out)
 
-    monkeypatch.setattr(digit_bench, "finals", repeated)
+    monkeypatch.setattr(recogniser_bench, "finals", repeated)
     call = {"methods": ["dense", "gmp"], "sparsities": [0.5], "seeds": [0], "steps": 1}
     rows = compare_digits(**call, out=out, tuning=True)
     assert trials.is_file() and met == [trials]
@@ -138,7 +138,7 @@ def test_settings_are_those_of_the_tuning(bench, tmp_path, monkeypatch):
 def test_dense_models_are_trained_where_that_is_asked_for(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(DigitBench, "prepare", lambda bench, seeds, jobs: asked.append(bench))
-    monkeypatch.setattr(digit_bench, "compare", lambda bench, *_, **__: asked.append(bench))
+    monkeypatch.setattr(recogniser_bench, "compare", lambda bench, *_, **__: asked.append(bench))
     compare_digits(["dense"], [0.5], [0], 1, out=tmp_path / "rows.csv", dense=tmp_path)
     assert asked == 2 * [DigitBench(str(tmp_path), embedded=False)]
 
@@ -175,4 +175,4 @@ def test_a_folder_of_models_that_is_none_is_refused_before_training(tmp_path):
 
 def test_the_checkpoint_of_a_bench_can_be_loaded_alone(bench):
     bench.prepare([0])
-    assert load_transducer(bench.checkpoint(0)).config == bench.config
+    assert load_transducer(bench.checkpoint(0)).config == bench.config()
