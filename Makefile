@@ -1,17 +1,18 @@
 # make run    the workbook, executed, in build/book/, and the table dense / pruned, measured live
 # make test   ruff, pytest, nbval on every notebook
+# make walk   the site looked at in headless Chromium, which you install; screenshots in build/walk/
 # make lab    the student copies in work/, opened in JupyterLab
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGE := $(shell find cspkit data/digits -type f -not -name '*.pyc')
-BOOK := $(PACKAGE) $(shell find data/models data/results -type f) $(wildcard notebooks/*.ipynb)
+BOOK := README.md $(PACKAGE) $(shell find data/models data/results -type f) $(wildcard notebooks/*.ipynb)
 # Two processes at a time use two cores; each keeps to one thread.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test lab install notebooks clean
+.PHONY: run test walk lab install notebooks clean
 .DELETE_ON_ERROR:
 
 run: install
@@ -25,6 +26,9 @@ test: install
 	CSPKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 tests
 	CSPKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=240 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:cacheprovider notebooks/*.ipynb
+
+walk: build/book/index.html
+	$(BIN)/python tests/benchmarks/walk_site.py build/book build/walk
 
 lab: install
 	@mkdir -p work

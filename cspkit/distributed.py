@@ -132,6 +132,23 @@ def averaging(loss: Callable, now: bool) -> AbstractContextManager:
     return nullcontext() if now or not connected() else loss.no_sync()
 
 
+def check_gradients(model: nn.Module) -> None:
+    """Refuse a model with a parameter that got no gradient: DDP would wait for it.
+
+    Raises
+    ------
+    ArgumentError
+        The message names the parameter.
+    """
+    for name, parameter in model.named_parameters() if connected() else ():
+        if parameter.requires_grad and parameter.grad is None:
+            raise ArgumentError(
+                f"model has {name!r}, which got no gradient: expected a loss that uses every "
+                "parameter, since several processes train together; freeze this one with "
+                "requires_grad_(False)"
+            )
+
+
 def total(*values: float) -> list[float]:
     """Return the sums of some numbers over all processes."""
     if not connected():

@@ -35,6 +35,10 @@ class Task:
         `cspkit.training.train` sets it, and `batches("train", rng)` must then give this process its
         share of each batch. The whole batches must not depend on the number of processes. With
         None, several processes cannot train together.
+    first_batch : int or None
+        Number of the first batch of `batches("train", rng)`, normally 0. `cspkit.training.train`
+        sets it if a run goes on after an interruption. With None, the batches of the steps that
+        are done are drawn again and dropped.
     terms : callable or None
         `terms(batch)` returns two numbers: `loss` is a mean over the first number of terms, and
         `divergence` a mean over the second one. Shares and parts of a batch may differ in size, and
@@ -48,6 +52,7 @@ class Task:
     divergence: Callable[[Any, Any, Any], Tensor] | None = None
     errors: Callable[[nn.Module, str], tuple[np.ndarray, np.ndarray]] | None = None
     shard: tuple[int, int] | None = None
+    first_batch: int | None = None
     terms: Callable[[Any], tuple[float, float]] | None = None
     split: Callable[[Any, int], list[Any]] | None = None
 

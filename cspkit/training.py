@@ -179,7 +179,6 @@ def train(
     precision = partial(torch.autocast, device.type, torch.bfloat16)
     pruner.attach(update)
     model.train()
-    batches = _without_end(task, rng)
     try:
         with state.held(), distributed.sharded(task):
             log = state.load()
@@ -187,9 +186,8 @@ def train(
             distributed.check_same("before training", start)
             distributed.compare("before training", model, pruner)
             loss_of = distributed.loss_of(task, model)
+            batches = _remaining_batches(task, rng, len(log))
             if log:
-                for _ in log:
-                    next(batches)  # the batches of the steps that are done
                 for watch in watchers:
                     if hasattr(watch, "resume"):
                         watch.resume(log)
@@ -209,6 +207,7 @@ def train(
                             L, D = of_loss * L, of_D * D
                             (L + mu * D).backward()
                         loss, divergence = loss + L.detach(), divergence + D.detach()
+                distributed.check_gradients(model)
                 norm = nn.utils.clip_grad_norm_(parameters, clip)
                 loss, divergence = distributed.mean(loss, divergence)
                 measured = {"loss": loss, "divergence": divergence, "norm of the gradient": norm}
@@ -246,6 +245,8 @@ def train(
         pruner.finish()
     finally:
         pruner.detach()
+        if task.first_batch is not None:
+            task.first_batch = 0
     model.eval()
     return log
 
@@ -321,6 +322,14 @@ def _optimizer(make: Callable, parameters: list[nn.Parameter], rate: float) -> A
             "was given, and no others"
         )
     return update
+
+
+def _remaining_batches(task: Task, rng: np.random.Generator, done: int) -> Iterator[Any]:
+    """Yield the batches of the steps that are not done, without end."""
+    if done == 0 or task.first_batch is None:
+        return itertools.islice(_without_end(task, rng), done, None)
+    task.first_batch = done
+    return _without_end(task, rng)
 
 
 def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:

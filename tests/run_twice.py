@@ -1,4 +1,4 @@
-"""A plugin for nbval: run every cell of a notebook twice, and compare the outputs of the second run.
+"""A plugin for nbval: run every cell twice, and compare the outputs of the second run.
 
     python -m pytest -p tests.run_twice --nbval-lax ... notebooks/*.ipynb
 

@@ -88,8 +88,10 @@ def test_two_processes_train_as_one_does(together, method):
 
 def test_in_single_precision_the_processes_are_equal_to_the_bit(together):
     _, _, masks = tiny_run(0, "csp", torch.float32)
+    _, halves, _ = tiny_run(0, "csp", torch.float32, accumulate=2)
     (log, weights, ours), (its_log, its_weights, theirs) = together(tiny_run, "csp", torch.float32)
     assert torch.equal(weights, its_weights)
+    assert torch.equal(weights, halves)  # the same shares of each batch, in one process
     assert torch.equal(ours, theirs)
     assert log == its_log
     assert (ours == masks).double().mean() >= 0.999
@@ -280,6 +282,8 @@ def shared_run(rank, case, **options):
         model = nn.parallel.DistributedDataParallel(model)
     if case == "frozen":
         model[0].weight.requires_grad = False
+    if case == "unused":
+        model.register_parameter("spare", nn.Parameter(torch.zeros(3)))
     if case == "batch norm":
         model = nn.Sequential(nn.BatchNorm1d(10), model)
     pruner = None
@@ -301,6 +305,7 @@ def shared_run(rank, case, **options):
         ("a weight differs", ProcessesDiffer, "after step 9, 0.weight is not the same in all 2"),
         ("generators differ", ProcessesDiffer, "before training, the call of train is not"),
         ("no shard", ArgumentError, "task is a Shared, which cannot share batches between 2"),
+        ("unused", ArgumentError, "model has 'spare', which got no gradient"),
         ("wrapped", ArgumentError, "model is a DistributedDataParallel: expected the model inside"),
     ],
 )

@@ -23,10 +23,11 @@ def _serve(rank, world, store, inbox, outbox):
 
 
 @contextmanager
-def processes(folder, world=2):
+def processes(folder, world=2, patience=240):
     """Yield `together(function, *arguments)`, which calls `function(rank, *arguments)` everywhere.
 
-    It returns the list of the results of all processes. A result may be an exception.
+    It returns the list of the results of all processes. A result may be an exception. If a process
+    gives no result for `patience` seconds, it raises `queue.Empty`.
     """
     spawn = torch.multiprocessing.get_context("spawn")
     boxes = [(spawn.Queue(), spawn.Queue()) for _ in range(world)]
@@ -40,10 +41,13 @@ def processes(folder, world=2):
     def together(function, *arguments):
         for inbox, _ in boxes:
             inbox.put((function, arguments))
-        return [outbox.get(timeout=600) for _, outbox in boxes]
+        return [outbox.get(timeout=patience) for _, outbox in boxes]
 
-    yield together
-    for inbox, _ in boxes:
-        inbox.put(None)
-    for process in started:
-        process.join()
+    try:
+        yield together
+    finally:
+        for inbox, _ in boxes:
+            inbox.put(None)
+        for process in started:
+            process.join(timeout=20)
+            process.terminate()  # one that waits for the other

@@ -61,6 +61,8 @@ class DigitTask(SpeechTask):
         unknown unit.
     """
 
+    first_batch = None  # each batch depends on the random numbers of all batches before it
+
     def __init__(
         self,
         corpus: Corpus | None = None,
@@ -105,7 +107,7 @@ class DigitTask(SpeechTask):
         """Return how many digits a string may have at a step of the curriculum."""
         return min(super().longest(step), MAX_DIGITS)
 
-    def _training_batches(self, rng: np.random.Generator, first: int) -> Iterator[Batch]:
+    def _training_batches(self, rng: np.random.Generator) -> Iterator[Batch]:
         n_pooled, groups = 0, {}
         if self.pool:
             n_pooled = math.ceil(self.batch_size / self.divergence_every)
@@ -124,10 +126,9 @@ class DigitTask(SpeechTask):
                 compared = [i % self.divergence_every == 0 for i in range(len(drawn))]
             lengths = [len(u.features) for u in drawn]
             share = self._share([(not c, n) for c, n in zip(compared, lengths, strict=True)])
-            if step >= first:
-                yield collate(
-                    [drawn[i] for i in share], self.config, [compared[i] for i in share], group
-                )
+            yield collate(
+                [drawn[i] for i in share], self.config, [compared[i] for i in share], group
+            )
 
     def _draw(self, n: int, longest: int, rng: np.random.Generator) -> list[Utterance]:
         """Draw n strings, each spoken by one speaker, and vary them."""

@@ -319,7 +319,8 @@ def folder_entries(folder: str | Path) -> Iterator[Entry]:
         text = audio.with_suffix(".txt")
         if audio.suffix.lower() in AUDIO and text.is_file():
             number += 1
-            words = text.read_text(encoding="utf-8", errors="replace")
+            with text.open(encoding="utf-8", errors="replace") as file:
+                words = file.read(LONGEST_LINE)
             yield Entry(number, audio, " ".join(words.split()))
     if number == 0:
         raise ArgumentError(

@@ -85,6 +85,7 @@ class SpeechTask(Task):
     """
 
     shard: tuple[int, int] = (0, 1)
+    first_batch: int | None = 0
 
     def __init__(
         self,
@@ -150,19 +151,10 @@ class SpeechTask(Task):
         model.set_normalisation(torch.from_numpy(self._mean), torch.from_numpy(self._std))
         return model
 
-    def batches(self, split: str, rng: np.random.Generator, first: int = 0) -> Iterator[Batch]:
-        """Yield batches: random ones without end for "train", fixed ones for other parts.
-
-        Parameters
-        ----------
-        split : {"train", "dev", "test"}
-        rng : np.random.Generator
-            Source of the randomness of "train".
-        first : int
-            Number of training batches that are left out at the start.
-        """
+    def batches(self, split: str, rng: np.random.Generator) -> Iterator[Batch]:
+        """Yield batches: random ones without end for "train", fixed ones for other parts."""
         if split == "train":
-            yield from self._training_batches(rng, first)
+            yield from self._training_batches(rng)
         strings = [u for u in self.strings(split) if unlearnable(u, self.config) is None]
         strings.sort(key=lambda u: len(u.features))
         for first in range(0, len(strings), self.batch_size):
@@ -174,11 +166,11 @@ class SpeechTask(Task):
             return 1
         return 3 if step < 0.3 * self.curriculum else math.inf
 
-    def _training_batches(self, rng: np.random.Generator, first: int) -> Iterator[Batch]:
+    def _training_batches(self, rng: np.random.Generator) -> Iterator[Batch]:
         seed, n = int(rng.integers(2**31)), len(self._training)
         epoch, order = -1, np.zeros(0, dtype=int)
         share = self._share([p % self.divergence_every > 0 for p in range(self.batch_size)])
-        for step in itertools.count(first):
+        for step in itertools.count(self.first_batch):
             drawn, compared = [], []
             for position in share:
                 place = step * self.batch_size + position

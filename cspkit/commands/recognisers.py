@@ -36,6 +36,8 @@ def train_command(call: argparse.Namespace) -> int:
     command = f"python -m cspkit train --fold {call.fold} --seed {call.seed} --steps {call.steps}"
     if call.units != "words":
         command += f" --units {call.units}"
+    if call.autocast is not None:
+        command += f" --autocast {call.autocast}"
     facts |= {"command": command, "fold": call.fold, "seed": call.seed}
     with _resumable(call, target) as options:
         train(model, task, call.steps, rng=np.random.default_rng(call.seed), **options)

@@ -50,15 +50,13 @@ def to_onnx(model: Transducer, folder: str | Path) -> list[Path]:
     With N utterances, S stacked frames, U labels, L encoder layers, the hidden sizes H of the
     encoder and P of the predictor, the joiner size J, and K units with the blank:
 
-    ============  =====================================================  ======================
-    graph         inputs                                                 outputs
-    ============  =====================================================  ======================
-    encoder.onnx  x (N, S * stack, n_features), h and c (L, N, H)        encoded (N, S, J),
-                                                                         next_h, next_c
-    predictor.onnx  y (N, U) int64, h and c (1, N, P)                    predicted (N, U, J),
-                                                                         next_h, next_c
-    joiner.onnx   encoded (N, J), predicted (N, J)                       logits (N, K)
-    ============  =====================================================  ======================
+    ==============  ==========================================  ===================================
+    graph           inputs                                      outputs
+    ==============  ==========================================  ===================================
+    encoder.onnx    x (N, S*stack, n_features), h, c (L, N, H)  encoded (N, S, J), next_h, next_c
+    predictor.onnx  y (N, U) int64, h, c (1, N, P)              predicted (N, U, J), next_h, next_c
+    joiner.onnx     encoded (N, J), predicted (N, J)            logits (N, K)
+    ==============  ==========================================  ===================================
 
     The features are raw; the encoder normalises them. Its states are zero at first. The predictor
     starts with the blank and zero states. The two projections of the joiner are in the other

@@ -73,7 +73,8 @@ def compare(
         settings of its method, except `mu`. An Entry uses its own settings instead.
     jobs : int, optional
         Number of runs at the same time, each in a process with one torch thread. With None,
-        `joblib.parallel_config` decides.
+        `joblib.parallel_config` decides. Inside `cspkit.study.cluster` all workers of the cluster
+        are used instead.
     metric : str, optional
         A key of the dict that the task's `evaluate` returns; smaller is better. The default is the
         first key that is not "loss".

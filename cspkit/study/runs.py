@@ -163,7 +163,8 @@ def run_all(
     runs : iterable of Run
     jobs : int, optional
         Number of processes; -1 for one per processor. The default is what
-        `joblib.parallel_config` sets; without such a context, the runs go one by one.
+        `joblib.parallel_config` sets; without such a context, the runs go one by one. Inside
+        `cspkit.study.cluster` all workers are used instead.
     label : str
         Label of the progress bar.
     """

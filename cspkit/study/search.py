@@ -168,12 +168,8 @@ def shared_storage(storage: str | Path) -> BaseStorage:
     Raises
     ------
     ArgumentError
-        If the storage is SQLite, a file that is not a journal, or no address of a server; or if the
-        driver of the server's database is not installed.
-    OSError
-        If the server does not answer.
+        If the storage is SQLite, a file that is not a journal, or a server that cannot be used.
     """
-    import sqlalchemy.exc
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -183,13 +179,11 @@ def shared_storage(storage: str | Path) -> BaseStorage:
             f"{shown}: expected the path of a journal file or the address of a database server; "
             "SQLite loses trials if several machines write to it"
         )
+    path = None if "://" in str(storage) else check_output(storage, "storage")
     try:
-        if "://" in str(storage):
+        if path is None:
             return RDBStorage(str(storage))
-        path = check_output(storage, "storage")
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
-    except sqlalchemy.exc.OperationalError as error:
-        raise OSError(f"{shown}, which does not answer: {error.orig}") from None
-    except (ImportError, sqlalchemy.exc.ArgumentError, ValueError) as error:
-        raise ArgumentError(f"{shown}, which optuna cannot use: {error}") from None
+    except Exception as error:  # each driver of a database has its own
+        raise ArgumentError(f"{shown}, which optuna cannot use: {error}") from error

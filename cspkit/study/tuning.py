@@ -89,8 +89,6 @@ def tune(
     ------
     ArgumentError
         If an argument is wrong, or if the defaults or recorded trials lie outside the search space.
-    OSError
-        If the server of the storage does not answer.
 
     References
     ----------

@@ -1,88 +1,50 @@
-"""Run the notebooks and write them as linked HTML pages.
+"""Execute the notebooks, and write them and the reference of the package as a site.
 
     python -m cspkit.teach.book build/book
+    python -m cspkit.teach.book --stored build/book     with the outputs that the notebooks hold
 
-Formulas become MathML, so the pages need no network and no script.
+Sphinx writes the pages; its settings, the front page and the glossary are in the folder `site`.
+The pages load nothing from other machines, and can be read from the disk.
 """
 
 from __future__ import annotations
 
 import argparse
-import html
+import io
 import re
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import nbformat
-from latex2mathml.converter import convert as to_mathml
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from pygments.formatters import HtmlFormatter
+from nbclient.exceptions import CellExecutionError
+from sphinx.application import Sphinx
+from sphinx.errors import SphinxError
+from sphinx.util.console import strip_escape_sequences
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from cspkit.arguments import ArgumentError
-from cspkit.files import replacing
-from cspkit.teach.notebooks import all_notebooks, execute
+from cspkit.teach.mathml import to_mathml
+from cspkit.teach.notebooks import FOLDER, all_notebooks, execute
+from cspkit.teach.pages import problems
 
-CSS = """
-:root { --ink: #1c2733; --soft: #5b6875; --rule: #d8dee4; --paper: #fff; --code: #f5f7f9; }
-* { box-sizing: border-box; }
-body { margin: 0; color: var(--ink); background: var(--paper); font: 17px/1.6 Georgia, serif; }
-nav, footer { font: 15px/1.5 system-ui, sans-serif; color: var(--soft); }
-nav { display: flex; justify-content: space-between; padding: .7rem 1.2rem;
-      border-bottom: 1px solid var(--rule); }
-a { color: #0072b2; }
-main { max-width: 56rem; margin: 1.5rem auto 4rem; padding: 0 1.2rem; }
-h1, h2, h3 { font-family: system-ui, sans-serif; line-height: 1.25; margin: 2rem 0 .6rem; }
-h1 { font-size: 1.9rem; } h2 { font-size: 1.35rem; } h3 { font-size: 1.1rem; }
-pre { background: var(--code); padding: .7rem .9rem; border-radius: 4px; overflow-x: auto;
-      font: 14px/1.45 ui-monospace, Menlo, Consolas, monospace; }
-.output pre { background: none; border-left: 3px solid var(--rule); border-radius: 0; }
-code { font-size: .88em; }
-img { max-width: 100%; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: .95em; }
-td, th { border-bottom: 1px solid var(--rule); padding: .25rem .8rem; text-align: left; }
-details { border: 1px solid var(--rule); border-radius: 4px; padding: .4rem .9rem; }
-summary { cursor: pointer; font-family: system-ui, sans-serif; }
-math[display=block] { margin: 1rem 0; }
-.anchor-link { display: none; }
-"""
+ROOT = FOLDER.parent
+SITE = Path(__file__).with_name("site")
+# Text of the repository that becomes pages. Other files that they link to become downloads.
+TEXTS = (
+    "README.md",
+    "cspkit/deploy/FORMAT.md",
+    "data/digits/README.md",
+    "data/models/README.md",
+    "data/results/README.md",
+)
+LINK = re.compile(r"\]\(([^)\s#:]+)[^)\s:]*\)")
 
 
-class _MathMLRenderer(IPythonRenderer):
-    """Turn Markdown into HTML, and its TeX formulas into MathML."""
-
-    def inline_math(self, body: str) -> str:
-        return to_mathml(body)
-
-    def block_math(self, body: str) -> str:
-        return to_mathml(body, display="block")
-
-    def block_html(self, html: str) -> str:
-        # For the parser, folded hints and answers are HTML. It does not convert formulas in HTML.
-        return re.sub(r"\$([^$\n]+)\$", lambda math: to_mathml(math[1]), html)
-
-
-def to_html(notebook: nbformat.NotebookNode) -> str:
-    """Return the body of a notebook's page. Links to notebooks become links to pages."""
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True)
-    exporter.exclude_output_prompt = True
-    renderer = _MathMLRenderer(escape=False)
-    exporter.register_filter("markdown2html", lambda text: MarkdownWithMath(renderer).render(text))
-    body = exporter.from_notebook_node(notebook)[0]
-    return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)
-
-
-def page(title: str, body: str, before: str = "", after: str = "") -> str:
-    """Return a complete page: style, links to the pages before and after, body."""
-    colours = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    nav = f"<span>{before}</span><a href='index.html'>contents</a><span>{after}</span>"
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{html.escape(title)}</title><style>{colours}{CSS}</style>"
-        f"<nav>{nav}</nav><main>{body}</main></html>\n"
-    )
+class BookError(Exception):
+    """The site cannot be built; the message says which page is wrong, and how."""
 
 
 def title_and_topic(notebook: nbformat.NotebookNode) -> tuple[str, str]:
@@ -96,38 +58,221 @@ def title_and_topic(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     return lines[0].removeprefix("# "), lines[1] if len(lines) > 1 else ""
 
 
-def write_book(folder: Path) -> None:
-    """Execute all notebooks in order, and write them as a site to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    notebooks = []
-    for path in all_notebooks():
-        start = time.perf_counter()
-        notebooks.append((path.stem, execute(nbformat.read(path, as_version=4))))
-        print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)
+def prepared(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> nbformat.NotebookNode:
+    """Return a copy of an executed notebook that Sphinx makes a page of.
 
-    titles = [(stem, *title_and_topic(notebook)) for stem, notebook in notebooks]
-    links = [f"<a href='{stem}.html'>{html.escape(title)}</a>" for stem, title, _ in titles]
-    for i, (stem, notebook) in enumerate(notebooks):
-        before = f"&larr; {links[i - 1]}" if i > 0 else ""
-        after = f"{links[i + 1]} &rarr;" if i + 1 < len(links) else ""
-        _write(folder / f"{stem}.html", page(titles[i][1], to_html(notebook), before, after))
-    rows = "".join(
-        f"<tr><td>{link}</td><td>{html.escape(topic)}</td></tr>"
-        for link, (_, _, topic) in zip(links, titles, strict=True)
+    Solutions are folded. Every figure gets an alternative text. Mentions of other notebooks
+    become links.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+    pages : dict of str to str
+        File name of each notebook by its number, such as "01".
+
+    Raises
+    ------
+    BookError
+        If a cell of the notebook has failed.
+    """
+    copy = nbformat.from_dict(notebook)
+    heading = ""
+    for cell in copy.cells:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ (.+)", cell.source, re.MULTILINE) or [heading])[-1]
+            cell.source = _linked(_unfolded(cell.source), pages)
+            continue
+        if "### BEGIN SOLUTION" in cell.source:
+            cell.metadata["tags"] = ["hide-input"]
+        texts = []
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                raise BookError(f"the cell {cell.source[:60]!r} failed: {output.evalue}")
+            if "image/png" in output.get("data", {}):
+                metadata = output.get("metadata", {}).get("image/png", {})
+                texts.append(metadata.get("alt") or heading)
+        if texts:
+            cell.metadata["mystnb"] = {"image": {"alt": " ".join(dict.fromkeys(texts))}}
+    return copy
+
+
+def _unfolded(source: str) -> str:
+    """Set the tags of folded parts apart, so that their content is read as Markdown.
+
+    The line between the tags, which stays HTML, gets its formulas here.
+    """
+    source = re.sub(
+        r"<summary>(.*?)</summary>",
+        lambda line: re.sub(r"\$([^$\n]+)\$", lambda math: to_mathml(math[1]), line[0]) + "\n\n",
+        source,
     )
-    contents = f"<h1>Compressed-sensing-based pruning: the workbook</h1><table>{rows}</table>"
-    _write(folder / "index.html", page("Contents", contents))
+    return source.replace("</details>", "\n\n</details>\n")
 
 
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as file:
-        file.write_text(text, encoding="utf-8")
+def _linked(source: str, pages: dict[str, str]) -> str:
+    """Turn mentions such as "notebook 04" or "**04**" into links."""
+
+    def link(mention: re.Match) -> str:
+        page = pages.get(mention[1] or mention[2])
+        return f"[{mention[0]}]({page})" if page else mention[0]
+
+    return re.sub(r"\*\*(\d\d)\*\*|\b[Nn]otebook (\d\d)\b(?!\]|[^`\n]*`[^`\n]*$)", link, source)
+
+
+def assemble(source: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
+    """Write the sources of all pages to a folder, laid out as the repository is.
+
+    Parameters
+    ----------
+    source : Path
+        An empty folder.
+    notebooks : dict of str to NotebookNode
+        Executed notebooks by file name.
+    """
+    shutil.copytree(SITE, source, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    lines = [
+        (name[:2], f"- [{title}](notebooks/{name}): {topic[:1].lower()}{topic[1:]}")
+        for name, (title, topic) in ((n, title_and_topic(nb)) for n, nb in notebooks.items())
+    ]
+    front = re.sub(
+        r"<!-- notebooks (\d\d) to (\d\d) -->",
+        lambda part: "\n".join(line for number, line in lines if part[1] <= number <= part[2]),
+        (source / "index.md").read_text(encoding="utf-8"),
+    )
+    (source / "index.md").write_text(front, encoding="utf-8")
+    glossary = (source / "glossary.md").read_text(encoding="utf-8")
+    pages = {name[:2]: f"notebooks/{name}" for name in notebooks}
+    (source / "glossary.md").write_text(_linked(glossary, pages), encoding="utf-8")
+    for text in TEXTS:
+        targets = LINK.findall((ROOT / text).read_text(encoding="utf-8"))
+        for name in (text, *(str(Path(text).parent / target) for target in targets)):
+            if not name.endswith(".ipynb") and (ROOT / name).is_file():
+                (source / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, source / name)
+    write_notebooks(source / "notebooks", notebooks)
+
+
+def write_notebooks(folder: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
+    """Write the prepared copies of executed notebooks, given by file name, to a folder."""
+    folder.mkdir()
+    pages = {name[:2]: name for name in notebooks}
+    for name, notebook in notebooks.items():
+        try:
+            nbformat.write(prepared(notebook, pages), folder / name)
+        except (BookError, ValueError) as error:
+            raise BookError(f"{name}: {error}") from None
+
+
+def build(source: Path, folder: Path) -> None:
+    """Build the site from its sources, check it, and only then put it in place.
+
+    Parameters
+    ----------
+    source : Path
+        Markdown files and executed notebooks.
+    folder : Path
+        Where the pages go. A site that is there is replaced.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder holds something else than a site.
+    BookError
+        If Sphinx warns or fails, or a page has a broken link, a figure without its text, or a
+        part that comes from another machine. What was in the folder stays as it was.
+    """
+    folder = _checked(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        _run_sphinx(source, new, Path(temporary, "doctrees"))
+        for unused in (*new.rglob("*.map"), *new.rglob("webpack-macros.html")):
+            unused.unlink()
+        if wrong := problems(new, _figures(source)):
+            raise BookError("\n".join(wrong))
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+
+
+def _run_sphinx(source: Path, new: Path, doctrees: Path) -> None:
+    warnings = io.StringIO()
+    with patch_docutils(str(SITE)), docutils_namespace():
+        try:
+            app = Sphinx(
+                source, SITE, new, doctrees, "html", status=None, warning=warnings, freshenv=True
+            )
+            app.build(force_all=True)
+        except SphinxError as error:
+            warnings.write(f"{error.category}: {error}")
+    if wrong := warnings.getvalue().strip():
+        raise BookError(strip_escape_sequences(wrong).replace(f"{source}/", ""))
+
+
+def _checked(folder: Path) -> Path:
+    folder = Path(folder).resolve()
+    if folder.is_file() or (
+        folder.exists() and any(folder.iterdir()) and not (folder / "objects.inv").is_file()
+    ):
+        raise ArgumentError(
+            f"folder is {str(folder)!r}, which holds other things than a site: "
+            "expected a new or empty folder, or one with an earlier site"
+        )
+    return folder
+
+
+def _figures(source: Path) -> dict[str, int]:
+    """Count the figures of each notebook, by the name of its page."""
+    counts = {}
+    for path in source.rglob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        outputs = (output for cell in cells for output in cell.get("outputs", []))
+        figures = sum("image/png" in output.get("data", {}) for output in outputs)
+        counts[path.relative_to(source).with_suffix(".html").as_posix()] = figures
+    return counts
+
+
+def write_book(folder: Path, *, stored: bool = False) -> None:
+    """Write all notebooks, the reference and the README as a site.
+
+    Parameters
+    ----------
+    folder : Path
+        See `build`.
+    stored : bool
+        Take the outputs that the notebooks hold, and do not execute them.
+    """
+    _checked(folder)
+    notebooks = {}
+    for path in all_notebooks():
+        notebook = nbformat.read(path, as_version=4)
+        start = time.perf_counter()
+        if not stored:
+            try:
+                execute(notebook)
+            except CellExecutionError as error:
+                raise BookError(f"{path.name}: {error}") from None
+            print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)
+        notebooks[path.name] = notebook
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        assemble(Path(temporary), notebooks)
+        build(Path(temporary), folder)
+    print(f"the pages: {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the pages go")
-    write_book(parser.parse_args().folder)
+    parser.add_argument(
+        "--stored", action="store_true", help="use the outputs in the notebooks; execute nothing"
+    )
+    options = parser.parse_args()
+    try:
+        write_book(options.folder, stored=options.stored)
+    except (ArgumentError, BookError) as error:
+        print(f"cspkit.teach.book: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ArgumentError) else 1
     return 0
 
 

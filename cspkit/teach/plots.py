@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+from IPython import get_ipython
 
 # The palette of Okabe and Ito, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
@@ -19,7 +20,10 @@ METHOD = {
 
 
 def style() -> None:
-    """Set the defaults of matplotlib: palette, font sizes, light grid, no frame on two sides."""
+    """Set the defaults of matplotlib: palette, font sizes, light grid, no frame on two sides.
+
+    In a notebook, the pictures of figures also get a text for readers who do not see them.
+    """
     plt.rcParams.update(
         {
             "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, GREY]),
@@ -36,6 +40,28 @@ def style() -> None:
             "lines.linewidth": 1.6,
         }
     )
+
+    if shell := get_ipython():
+        shell.display_formatter.mimebundle_formatter.for_type(
+            plt.Figure, lambda figure: ({}, {"image/png": {"alt": description(figure)}})
+        )
+
+
+def description(figure: plt.Figure) -> str:
+    """Say in words what a figure shows: the titles, axes and curves of its panels."""
+    panels = [[figure.get_suptitle()]]
+    for axes in figure.axes:
+        across, up = axes.get_xlabel(), axes.get_ylabel()
+        curves = "; ".join(dict.fromkeys(axes.get_legend_handles_labels()[1]))
+        panels.append(
+            [
+                axes.get_title(),
+                f"{up} against {across}" if up and across else up or across,
+                f"with {curves}" if curves else "",
+            ]
+        )
+    texts = (", ".join(filter(None, parts)) for parts in panels)
+    return ". ".join(" ".join(text.replace("$", "").split()) for text in texts if text)
 
 
 def reference_line(axes: plt.Axes, value: float, label: str) -> None:

@@ -23,8 +23,8 @@ def corpus(tmp_path_factory):
     return Corpus.from_manifest(write_manifest_of(folder, 30), cache=folder / "cache")
 
 
-def first_batches(task, n, seed=0, first=0):
-    batches = task.batches("train", np.random.default_rng(seed), first)
+def first_batches(task, n, seed=0):
+    batches = task.batches("train", np.random.default_rng(seed))
     return [next(batches) for _ in range(n)]
 
 
@@ -52,10 +52,36 @@ def test_batches_depend_on_the_generator_only(corpus):
 
 def test_a_start_at_a_later_batch_gives_the_same_batches(corpus):
     task = SpeechTask(corpus, CONFIG, batch_size=4, curriculum=20)
-    for late, early in zip(
-        first_batches(task, 3, first=5), first_batches(task, 8)[5:], strict=True
-    ):
-        assert torch.equal(late.features, early.features)
+    early = first_batches(task, 8)
+    task.first_batch = 5
+    for late, same in zip(first_batches(task, 3), early[5:], strict=True):
+        assert torch.equal(late.features, same.features)
+
+
+def test_a_run_that_goes_on_reads_only_the_batches_that_are_left(corpus, tmp_path, monkeypatch):
+    def run(stop, state_file=None):
+        task, read = SpeechTask(corpus, CONFIG, batch_size=4, curriculum=20), []
+        drawn = task._drawn
+        monkeypatch.setattr(task, "_drawn", lambda *a: read.append(1) or drawn(*a))
+        model = task.new_model(0)
+
+        def watch(row):
+            if row["step"] == stop:
+                raise KeyboardInterrupt
+
+        options = {"state_file": state_file, "state_every": 1, "on_step": watch}
+        try:
+            train(model, task, 6, rng=np.random.default_rng(0), **options)
+        except KeyboardInterrupt:
+            pass
+        assert task.first_batch == 0
+        return len(read), model.state_dict()
+
+    whole = run(None)
+    run(3, tmp_path / "state")
+    rest = run(None, tmp_path / "state")
+    assert whole[0] == 24 and rest[0] == 12  # three steps were written
+    assert all(torch.equal(whole[1][name], tensor) for name, tensor in rest[1].items())
 
 
 def test_in_chunks_the_loss_the_divergence_and_their_gradients_are_the_same(corpus):

@@ -25,7 +25,7 @@ import soundfile
 from cspkit.arguments import ArgumentError
 from cspkit.asr import features, load_audio
 from cspkit.asr.manifest import Manifest, check_manifest
-from cspkit.asr.manifest_lines import LONGEST_LINE, LONGEST_REASON
+from cspkit.asr.manifest_lines import DEEPEST, LONGEST_LINE, LONGEST_REASON
 from cspkit.asr.recordings import Recordings
 from cspkit.deploy.reporting import peak_memory
 
@@ -49,7 +49,7 @@ def cut(content, rng, least=1):
 
 
 def nested(rng):
-    n = int(rng.integers(features.SAMPLE_RATE // 80 + 1, 5000))
+    n = int(rng.integers(DEEPEST, 10 * DEEPEST))
     return with_field("x", "[" * n + "]" * n), with_field("x", '{"x": ' * n + "1" + "}" * n)
 
 

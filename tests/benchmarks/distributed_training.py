@@ -6,16 +6,23 @@
 Two processes are connected by gloo over loopback, with one thread each.
 
 "equality" prunes the dense recogniser of the project with csp, gmp and rigl, 200 steps unless STEPS
-is given, in one process and in two with the same batches. A row for each method and precision: the
-largest difference of the loss and of D in any step, the share of the weights whose masks agree, and
-whether the two processes end with equal weights, to the last bit. The rows "csp, continued" are of
-two processes that were stopped half way and continued by one. It exits with code 1 if a float64 loss
-differs by more than 1e-8, if float64 masks differ, if float32 masks agree in less than 99.9 % of the
-weights, or if the two processes differ.
+is given, in one process and in two with the same batches. It prints a row for each method and
+precision: the largest difference of the loss and of D in any step, the share of the weights whose
+masks agree, whether the two processes end with equal weights, and whether one process that
+accumulates the gradients of the same halves (`accumulate=2`) ends with these weights too, both to
+the last bit. The rows "csp, continued" are of two processes that were stopped half way and
+continued by one. In float32 csp amplifies rounding, so its masks differ as soon as the gradient is
+a sum of two parts, in one process as in two; the last column shows that two processes add nothing
+to this.
 
-"speed" needs two free cores. Runs of one process with 32 strings a step and of two processes with 64
-strings a step take turns. It prints the median of the paired ratios of utterances a second, and
-writes a row for each kind of step to OUT, data/results/distributed_training.csv unless it is given.
+The exit code is 1 if a float64 loss differs by more than 1e-8, if float64 masks differ, if the two
+processes differ, or if float32 masks agree in less than 99.9 % of the weights and one process that
+accumulates has other weights. It records nothing.
+
+"speed" needs two free cores. Runs of one process with 32 strings a step and of two processes with
+64 strings a step take turns. It prints the median of the paired ratios of utterances a second, and
+writes a row for each method to OUT, data/results/distributed_training.csv unless it is given. The
+exit code is 1 if a ratio is below 1.6.
 """
 
 import sys
@@ -50,7 +57,7 @@ def flat(tensors):
     return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
 
-def pruned(rank, method, dtype, steps, state_file=None, stop=None):
+def pruned(rank, method, dtype, steps, state_file=None, stop=None, accumulate=1):
     """Return the curves of loss and D, all weights and all masks of a run."""
 
     def watch(row):
@@ -60,7 +67,7 @@ def pruned(rank, method, dtype, steps, state_file=None, stop=None):
     result = prune(
         load_transducer(default_model()).to(dtype), DigitTask(), method, SPARSITY, steps=steps,
         mu=1.0, rng=np.random.default_rng(0), on_step=watch, state_file=state_file,
-        state_every=max(1, steps // 4),
+        state_every=max(1, steps // 4), accumulate=accumulate,
     )  # fmt: skip
     curves = np.array([[row["loss"], row["divergence"]] for row in result.log])
     return curves, flat(result.model.parameters()), flat(result.masks.values())
@@ -68,10 +75,11 @@ def pruned(rank, method, dtype, steps, state_file=None, stop=None):
 
 def equality(steps):
     rows = []
-    with tempfile.TemporaryDirectory() as folder, processes(folder) as together:
+    with tempfile.TemporaryDirectory() as folder, processes(folder, patience=3600) as together:
         for dtype in (torch.float64, torch.float32):
             for method in METHODS:
-                curves, weights, masks = pruned(0, method, dtype, steps)
+                curves, _, masks = pruned(0, method, dtype, steps)
+                halves = pruned(0, method, dtype, steps, accumulate=2)[1]
                 runs = {method: together(pruned, method, dtype, steps)}
                 if method == "csp":
                     state = Path(folder) / "state"
@@ -82,12 +90,13 @@ def equality(steps):
                     differences = np.abs(results[0][0] - curves).max(axis=0)
                     agree = (results[0][2] == masks).double().mean().item()
                     equal = all(torch.equal(results[0][1], other[1]) for other in results)
-                    rows.append((str(dtype)[6:], name, steps, *differences, agree, equal))
+                    parts = torch.equal(results[0][1], halves)
+                    rows.append((str(dtype)[6:], name, steps, *differences, agree, equal, parts))
                     print(*rows[-1], flush=True)
-    columns = ["precision", "run", "steps", "loss", "divergence", "masks", "equal_processes"]
-    table = pd.DataFrame(rows, columns=columns)
+    columns = ["precision", "run", "steps", "loss", "divergence", "masks"]
+    table = pd.DataFrame(rows, columns=[*columns, "equal_processes", "accumulated"])
     double = table.precision == "float64"
-    good = table.equal_processes.all() and (table.masks[~double] >= 0.999).all()
+    good = table.equal_processes.all() and ((table.masks >= 0.999) | table.accumulated).all()
     good &= (table.masks[double] == 1).all() and (table.loss[double] <= 1e-8).all()
     print(table.to_string(index=False))
     return 0 if good else 1
@@ -106,7 +115,7 @@ def seconds(rank, batch_size, method):
 
 def speed(out):
     rows = []
-    with tempfile.TemporaryDirectory() as folder, processes(folder) as together:
+    with tempfile.TemporaryDirectory() as folder, processes(folder, patience=3600) as together:
         for method in ("gmp", "csp"):
             alone, two = [], []
             for _ in range(PAIRS):

@@ -52,7 +52,7 @@ from cspkit.pruning import CSP, prunable_weights
 from cspkit.training import Task, train
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "large_transducer.csv"
-TURNS = 7
+TURNS = 5
 PIECES = tuple(f"piece{i}" for i in range(1000))
 LARGE = large_config(PIECES)
 MIDDLE = replace(
