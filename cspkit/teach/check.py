@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -45,7 +47,10 @@ def verdict(name: str, answer: object) -> str:
     try:
         wrong = _CHECKS[name](answer)
     except NotImplementedError:
-        return f"not solved: {name} still raises NotImplementedError"
+        return (
+            f"not solved: {name} still raises NotImplementedError; "
+            "if you wrote an answer, run the cell of the function again"
+        )
     except (Exception, SystemExit) as error:  # the student's code may raise anything
         return f"not yet: {name} fails with {type(error).__name__}: {error}"
     return f"right: {name}" if wrong is None else f"not yet: {name}: {wrong}"
@@ -82,3 +87,74 @@ def named(answer: np.ndarray, known: Sequence[tuple[object, str]], otherwise: st
         if np.shape(value) == np.shape(answer) and np.allclose(value, answer):
             return sentence
     return otherwise
+
+
+def compare(
+    function: Callable[..., object],
+    reference: Callable[..., object],
+    inputs: Sequence[tuple],
+    mistakes: Sequence[tuple[Callable[..., object], str]] = (),
+    also: Sequence[Callable[..., object]] = (),
+    tolerance: float = 1e-6,
+) -> Verdict:
+    """Compare a function with a reference on inputs that are small enough to be shown.
+
+    Parameters
+    ----------
+    function, reference : callable
+        The answer of a student, and a right one. Both return a number or an array.
+    inputs : sequence of tuples
+        Arguments. Those that the notebook shows come first.
+    mistakes : sequence of (callable, str)
+        Wrong functions, with the sentence for each. The sentence is returned if the answer and the
+        wrong function agree on all inputs.
+    also : sequence of callables
+        Other right functions, whose values differ from those of `reference`.
+    tolerance : float
+        Largest relative and absolute difference.
+    """
+
+    def agree(one: Sequence[np.ndarray], other: Callable[..., object]) -> bool:
+        return all(
+            np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=tolerance, atol=tolerance)
+            for a, b in ((a, other(*given)) for a, given in zip(one, inputs, strict=True))
+        )
+
+    answers = []
+    for given in inputs:
+        passed, where = copy.deepcopy(given), f"for {shown(reference, given)}"
+        try:
+            value = function(*passed)
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            return f"{where}\nit fails with {type(error).__name__}: {error}"
+        value, wrong = as_array(value, np.shape(reference(*given)))
+        if wrong:
+            return wrong if given is inputs[0] else f"{where}\n{wrong}"
+        if not all(map(np.array_equal, passed, given)):
+            return "an input was modified in place; work on a new array"
+        answers.append(value)
+    if any(agree(answers, right) for right in (reference, *also)):
+        return None
+    for mistake, sentence in mistakes:
+        if agree(answers, mistake):
+            return sentence
+    for value, given in zip(answers, inputs, strict=True):
+        right = reference(*given)
+        if not np.allclose(value, right, rtol=tolerance, atol=tolerance):
+            return f"for {shown(reference, given)}\nit gives {text(value)}, expected {text(right)}"
+    return "each value alone is allowed, but the values do not belong to one definition"
+
+
+def shown(function: Callable[..., object], given: tuple) -> str:
+    """Write the arguments of a function as name = value."""
+    names = inspect.signature(function).parameters
+    return ", ".join(f"{name} = {text(value)}" for name, value in zip(names, given, strict=False))
+
+
+def text(value: object) -> str:
+    """Write a number, or an array with a line for each row."""
+    if np.ndim(value) == 0:
+        return f"{value:.5g}"
+    return np.array2string(np.asarray(value), precision=4, separator=", ", suppress_small=True)

@@ -9,6 +9,14 @@ from IPython import get_ipython
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666",
 )  # fmt: skip
+SKY, BROWN = "#56B4E9", "#8C510A"
+
+# One colour a method, in all notebooks.
+METHOD = {
+    "l1": BLUE, "lasso": BLUE, "ISTA": SKY, "FISTA": GREEN, "scikit-learn": GREY,
+    "OMP": ORANGE, "CoSaMP": BROWN, "IHT": PURPLE, "HTP": RED,
+    "dense": GREY, "gmp": ORANGE, "csp": BLUE,
+}  # fmt: skip
 
 
 def style() -> None:
@@ -24,7 +32,7 @@ def style() -> None:
             "axes.spines.top": False,
             "axes.titlesize": 11,
             "figure.constrained_layout.use": True,
-            "figure.dpi": 90,
+            "figure.dpi": 100,
             "figure.figsize": (7.0, 3.2),
             "font.size": 10,
             "grid.alpha": 0.3,

@@ -66,7 +66,7 @@ def scatter(values, where=lambda support: support):
 
 def overwrites_y(A, y, support):
     x = debias(A, y, support)
-    y -= A @ x
+    y[:] = 0
     return x
 
 
@@ -74,34 +74,74 @@ def all_columns(A, y, support):
     return np.linalg.lstsq(A, y, rcond=None)[0]
 
 
-def pursuit(choose=np.abs, enough=lambda r, eps: np.linalg.norm(r) <= eps, refit=True, more=0):
-    def answer(A, y, eps):
-        x, support, residual = np.zeros(A.shape[1]), [], y
-        extra = more
-        for _ in range(A.shape[0]):
-            if enough(residual, eps):
-                if not extra:
-                    break
-                extra -= 1
-            j = np.argmax(choose(A.T @ residual))
-            support.append(j)
-            if refit:
-                x[support] = values_on(A, y, support)
-            else:
-                x[j] += A[:, j] @ residual
-            residual = y - A @ x
-        return x
-
-    return answer
-
-
-def noise_free_columns(A, y, eps):
-    """The values of OMP, each a little too small."""
-    return 0.999 * pursuit()(A, y, eps)
+def omp_until(A, y, eps, choose=np.abs, enough=None, refit=True, more=0, late=False):
+    """OMP; the options are typical mistakes."""
+    enough = enough or (lambda r, eps: np.linalg.norm(r) <= eps)
+    x, support, residual = np.zeros(A.shape[1]), [], y
+    for _ in range(A.shape[0]):
+        if enough(residual, eps) and not late:
+            if not more:
+                break
+            more -= 1
+        j = np.argmax(choose(A.T @ residual))
+        support.append(j)
+        if refit:
+            x[support] = values_on(A, y, support)
+        else:
+            x[j] += A[:, j] @ residual / (A[:, j] @ A[:, j])
+        residual = y - A @ x
+        if late and enough(residual, eps):
+            break
+    return x
 
 
-def ignores_zero(A, y, eps):
-    return pursuit()(A, y, eps) if np.any(y) else np.ones(A.shape[1])
+def pursuit(**mistake):
+    return lambda *given: omp_until(*given, **mistake)
+
+
+def values_after_the_loop(A, y, eps):
+    support, residual = [], y
+    while np.linalg.norm(residual) > eps:
+        support.append(np.argmax(np.abs(A.T @ residual)))
+        values = values_on(A, y, support)
+        residual = y - A[:, support] @ values
+    x = np.zeros(A.shape[1])
+    x[support] = values
+    return x
+
+
+def by_normal_equations(A, y, eps):
+    """The same OMP with another solver, and a list as its answer."""
+    x, support = np.zeros(A.shape[1]), []
+    while np.sqrt(np.sum((y - A @ x) ** 2)) > eps and len(support) < len(y):
+        support.append(int(np.abs((y - A @ x) @ A).argmax()))
+        A_S = A[:, support]
+        x[support] = np.linalg.solve(A_S.T @ A_S, A_S.T @ y)
+    return list(x)
+
+
+def ista(A, y, lam, steps, L=None, r=None, threshold=None, start=None, sign=1, momentum=False):
+    """ISTA; the options are typical mistakes."""
+    L = (L or (lambda A: np.linalg.norm(A, 2) ** 2))(A)
+    x = ahead = np.zeros(A.shape[1])
+    for i in range(1, steps + 1):
+        residual = y if r else y - A @ ahead
+        before = ahead * (not start) + sign * A.T @ residual / L
+        x_new = soft_threshold(before, lam / L if threshold is None else threshold(lam))
+        ahead = x_new + momentum * (i - 1) / (i + 2) * (x_new - x)
+        x = x_new
+    return x
+
+
+def ista_with(**mistake):
+    return lambda *given: ista(*given, **mistake)
+
+
+def threshold_first(A, y, lam, steps):
+    L, x = np.linalg.norm(A, 2) ** 2, np.zeros(A.shape[1])
+    for _ in range(steps):
+        x = soft_threshold(x, lam / L) + A.T @ (y - A @ x) / L
+    return x
 
 
 def list_of_two(*arguments):
@@ -111,9 +151,22 @@ def list_of_two(*arguments):
 RIGHT = {
     "01.smallest_l1": smallest_l1,
     "01.soft_threshold": soft_threshold,
+    "01.ista": ista,
     "01.debias": debias,
-    "01.omp_until": pursuit(),
+    "01.omp_until": omp_until,
 }
+OTHER_RIGHT = [
+    ("01.smallest_l1", lambda a, y: list(smallest_l1(a, y))),
+    ("01.soft_threshold", lambda v, t: v - np.clip(v, -t, t)),
+    ("01.soft_threshold", lambda v, t: np.float32(1) * soft_threshold(v, t)),
+    ("01.ista", lambda A, y, lam, steps: ista(A, y, lam, steps, L=lambda A: eigenvalue(A))),
+    ("01.omp_until", by_normal_equations),
+]
+
+
+def eigenvalue(A):
+    return np.linalg.eigvalsh(A.T @ A)[-1]
+
 
 WRONG = [
     ("01.smallest_l1", lambda a, y: y / np.max(a), "shape ()"),
@@ -131,7 +184,13 @@ WRONG = [
         on_axis(lambda a: np.argmax(np.abs(a)), lambda y, a: y),
         "does not solve the equation",
     ),
-    ("01.smallest_l1", halves, "is possible"),
+    ("01.smallest_l1", halves, "a smaller l1 norm is possible"),
+    (
+        "01.smallest_l1",
+        lambda a, y: smallest_l1(a, y).astype(a.dtype),
+        "integer input gives integers",
+    ),
+    ("01.smallest_l1", lambda a, y: smallest_l1(a, y) + 1, "for a = [3, 4], y = 2"),
     ("01.smallest_l1", lambda a, y: a * np.nan, "nan or inf"),
     ("01.soft_threshold", lambda v, t: np.maximum(np.abs(v) - t, 0), "sign of negative inputs"),
     ("01.soft_threshold", lambda v, t: -soft_threshold(v, t), "every sign is flipped"),
@@ -151,8 +210,13 @@ WRONG = [
         "they must move up by t",
     ),
     ("01.soft_threshold", lambda v, t: np.sign(v) * (np.abs(v) > t), "only the sign"),
-    ("01.soft_threshold", lambda v, t: soft_threshold(v, 1.0), "wrong for t = 0"),
-    ("01.soft_threshold", lambda v, t: soft_threshold(v, t / 2), "expected -2"),
+    ("01.soft_threshold", lambda v, t: soft_threshold(v, 1.0), "t = 0.5"),
+    ("01.soft_threshold", lambda v, t: soft_threshold(v, t / 2), "expected [-2.,  0.,  1.]"),
+    (
+        "01.soft_threshold",
+        lambda v, t: soft_threshold(v, t).astype(v.dtype),
+        "integer input gives integers",
+    ),
     ("01.soft_threshold", overwrites_v, "in place"),
     ("01.soft_threshold", lambda v, t: soft_threshold(v, t).ravel(), "expected (3, 3)"),
     ("01.soft_threshold", lambda v, t: soft_threshold(v[0], t), "shape ()"),
@@ -167,39 +231,51 @@ WRONG = [
     ("01.debias", scatter(values_on, np.sort), "the right values in the wrong order"),
     ("01.debias", scatter(lambda A, y, s: all_columns(A, y, s)[s]), "the rest cut off"),
     ("01.debias", scatter(lambda A, y, s: A[:, s].T @ y), "these are the correlations"),
-    ("01.debias", scatter(lambda A, y, s: 1.0), "not the least squares fit"),
-    ("01.debias", lambda A, y, s: debias(A, y, s) + 1, "entries off the support are not zero"),
-    ("01.debias", lambda A, y, s: np.zeros(A.shape[1]), "are the fitted values written"),
-    ("01.debias", lambda A, y, s: debias(A, y, s)[:, None], "shape (20, 1), expected (20,)"),
-    (
-        "01.debias",
-        lambda A, y, s: debias(A, y, s) if s.size else None,
-        "for an empty support the function returns None",
-    ),
+    ("01.debias", scatter(lambda A, y, s: 1.0), "expected [3., 2., 0.]"),
+    ("01.debias", lambda A, y, s: debias(A, y, s) + 1, "it gives [4., 3., 1.]"),
+    ("01.debias", lambda A, y, s: np.zeros(A.shape[1]), "write the values into x"),
+    ("01.debias", lambda A, y, s: debias(A, y, s)[:, None], "shape (3, 1), expected (3,)"),
+    ("01.debias", lambda A, y, s: debias(A, y, s) if s.size else None, "support = []"),
     (
         "01.debias",
         lambda A, y, s: debias(A, y, s) if s.size else np.ones(A.shape[1]),
-        "an empty support must give all zeros",
+        "support = []",
     ),
+    ("01.ista", ista_with(L=lambda A: np.linalg.norm(A, 2)), "L = ||A||_2^2"),
+    ("01.ista", ista_with(L=lambda A: np.linalg.norm(A) ** 2), "Frobenius"),
+    ("01.ista", ista_with(r="y"), "compute y - A x again"),
+    ("01.ista", ista_with(sign=-1), "uphill"),
+    ("01.ista", ista_with(threshold=lambda lam: lam), "it must be lam / L"),
+    ("01.ista", ista_with(threshold=lambda lam: 0.0), "without a threshold"),
+    ("01.ista", ista_with(start="0"), "starts from 0 every time"),
+    ("01.ista", ista_with(momentum=True), "this is FISTA"),
+    ("01.ista", threshold_first, "first the step, then the threshold"),
+    ("01.ista", lambda A, y, lam, steps: ista(A, y, lam, min(steps, 1)), "only one step"),
+    ("01.ista", lambda A, y, lam, steps: ista(A, y, lam, steps + 1), "steps = 1\nit gives"),
     ("01.omp_until", pursuit(choose=lambda c: c), "negative correlation"),
     ("01.omp_until", pursuit(refit=False), "chosen earlier are not fitted again"),
     ("01.omp_until", pursuit(more=1), "one column too many"),
-    ("01.omp_until", pursuit(more=2), "columns were chosen where"),
-    ("01.omp_until", pursuit(enough=lambda r, eps: r @ r <= eps), "the squared residual norm"),
+    ("01.omp_until", pursuit(late=True), "a column is chosen where none is needed"),
+    ("01.omp_until", pursuit(more=2), "expected"),
+    ("01.omp_until", pursuit(enough=lambda r, eps: r @ r <= eps), "the squared norm"),
+    ("01.omp_until", pursuit(enough=lambda r, eps: np.max(np.abs(r)) <= eps), "largest entry"),
     ("01.omp_until", pursuit(enough=lambda r, eps: False), "never stops"),
+    ("01.omp_until", pursuit(enough=lambda r, eps: np.linalg.norm(r) <= 4 * eps), "eps = 1.5"),
+    ("01.omp_until", lambda *given: 0.999 * omp_until(*given), "it gives"),
+    ("01.omp_until", lambda A, y, eps: np.zeros(A.shape[1]), "are the fitted values written"),
+    ("01.omp_until", lambda A, y, eps: [3, 5], "shape (2,), expected (3,)"),
     (
         "01.omp_until",
-        pursuit(enough=lambda r, eps: np.linalg.norm(r) <= 10 * eps),
-        "which is above eps",
+        lambda A, y, eps: omp_until(A, y, eps) if np.any(y) else np.ones(A.shape[1]),
+        "y = [0., 0., 0., 0.]",
     ),
-    ("01.omp_until", noise_free_columns, "not those of OMP"),
-    ("01.omp_until", lambda A, y, eps: np.zeros(A.shape[1]), "are the fitted values written"),
-    ("01.omp_until", lambda A, y, eps: [3, 5, 8], "shape (3,), expected (60,)"),
-    ("01.omp_until", ignores_zero, "for y = 0"),
+    ("01.omp_until", values_after_the_loop, "eps = 5\nit fails with UnboundLocalError"),
 ]
 
 
-test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
+test_right, test_wrong, test_unsolved, test_nothing = answer_tests(
+    [*RIGHT.items(), *OTHER_RIGHT], WRONG
+)
 
 
 @pytest.mark.parametrize("name", RIGHT)
