@@ -9,6 +9,14 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666",
 )  # fmt: skip
 
+SKY, BLACK = "#56B4E9", "#000000"
+
+# One colour a method, in all notebooks. Dashed grey is the theory or the dense model.
+METHOD = {
+    "OMP": ORANGE, "CoSaMP": GREEN, "IHT": SKY, "HTP": PURPLE, "AMP": RED, "l1": BLACK,
+    "memory": BLUE, "magnitude": GREY, "score": SKY, "corrected": GREEN,
+}  # fmt: skip
+
 
 def style() -> None:
     """Set the defaults of matplotlib: palette, font sizes, light grid, no frame on two sides."""
@@ -20,7 +28,7 @@ def style() -> None:
             "axes.spines.top": False,
             "axes.titlesize": 11,
             "figure.constrained_layout.use": True,
-            "figure.dpi": 90,
+            "figure.dpi": 100,
             "figure.figsize": (7.0, 3.2),
             "font.size": 10,
             "grid.alpha": 0.3,
