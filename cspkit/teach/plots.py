@@ -18,6 +18,14 @@ METHOD = {
     "dense": GREY, "gmp": ORANGE, "csp": BLUE,
 }  # fmt: skip
 
+SKY, BLACK = "#56B4E9", "#000000"
+
+# One colour a method, in all notebooks. Dashed grey is the theory or the dense model.
+METHOD = {
+    "OMP": ORANGE, "CoSaMP": GREEN, "IHT": SKY, "HTP": PURPLE, "AMP": RED, "l1": BLACK,
+    "memory": BLUE, "magnitude": GREY, "score": SKY, "corrected": GREEN,
+}  # fmt: skip
+
 
 def style() -> None:
     """Set the defaults of matplotlib: palette, font sizes, light grid, no frame on two sides.
