@@ -9,13 +9,14 @@ from IPython import get_ipython
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666",
 )  # fmt: skip
-SKY, BROWN = "#56B4E9", "#8C510A"
+SKY, BLACK = "#56B4E9", "#000000"
 
-# One colour a method, in all notebooks.
+# One colour a method, in all notebooks. Dashed grey is the theory or the dense model.
 METHOD = {
-    "l1": BLUE, "lasso": BLUE, "ISTA": SKY, "FISTA": GREEN, "scikit-learn": GREY,
-    "OMP": ORANGE, "CoSaMP": BROWN, "IHT": PURPLE, "HTP": RED,
+    "l1": BLACK, "lasso": BLUE, "ISTA": SKY, "FISTA": GREEN, "scikit-learn": GREY,
+    "OMP": ORANGE, "CoSaMP": GREEN, "IHT": SKY, "HTP": PURPLE, "AMP": RED,
     "dense": GREY, "gmp": ORANGE, "csp": BLUE,
+    "memory": BLUE, "magnitude": GREY, "score": SKY, "corrected": GREEN,
 }  # fmt: skip
 
 

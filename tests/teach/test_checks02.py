@@ -73,6 +73,19 @@ def exact_with(values):
     return answer
 
 
+def by_least_squares(A, y, lam, S, s):
+    """The same linear system, solved by two least squares fits."""
+    x, A_S = np.zeros(A.shape[1]), A[:, S]
+    x[S] = np.linalg.lstsq(A_S, y - lam * np.linalg.pinv(A_S).T @ s, rcond=None)[0]
+    return x
+
+
+def sorted_support(A, y, lam, S, s):
+    x = np.zeros(A.shape[1])
+    x[np.sort(S)] = exact(A, y, lam, S, s)[S]
+    return x
+
+
 def in_front(A, y, lam, S, s):
     x = np.zeros(A.shape[1])
     x[: S.size] = exact(A, y, lam, S, s)[S]
@@ -108,6 +121,9 @@ RIGHT = [
     ("02.kkt_violation", violation()),
     ("02.certified_gap", certified_gap),
     ("02.certified_gap", package_gap),
+    ("02.certified_gap", lambda *given: np.float32(certified_gap(*given))),
+    ("02.exact_values", lambda *given: exact(*given).tolist()),
+    ("02.exact_values", by_least_squares),
     ("02.exact_values", exact),
     ("02.next_knot", knot()),
 ]
@@ -143,9 +159,9 @@ WRONG = [
     ("02.kkt_violation", only("on"), "only the support is examined"),
     ("02.kkt_violation", only("off"), "only the zeros are examined"),
     ("02.kkt_violation", violation(total=np.sum), "return the largest"),
-    ("02.kkt_violation", violation(total=np.array), "one value per column"),
-    ("02.kkt_violation", lambda *a: 1.0, "at the minimum the violation is 1"),
-    ("02.kkt_violation", lambda *a: 0.0, "at x = 0 it is 0"),
+    ("02.kkt_violation", violation(total=np.array), "shape (2,), expected one number"),
+    ("02.kkt_violation", lambda *a: 1.0, "it gives 1, expected 2"),
+    ("02.kkt_violation", lambda *a: 0.0, "x = [0, 0]\nit gives 0, expected 2"),
     ("02.kkt_violation", overwrites(violation()), "in place"),
     (
         "02.certified_gap",
@@ -192,9 +208,9 @@ WRONG = [
         gap_with(lambda A, r, lam: r * min(1, lam / np.max(A.T @ r))),
         "the constraint has two sides",
     ),
-    ("02.certified_gap", lambda *a: 0.5, "at the minimum the gap is 0.5"),
-    ("02.certified_gap", lambda *a: 0.0, "at x = 0 the relative gap is 0"),
-    ("02.certified_gap", lambda A, y, lam, x: y, "shape (20,), expected one number"),
+    ("02.certified_gap", lambda *a: 0.5, "it gives 0.5, expected 0.25"),
+    ("02.certified_gap", lambda *a: 0.0, "x = [0, 0]\nit gives 0, expected 0.25"),
+    ("02.certified_gap", lambda A, y, lam, x: y, "shape (2,), expected one number"),
     ("02.certified_gap", overwrites(certified_gap), "in place"),
     ("02.exact_values", exact_with(lambda G, z, lam, s: np.linalg.solve(G, z)), "debiasing"),
     (
@@ -210,7 +226,7 @@ WRONG = [
     (
         "02.exact_values",
         exact_with(lambda G, z, lam, s: np.linalg.solve(G, z - s)),
-        "the price lam is missing",
+        "the weight lam is missing",
     ),
     (
         "02.exact_values",
@@ -220,23 +236,23 @@ WRONG = [
     ("02.exact_values", exact_with(lambda G, z, lam, s: z - lam * s), "was not undone"),
     (
         "02.exact_values",
-        exact_with(lambda G, z, lam, s: np.sort(np.linalg.solve(G, z - lam * s))),
+        sorted_support,
         "in the wrong order",
     ),
     ("02.exact_values", in_front, "in the wrong places"),
     ("02.exact_values", lambda A, y, lam, S, s: exact(A, y, lam, S, s)[S], "only the values"),
-    ("02.exact_values", lambda *a: exact(*a) + 1, "entries off S are not zero"),
-    ("02.exact_values", lambda *a: 1.1 * exact(*a), "differs from lam * s"),
+    ("02.exact_values", lambda *a: exact(*a) + 1, "it gives [3., 1.], expected [2., 0.]"),
+    ("02.exact_values", lambda *a: 1.1 * exact(*a), "it gives [2.2, 0. ]"),
     ("02.exact_values", overwrites(exact), "in place"),
     ("02.next_knot", knot(keep=("upper", "lower")), "an entry reaches zero was missed"),
     ("02.next_knot", knot(keep=("leaves",)), "a knot where a column enters was missed"),
     ("02.next_knot", knot(keep=("leaves", "lower")), "at +lam were missed"),
     ("02.next_knot", knot(keep=("leaves", "upper")), "at -lam were missed"),
-    ("02.next_knot", knot(moving=False), "the price falls with lam"),
-    ("02.next_knot", knot(choose=np.min), "the smallest candidate"),
-    ("02.next_knot", knot(bound=False), "lie behind us"),
+    ("02.next_knot", knot(moving=False), "lam falls, and the correlation changes"),
+    ("02.next_knot", knot(choose=np.min), "meets the largest one first"),
+    ("02.next_knot", knot(bound=False), "were passed already"),
     ("02.next_knot", lambda A, y, lam, S, s: lam, "it returns lam itself"),
-    ("02.next_knot", lambda *a: 0.9 * knot()(*a), "the next knot is at"),
+    ("02.next_knot", lambda *a: 0.9 * knot()(*a), "it gives 0.9, expected 1"),
     ("02.next_knot", lambda *a: np.nan, "nan or inf"),
     ("02.next_knot", overwrites(knot()), "in place"),
 ]

@@ -11,13 +11,15 @@ from cspkit.teach.check import verdict
 Z = np.linspace(0.01, 8, 4000)
 
 
-def promise(normalise=True, size=np.abs, diagonal=True, last=lambda b: np.ceil(b - 1e-9) - 1):
+def promise(
+    normalise=True, size=np.abs, diagonal=True, last=lambda b: np.ceil(b - 1e-9) - 1, whole=int
+):
     def answer(A):
         unit = A / np.linalg.norm(A, axis=0) if normalise else A
         cosines = size(unit.T @ unit)
         if diagonal:
             np.fill_diagonal(cosines, -1)
-        return int(last((1 + 1 / cosines.max()) / 2))
+        return whole(last((1 + 1 / cosines.max()) / 2))
 
     return answer
 
@@ -82,15 +84,16 @@ WRONG = [
     ("04.promised_k", promise(size=lambda c: c.copy()), "use absolute values"),
     ("04.promised_k", promise(diagonal=False), "is the diagonal"),
     ("04.promised_k", promise(last=lambda b: np.floor(b + 1e-9)), "strictly less"),
-    ("04.promised_k", promise(last=np.ceil), "rounded up, above the bound 2.77"),
+    ("04.promised_k", promise(last=np.ceil), "rounded up"),
     ("04.promised_k", promise(last=lambda b: np.ceil(2 * b - 1e-9) - 1), "factor 1/2 is missing"),
     ("04.promised_k", coherence_only, "this is the coherence"),
-    ("04.promised_k", lambda A: promise()(A) - 0.5, "no integer"),
+    ("04.promised_k", promise(last=lambda b: b, whole=float), "no integer"),
+    ("04.promised_k", lambda A: promise()(A) - 0.5, "the answer is 0.5, expected 1"),
     ("04.promised_k", overwrites_A, "in place"),
-    ("04.promised_k", lambda A: promise()(A) + 7, "expected 2"),
+    ("04.promised_k", lambda A: promise()(A) + 7, "expected 1"),
     ("04.weak_threshold", line(best=lambda f: f), "take its maximum"),
-    ("04.weak_threshold", line(best=lambda f: Z[np.argmax(f)]), "this is the z of the maximum"),
-    ("04.weak_threshold", line(best=np.min), "the minimum over z"),
+    ("04.weak_threshold", line(best=lambda f: Z[np.argmax(f)]), "this is the alpha of the maximum"),
+    ("04.weak_threshold", line(best=np.min), "the minimum over alpha"),
     ("04.weak_threshold", lambda delta: delta * phase_transition(delta), "this is k/n"),
     ("04.weak_threshold", line(c=1, denominator=1), "nonnegative signals"),
     ("04.weak_threshold", line(denominator=0), "of the denominator is missing"),
@@ -98,12 +101,12 @@ WRONG = [
     (
         "04.weak_threshold",
         line(M=lambda z: (1 + z**2) * norm.cdf(z) - z * norm.pdf(z)),
-        "not Phi(z)",
+        "not Phi(alpha)",
     ),
     (
         "04.weak_threshold",
         line(M=lambda z: (1 + z**2) * norm.cdf(-z) + z * norm.pdf(z)),
-        "not + z phi(z)",
+        "not + alpha phi(alpha)",
     ),
     (
         "04.weak_threshold",
@@ -113,10 +116,10 @@ WRONG = [
     (
         "04.weak_threshold",
         line(M=lambda z: (1 + z) * norm.cdf(-z) - z * norm.pdf(z)),
-        "1 + z**2, not 1 + z",
+        "1 + alpha**2, not 1 + alpha",
     ),
     ("04.weak_threshold", lambda delta: 0.5, "expected 0.3857"),
-    ("04.weak_threshold", lambda delta: np.nan, "expected a finite number"),
+    ("04.weak_threshold", lambda delta: np.nan, "nan or inf"),
     ("04.next_tau", step(combine=lambda e, d, s: s**2 + e / d), "square root is missing"),
     ("04.next_tau", step(combine=lambda e, d, s: e), "mean squared error alone"),
     ("04.next_tau", step(combine=lambda e, d, s: np.sqrt(s**2 + e)), "division by delta"),
@@ -132,8 +135,8 @@ WRONG = [
     ),
     ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X + t * G, t) - X), "threshold is tau"),
     ("04.next_tau", step(lambda t, X, G, a: t * G), "nothing is thresholded"),
-    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X + G, a * t) - X), "the noise is G"),
-    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X, a * t) - X), "tau * G is missing"),
+    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X + G, a * t) - X), "the noise is xi"),
+    ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X, a * t) - X), "tau * xi is missing"),
     (
         "04.next_tau",
         step(lambda t, X, G, a: soft_threshold(X + t**2 * G, a * t) - X),
@@ -141,7 +144,7 @@ WRONG = [
     ),
     ("04.next_tau", step(lambda t, X, G, a: soft_threshold(X + t * G, a * t)), "not subtracted"),
     ("04.next_tau", overwrites_X, "in place"),
-    ("04.next_tau", lambda *arguments: 0.77, "is expected"),
+    ("04.next_tau", lambda *arguments: 0.77, "the answer is 0.77, expected 1.005"),
     ("04.measurements_needed", needed(more=-1), "one too small"),
     ("04.measurements_needed", needed(more=1), "one too large"),
     (
@@ -155,7 +158,7 @@ WRONG = [
     ("04.measurements_needed", lambda n, k: k, "m = k"),
     ("04.measurements_needed", lambda n, k: np.ceil(2 * k * np.log(n / k)), "the rule 2 k ln"),
     ("04.measurements_needed", lambda n, k: needed()(n, k) + 0.25, "no integer"),
-    ("04.measurements_needed", needed(more=5), "it gives"),
+    ("04.measurements_needed", needed(more=5), "expected 21"),
 ]
 
 
@@ -173,3 +176,41 @@ def test_answer_that_is_no_number_is_described(name, answer, sentence):
 
 def test_the_line_agrees_with_the_package():
     assert verdict("04.weak_threshold", phase_transition) == "right: 04.weak_threshold"
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_example_is_tried_first_and_shown(name):
+    assert "the example" in verdict(name, lambda *_: 0.123)
+
+
+def test_a_small_difference_is_shown():
+    told = verdict("04.next_tau", lambda *arguments: 1.0001 * step()(*arguments))
+    shown, expected = told.split("the answer is ")[1].split(", expected ")
+    assert shown != expected.rstrip("; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("04.promised_k", lambda A: float(promise()(A))),
+        ("04.weak_threshold", lambda delta: line()(delta, np.linspace(0.001, 10, 2_001))),
+        ("04.next_tau", lambda *arguments: np.float32(step()(*arguments))),
+        (
+            "04.measurements_needed",
+            lambda n, k: next(m for m in range(1, n) if k <= m * phase_transition(m / n)),
+        ),
+    ],
+)
+def test_a_right_answer_in_another_form(name, answer):
+    assert verdict(name, answer) == f"right: {name}"
+
+
+def test_an_error_in_a_hidden_case_names_the_case():
+    def needs_two(A):
+        if A.shape[1] > 2:
+            raise IndexError("too many columns")
+        return promise()(A)
+
+    told = verdict("04.promised_k", needs_two)
+    assert "(250, 1000)" in told
+    assert "IndexError: too many columns" in told
