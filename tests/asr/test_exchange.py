@@ -234,6 +234,7 @@ def test_what_knows_only_the_default_parts_says_so(tmp_path):
     with pytest.raises(ArgumentError, match="transducer has the encoder GRU: expected the default"):
         warm_start(model, CTCModel(CONFIG))
     pack(model, tmp_path / "model.csp")
+    assert set(load(tmp_path / "model.csp")) == set(model.state_dict())
     again = load(tmp_path / "model.csp", into=exchanged(1))
     assert torch.equal(again.joiner.frames.weight, model.joiner.frames.weight)
 
