@@ -1,4 +1,4 @@
-"""Output files: check the path early, write the whole file or nothing, one process at a time."""
+"""Files: check a path early, write the whole file or nothing, one process at a time."""
 
 from __future__ import annotations
 
@@ -144,3 +144,25 @@ def _mode(path: Path) -> int | None:
         return path.lstat().st_mode  # a link that is left after `resolve` is a link to itself
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return the path of a regular file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist.
+    ArgumentError
+        If the path is a folder, a pipe, a device or another special file.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"path is {path!r}: expected the name of a file")
+    path = Path(path)
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder: expected a file")
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"{path} is a pipe, a device or a socket: expected a regular file")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return path

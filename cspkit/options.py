@@ -127,7 +127,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         sub.add_argument("--json", action="store_true", help="print JSON for machines")
         return sub.add_argument
 
-    def add_corpus(option, fold: str) -> None:
+    def add_corpus(option) -> None:
         text = "manifest of the training part, or of all parts (default: the embedded corpus)"
         option("--manifest", type=Path, metavar="FILE", help=text)
         option("--dev", type=Path, metavar="FILE", help="manifest of the dev part")
@@ -144,8 +144,6 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         option("--most-frames", type=int, metavar="N", help=text)
         text = "TOML file with values for these options; one in [train] is only for train, ..."
         option("--config", type=Path, metavar="FILE", help=text)
-        if fold:
-            option("--fold", type=_fold, default=None if "model" in fold else 0, help=fold)
 
     def add_units(option) -> None:
         kinds = ("words", "characters", "pieces")
@@ -179,7 +177,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     fold = "test part: fold 0 to 4, or the name of a speaker of the embedded corpus"
     option = add("train", "Train a dense recogniser, on the embedded corpus or your own.")
     add_run(option, 7200, "build/dense.safetensors")  # cspkit.asr.digits.DENSE_STEPS
-    add_corpus(option, f"{fold} (%(default)s)")
+    add_corpus(option)
+    option("--fold", type=_fold, default=0, help=f"{fold} (%(default)s)")
     add_units(option)
 
     option = add("prune", "Prune a trained recogniser.")
@@ -189,10 +188,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option("--rate", type=float, default=1e-2, help="peak learning rate (%(default)s)")
     option("--mu", type=float, help="weight of the error term D (default: that of the method)")
     option("--model", type=Path, help="dense checkpoint (default: that of the project)")
-    add_corpus(option, f"{fold} (default: that of the model)")
+    add_corpus(option)
+    option("--fold", type=_fold, help=f"{fold} (default: that of the model)")
 
     option = add("compare", "Compare pruning methods, on the embedded corpus or your own.")
-    add_corpus(option, "")
+    add_corpus(option)
     add_units(option)
     text = "training steps of dense models, with --manifest (%(default)s)"
     option("--dense-steps", type=int, default=7200, metavar="N", help=text)
@@ -245,6 +245,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     text = "split: speaker, random, or the name of a field (default: speaker, if known)"
     option("--by", metavar="NAME", help=text)
     option("--fold", type=int, default=0, help="split: number of the test part (%(default)s)")
+    option("--model", type=Path, help="check: texts must consist of the units of this recogniser")
+    text = "how texts are normalised (%(default)s)"
+    option("--text", choices=("as-is-1", "plain-1"), default="as-is-1", help=text)
 
     option = add("transcribe", "Print the words spoken in audio files.")
     option("files", nargs="*", metavar="FILE", help="wav, flac or ogg, any sample rate")

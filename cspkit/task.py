@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -135,6 +138,46 @@ def on_device(batch: Any, device: torch.device) -> Any:
         parts = [on_device(part, device) for part in batch]
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch
+
+
+def remaining_batches(task: Task, rng: np.random.Generator, done: int) -> Iterator[Any]:
+    """Yield the batches of the steps that are not done, without end."""
+    if done == 0 or task.first_batch is None:
+        return itertools.islice(_without_end(task, rng), done, None)
+    task.first_batch = done
+    return _without_end(task, rng)
+
+
+def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
+    """Yield the batches of "train" again and again.
+
+    A loader that shuffles draws its order from torch's generator when a pass begins. Here the order
+    depends only on `rng` and the number of the pass, so that a resumed run sees the same batches.
+    """
+    digest = hashlib.sha256(generator_state(rng).encode()).digest()
+    for number in itertools.count():
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int.from_bytes(digest[:7]) + number)
+            batches = task.batches("train", rng)
+            if not isinstance(batches, Iterable):
+                raise ArgumentError(
+                    f"batches of {type(task).__name__} returned a {type(batches).__name__}: "
+                    "expected an iterable of batches"
+                )
+            batches = iter(batches)
+            first = list(itertools.islice(batches, 1))
+        if not first:
+            raise ArgumentError(
+                f"batches of {type(task).__name__} gave nothing for 'train': expected batches in "
+                "every call"
+            )
+        yield from first
+        yield from batches
+
+
+def generator_state(rng: np.random.Generator) -> str:
+    """Return the state of a generator as text."""
+    return json.dumps(rng.bit_generator.state, default=lambda array: array.tolist())
 
 
 def kl_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:

@@ -7,11 +7,8 @@ argument of the loop, so every method can use this term.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,7 +25,14 @@ from cspkit.modules import check_trainable
 from cspkit.progress import progress
 from cspkit.pruner import Pruner
 from cspkit.resume import RunState, weights_hash
-from cspkit.task import Task, check_task, evaluating, on_device
+from cspkit.task import (
+    Task,
+    check_task,
+    evaluating,
+    generator_state,
+    on_device,
+    remaining_batches,
+)
 
 Watcher = Callable[[dict[str, float]], bool | None]
 SCHEDULES = ("one-cycle", "cosine")
@@ -186,7 +190,7 @@ def train(
             distributed.check_same("before training", start)
             distributed.compare("before training", model, pruner)
             loss_of = distributed.loss_of(task, model)
-            batches = _remaining_batches(task, rng, len(log))
+            batches = remaining_batches(task, rng, len(log))
             if log:
                 for watch in watchers:
                     if hasattr(watch, "resume"):
@@ -324,41 +328,6 @@ def _optimizer(make: Callable, parameters: list[nn.Parameter], rate: float) -> A
     return update
 
 
-def _remaining_batches(task: Task, rng: np.random.Generator, done: int) -> Iterator[Any]:
-    """Yield the batches of the steps that are not done, without end."""
-    if done == 0 or task.first_batch is None:
-        return itertools.islice(_without_end(task, rng), done, None)
-    task.first_batch = done
-    return _without_end(task, rng)
-
-
-def _without_end(task: Task, rng: np.random.Generator) -> Iterator[Any]:
-    """Yield the batches of "train" again and again.
-
-    A loader that shuffles draws its order from torch's generator when a pass begins. Here the order
-    depends only on `rng` and the number of the pass, so that a resumed run sees the same batches.
-    """
-    digest = hashlib.sha256(_generator(rng).encode()).digest()
-    for number in itertools.count():
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int.from_bytes(digest[:7]) + number)
-            batches = task.batches("train", rng)
-            if not isinstance(batches, Iterable):
-                raise ArgumentError(
-                    f"batches of {type(task).__name__} returned a {type(batches).__name__}: "
-                    "expected an iterable of batches"
-                )
-            batches = iter(batches)
-            first = list(itertools.islice(batches, 1))
-        if not first:
-            raise ArgumentError(
-                f"batches of {type(task).__name__} gave nothing for 'train': expected batches in "
-                "every call"
-            )
-        yield from first
-        yield from batches
-
-
 def _terms(
     loss_of: Callable, batch: Any, task: Task, reference: nn.Module | None, mu: float
 ) -> tuple[Tensor, Tensor]:
@@ -399,9 +368,5 @@ def _inputs(reference: nn.Module | None, task: Task, rng: np.random.Generator) -
     return {
         "reference": None if reference is None else weights_hash(reference),
         "task": [type(task).__name__, task.settings],
-        "generator": _generator(rng),
+        "generator": generator_state(rng),
     }
-
-
-def _generator(rng: np.random.Generator) -> str:
-    return json.dumps(rng.bit_generator.state, default=lambda array: array.tolist())

@@ -63,7 +63,11 @@ def test_from_a_librispeech_folder_to_a_transcript_in_pieces_of_words(
     assert (found["text"], found["left_out"]) == ("plain-1", 0) and found["test_wer"] >= 0
     units = load_transducer("dense.safetensors").config.units
     assert len(units) == 16 and "\u2581" in units
-    assert checkpoint_facts("dense.safetensors")["command"].endswith("--steps 2 --units pieces")
+    command = checkpoint_facts("dense.safetensors")["command"]
+    assert command.startswith("python -m cspkit train --fold 0 --seed 0 --steps 2 --manifest parts")
+    for option in ("--text plain-1", "--batch-size 2", "--units pieces", "--width 8"):
+        assert option in command
+    assert "--config" not in command and "--out" not in command
     found = run(capsys, "prune", "--config", "run.toml", "--steps", 2, "--sparsity", 0.9)
     assert found["sparsity"] == pytest.approx(0.9, abs=1e-3)
     run(capsys, "pack", "--model", "pruned.safetensors", "--out", "model.csp")
@@ -76,6 +80,32 @@ def test_from_a_librispeech_folder_to_a_transcript_in_pieces_of_words(
     assert main(call) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert re.fullmatch(r"WER: \d+\.\d\d % of 18 words \(text: as-is-1\)", last)
+
+
+def test_lines_and_recordings_that_were_left_out_are_counted_and_named(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = write_manifest_of(tmp_path, 20)
+    path.write_text(path.read_text() + "no JSON\n")
+    for i in range(0, 20, 4):
+        (tmp_path / f"0_{i}.wav").unlink()
+    call = ["train", "--manifest", "all.jsonl", "--out", "d.safetensors", "--steps", "9", *QUICK]
+    assert main([*call, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["left_out"] == 6
+    assert "left out: line 1: " in printed.err and "0_0.wav: no such file" in printed.err
+
+
+def test_texts_are_checked_with_the_units_of_a_recogniser(tmp_path, capsys):
+    path = write_manifest_of(tmp_path, 3)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line, text in zip(lines, ("one two", "One!", "eleven"), strict=True):
+        line["text"] = text
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    call = ["manifest", "check", str(path), "--model", str(default_model()), "--text", "plain-1"]
+    assert main(call) == 1
+    assert "all.jsonl:3: text has the unit 'eleven'" in capsys.readouterr().out
 
 
 def test_a_pruning_uses_the_corpus_of_its_dense_model(tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import cspkit.threads  # noqa: F401
 from cspkit.asr.alignment import Lattice, align, lattice_posteriors
+from cspkit.asr.audio import load_audio
 from cspkit.asr.augmentation import Augmentation, add_noise
 from cspkit.asr.checkpoint import checkpoint_facts, load_transducer, save_transducer
 from cspkit.asr.corpus import Corpus, Utterance, load_spoken_digits
@@ -9,7 +10,7 @@ from cspkit.asr.ctc import CTCModel, CTCTask, ctc_transcribe, warm_start
 from cspkit.asr.decoding import Emission, beam_search, emissions, greedy, latencies, transcribe
 from cspkit.asr.digits import DigitTask
 from cspkit.asr.download import fetch_fsdd
-from cspkit.asr.features import deltas, load_audio, log_mel, mfcc
+from cspkit.asr.features import deltas, log_mel, mfcc
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import mean_normalised, normalise_by_recording, normalise_by_speaker
 from cspkit.asr.scoring import (

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from cspkit.arguments import ArgumentError
 from cspkit.asr.corpus import data_folder, verify_checksums
-from cspkit.asr.features import existing_file
 from cspkit.asr.transducer import Transducer, non_finite
 from cspkit.asr.transducer_config import TransducerConfig
-from cspkit.files import replacing
+from cspkit.files import existing_file, replacing
 from cspkit.modules import unwrapped
 from cspkit.tensors import read_tensors
 

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from cspkit.arguments import ArgumentError, positive
+from cspkit.asr.audio import audio_seconds
 from cspkit.asr.corpus import DIGITS
-from cspkit.asr.features import audio_seconds
 from cspkit.asr.manifest import Entry, write_manifest
 from cspkit.files import locked
 

@@ -7,6 +7,7 @@ the manifest.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -18,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from cspkit.arguments import ArgumentError, one_of
-from cspkit.asr.features import audio_seconds, existing_file
+from cspkit.asr.audio import audio_seconds
 from cspkit.asr.manifest_lines import LONGEST_LINE, Fault, fault, parsed, read_lines
 from cspkit.asr.text import RULES
 from cspkit.asr.transducer_config import TransducerConfig
-from cspkit.files import replacing
+from cspkit.files import existing_file, replacing
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 SLACK = 0.05  # seconds by which a segment may end after its file
@@ -77,6 +78,8 @@ class Manifest(Sequence[Entry]):
     ----------
     path : Path
     rules : str
+    sha256 : str
+        Of the file.
     durations : ndarray, shape (n_lines,)
         Seconds, float32; nan if a line has none.
     speakers : list of str
@@ -119,6 +122,8 @@ class Manifest(Sequence[Entry]):
             durations.append(math.nan if duration is None else duration)
             speakers.append(names.setdefault(speaker, len(names)))
         self._places, self._numbers = np.array(places, dtype=np.int64), np.array(numbers, np.int64)
+        with self.path.open("rb") as file:
+            self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self.durations = np.array(durations, dtype=np.float32)
         self.speakers = sorted(names)
         order = np.argsort(np.argsort(list(names))) if names else np.zeros(0, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,6 +42,17 @@ class ManifestCorpus(Corpus):
     def speakers(self) -> list[str]:
         """Return the names of the speakers, sorted."""
         return list(self.recordings.manifest.speakers)
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The manifest, or those of all parts."""
+        return [r.manifest for r in (self.recordings, *self.others.values())]
+
+    @property
+    def identity(self) -> str:
+        """A hash of the manifests, the rules and the split. No recording is read."""
+        facts = [self.by, self.rules, *(manifest.sha256 for manifest in self.manifests)]
+        return hashlib.sha256(" ".join(facts).encode()).hexdigest()[:12]
 
     @property
     def rules(self) -> str:
@@ -167,8 +179,9 @@ def lines_of(manifest: Manifest, by: str, fold: int = 0) -> dict[str, np.ndarray
         group[one] = filled.argmin()
         filled[group[one]] += sizes[one]
     if count("fold", fold, least=0) >= len(filled):
+        what = "speakers" if by == "speaker" else "lines"
         raise ArgumentError(
-            f"fold is {fold}, but {manifest.path} has {len(filled)} speakers: expected less"
+            f"fold is {fold}, but {manifest.path} has {len(filled)} {what}: expected less"
         )
     test = group == fold
     rest = np.flatnonzero(~test)

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from cspkit.arguments import ArgumentError, count
+from cspkit.asr.audio import load_audio
 from cspkit.asr.corpus import Utterance
-from cspkit.asr.features import HOP, N_MFCC, SAMPLE_RATE, existing_file, load_audio, mfcc
+from cspkit.asr.features import HOP, N_MFCC, SAMPLE_RATE, mfcc
 from cspkit.asr.manifest import SHOWN, SLACK, Entry, Fault, Manifest, fault
-from cspkit.files import replacing
+from cspkit.files import existing_file, replacing
 
 # Part of the name of every stored file: a change of the features must change it.
 FEATURES = f"mfcc-{N_MFCC}-{SAMPLE_RATE}-{HOP}-1"
@@ -97,15 +98,22 @@ class Recordings(Sequence[Utterance]):
         """Yield the texts, without reading any audio."""
         return (self.manifest[int(line)].text for line in self.lines)
 
+    def read(self, i: int) -> Utterance | Fault:
+        """Return an utterance, or its line and the reason why it cannot be read."""
+        try:
+            return self[i]
+        except (ArgumentError, OSError) as error:
+            return fault(self.manifest.line_of(int(self.lines[i])), error)
+
     def usable(self, order: Iterable[int]) -> Iterator[Utterance]:
         """Yield utterances in an order. Those that cannot be read are left out and counted."""
-        for i in order:
-            try:
-                yield self[i]
-            except (ArgumentError, OSError) as error:
-                self.n_faults += 1
-                if len(self.faults) < SHOWN:
-                    self.faults.append(fault(self.manifest.line_of(self.lines[i]), error))
+        for found in map(self.read, order):
+            if isinstance(found, Utterance):
+                yield found
+                continue
+            self.n_faults += 1
+            if len(self.faults) < SHOWN:
+                self.faults.append(found)
 
     def _features(self, entry: Entry) -> np.ndarray:
         if self.cache is None:
@@ -140,33 +148,11 @@ def _computed(entry: Entry) -> np.ndarray:
         raise ArgumentError(f"{entry.audio} from {entry.offset:g} s: {error}") from None
 
 
-def shuffled(n: int, seed: int, epoch: int, *, part: int = 0, parts: int = 1) -> np.ndarray:
-    """Return the numbers 0 to n - 1 in random order, or every `parts`-th of them from `part` on.
-
-    The order depends on the seed and the epoch only. So the parts of all workers, read in turns,
-    are the same sequence for any number of workers.
-
-    Parameters
-    ----------
-    n, seed, epoch : int
-    part, parts : int
-        Number of this worker, from 0, and of all workers.
-
-    Returns
-    -------
-    ndarray of int
-
-    Raises
-    ------
-    ArgumentError
-        If a number is out of range.
-    """
+def shuffled(n: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the numbers 0 to n - 1 in a random order, which depends on the seed and the epoch."""
     for name, value in (("n", n), ("seed", seed), ("epoch", epoch)):
         count(name, value, least=0)
-    count("parts", parts)
-    if count("part", part, least=0) >= parts:
-        raise ArgumentError(f"part is {part}: expected less than parts = {parts}")
-    return np.random.default_rng([seed, epoch]).permutation(n)[part::parts]
+    return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 def by_length(

@@ -12,6 +12,7 @@ import scipy.signal
 import torch
 
 from cspkit.arguments import ArgumentError
+from cspkit.asr.audio import checked_rate
 from cspkit.asr.features import (
     DYNAMIC_RANGE_DB,
     HOP,
@@ -20,7 +21,6 @@ from cspkit.asr.features import (
     SAMPLE_RATE,
     cepstra,
     checked_frames,
-    checked_rate,
     checked_waveform,
     decibels,
     mel_filters,

@@ -20,12 +20,13 @@ from cspkit.asr.decoding import transcribe
 from cspkit.asr.features import N_MFCC
 from cspkit.asr.joint import Joint, chunked_costs, chunked_divergence, joint_of
 from cspkit.asr.loss import rnnt_loss
+from cspkit.asr.manifest_lines import Fault
 from cspkit.asr.normalisation import LEAST_STD
-from cspkit.asr.recordings import batches_of_frames, batches_of_size, shuffled
+from cspkit.asr.recordings import Recordings, batches_of_frames, batches_of_size, shuffled
 from cspkit.asr.scoring import utterance_errors
 from cspkit.asr.transducer import Transducer
 from cspkit.asr.transducer_config import TransducerConfig
-from cspkit.asr.word_cuts import span, word_cuts
+from cspkit.asr.word_cuts import random_span
 from cspkit.modules import unwrapped
 from cspkit.task import kl_divergence
 from cspkit.training import Task, evaluating
@@ -49,7 +50,7 @@ class SpeechTask(Task):
     corpus : Corpus
         Gives the utterances of each part, see `cspkit.asr.Corpus.from_manifest`.
     config : TransducerConfig
-        Units and frame stacking of the models, see `cspkit.asr.units.units_of`.
+        Units and frame stacking of the models, see `cspkit.asr.text.units_of`.
     fold : int or str
         Selects the test part, see the corpus.
     batch_size : int
@@ -80,7 +81,7 @@ class SpeechTask(Task):
         Number of this process and of all processes that train together: (0, 1) for one process.
         Each process takes its share of every batch. `cspkit.training.train` sets this attribute.
     faults : dict of (str, int) to str
-        The utterances that were left out so far: part and number, and the reason.
+        The utterances that were left out so far: part and number, and the line and the reason.
 
     Raises
     ------
@@ -127,11 +128,8 @@ class SpeechTask(Task):
         self.faults: dict[tuple[str, int], str] = {}
         self._training = corpus.split("train", fold)
         self.most_frames = None if most_frames is None else count("most_frames", most_frames)
-        if self.most_frames is not None and not hasattr(self._training, "frames"):
-            raise ArgumentError(
-                f"most_frames is {most_frames} with a corpus in memory: expected None, or a corpus "
-                "of manifests"
-            )
+        if self.most_frames is not None and not isinstance(self._training, Recordings):
+            raise ArgumentError(f"most_frames is {most_frames}, but the corpus is in memory")
         self._lengths = None if most_frames is None else self._training.frames()
         frames = np.concatenate(list(self._sample()) or [np.zeros((0, 0))])
         if len(frames) == 0:
@@ -151,6 +149,10 @@ class SpeechTask(Task):
         recipe = {"config": asdict(self.config), "augmentation": None}
         if self.most_frames is not None:
             recipe["most_frames"] = self.most_frames
+        if self.chunked:
+            recipe["chunked"] = True
+        if hasattr(self.corpus, "identity"):  # the other corpora are embedded, or in memory
+            recipe["corpus"] = self.corpus.identity
         if self.augmentation is not None:
             recipe["augmentation"] = asdict(self.augmentation)
         return {name: getattr(self, name) for name in names} | recipe
@@ -227,15 +229,7 @@ class SpeechTask(Task):
 
     def _cut(self, utterance: Utterance, longest: float, rng: np.random.Generator) -> Utterance:
         """Return some neighbouring words of an utterance, or the whole utterance."""
-        n_words = len(utterance.text.split())
-        if longest == math.inf:
-            n = n_words if rng.integers(2) else int(rng.integers(1, n_words + 1))
-        else:
-            n = int(rng.integers(1, min(longest, n_words) + 1))
-        cuts = None if n == n_words else word_cuts(utterance)
-        if cuts is None:
-            return utterance
-        part = span(utterance, cuts, int(rng.integers(n_words - n + 1)), n)
+        part = random_span(utterance, longest, rng)
         return utterance if unlearnable(part, self.config) else part
 
     def _usable(self, i: int) -> Utterance | None:
@@ -247,11 +241,11 @@ class SpeechTask(Task):
         return None
 
     def _read(self, part: str, utterances: Sequence[Utterance], i: int) -> Utterance | None:
-        try:
-            return utterances[i]
-        except (ArgumentError, OSError) as error:
-            self.faults[part, i] = str(error)
+        found = utterances.read(i) if isinstance(utterances, Recordings) else utterances[i]
+        if isinstance(found, Fault):
+            self.faults[part, i] = f"line {found.line}: {found.reason}"
             return None
+        return found
 
     def _sample(self) -> Iterator[np.ndarray]:
         """Yield the features of some training utterances, for the normalisation."""
@@ -338,8 +332,8 @@ class SpeechTask(Task):
 
     def _used(self, batch: Batch) -> Tensor | slice:
         """Positions of the utterances that the divergence uses."""
-        every = slice(None, None, self.divergence_every)
-        return every if batch.compared is None else batch.compared
+        every = self.divergence_every
+        return slice(None, None, every) if batch.compared is None else batch.compared
 
     def divergence(
         self, reference_outputs: Tensor | Joint, outputs: Tensor | Joint, batch: Batch

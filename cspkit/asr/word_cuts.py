@@ -7,6 +7,7 @@ the start of the training only.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -103,3 +104,20 @@ def span(utterance: Utterance, cuts: np.ndarray, first: int, n_words: int) -> Ut
         text=" ".join(words[first : first + n_words]),
         id=f"{utterance.id}[{first}:{first + n_words}]",
     )
+
+
+def random_span(utterance: Utterance, longest: float, rng: np.random.Generator) -> Utterance:
+    """Return 1 to `longest` neighbouring words of an utterance, drawn at random.
+
+    If `longest` is infinite, every second utterance stays whole. An utterance with too few frames
+    for its words stays whole, too.
+    """
+    n_words = len(utterance.text.split())
+    if longest == math.inf:
+        n = n_words if rng.integers(2) else int(rng.integers(1, n_words + 1))
+    else:
+        n = int(rng.integers(1, min(longest, n_words) + 1))
+    cuts = None if n == n_words else word_cuts(utterance)
+    if cuts is None:
+        return utterance
+    return span(utterance, cuts, int(rng.integers(n_words - n + 1)), n)

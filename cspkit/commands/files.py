@@ -69,7 +69,7 @@ def manifest_command(call: argparse.Namespace) -> int:
         if call.action == "make":
             written = {str(call.out): write_manifest(call.out, folder_entries(call.files[0]))}
         else:
-            corpus = read_manifests(call.files[0], None, None, call.by, None, "as-is-1")
+            corpus = read_manifests(call.files[0], None, None, call.by, None, call.text)
             written = {}
             for part in PARTS:
                 recordings = corpus.split(part, call.fold)
@@ -97,10 +97,13 @@ def _check_manifests(call: argparse.Namespace) -> int:
     for out in outs.values():
         if out is not None:
             check_output(out, "a file in --out")
+    config = None if call.model is None else model_of(call).config
     results = []
     for i, (file, out) in enumerate(outs.items()):
         try:  # a speaker stays in the first file that has them
-            found = check_manifest(file, others=call.files[:i], out=out)
+            found = check_manifest(
+                file, config=config, others=call.files[:i], out=out, rules=call.text
+            )
         except FileNotFoundError as error:
             raise ArgumentError(str(error)) from None
         results.append({
@@ -156,8 +159,6 @@ def transcribe_command(call: argparse.Namespace) -> int:
 
 def _recordings(call: argparse.Namespace):
     """List name, text (None if it is not known) and a function that computes the features."""
-    from functools import partial
-
     from cspkit.asr import load_audio, mfcc
     from cspkit.asr.manifest import Manifest
     from cspkit.asr.recordings import Recordings
@@ -169,13 +170,9 @@ def _recordings(call: argparse.Namespace):
     except FileNotFoundError as error:
         raise ArgumentError(f"--manifest: {error}") from None
     return [
-        (str(entry.audio), entry.text, partial(_features, recordings, i))
+        (str(entry.audio), entry.text, lambda i=i: recordings[i].features)
         for i, entry in enumerate(recordings.manifest)
     ]
-
-
-def _features(recordings, i: int):
-    return recordings[i].features
 
 
 def _printable(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -20,6 +21,12 @@ from cspkit.commands.models import (
     of_project,
     usable_device,
 )
+from cspkit.options import parse
+
+SHOWN_ALWAYS = ("fold", "seed", "steps")
+SHOWN_FAULTS = 5  # of the utterances that were left out
+# Options that do not change the model
+NO_MATTER = ("name", "prog", "config", "json", "out", "fresh", "state_every", "cache", "device")
 
 
 def train_command(call: argparse.Namespace) -> int:
@@ -33,12 +40,7 @@ def train_command(call: argparse.Namespace) -> int:
     device = usable_device(call.device)
     task, facts = _task(call, data_of(call), call.fold, curriculum=call.steps)
     model = task.new_model(call.seed).to(device)
-    command = f"python -m cspkit train --fold {call.fold} --seed {call.seed} --steps {call.steps}"
-    if call.units != "words":
-        command += f" --units {call.units}"
-    if call.autocast is not None:
-        command += f" --autocast {call.autocast}"
-    facts |= {"command": command, "fold": call.fold, "seed": call.seed}
+    facts |= {"command": _command(call), "fold": call.fold, "seed": call.seed}
     with _resumable(call, target) as options:
         train(model, task, call.steps, rng=np.random.default_rng(call.seed), **options)
         if _follows():
@@ -79,6 +81,18 @@ def prune_command(call: argparse.Namespace) -> int:
     figures = {"sparsity": pruned.sparsity, "nonzeros": pruned.n_nonzero}
     _report(call, task, pruned.model, {"seconds": options["on_step"].seconds, **figures})
     return 0
+
+
+def _command(call: argparse.Namespace) -> str:
+    """The command line that trains this model: fold, seed, steps, and what is not the default."""
+    usual = vars(parse(["train"]))
+    words = ["python", "-m", "cspkit", "train"]
+    for name in SHOWN_ALWAYS:
+        words += [f"--{name}", str(getattr(call, name))]
+    for name, value in vars(call).items():
+        if name not in SHOWN_ALWAYS + NO_MATTER and value != usual[name]:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def data_of(call: argparse.Namespace):
@@ -240,7 +254,10 @@ def _report(call: argparse.Namespace, task, model, figures: dict[str, float]) ->
         for part in ("dev", "test"):
             figures[f"{part}_wer"] = task.evaluate(model, part)["wer"]
     if hasattr(task.corpus, "rules"):
-        figures |= {"text": task.corpus.rules, "left_out": len(task.faults)}
+        bad_lines = sum(manifest.n_faults for manifest in task.corpus.manifests)
+        figures |= {"text": task.corpus.rules, "left_out": bad_lines + len(task.faults)}
+        for fault in list(task.faults.values())[:SHOWN_FAULTS]:
+            print(f"{call.prog}: left out: {fault}", file=sys.stderr)
     if call.json:
         print(json.dumps({"out": str(call.out)} | figures))
         return

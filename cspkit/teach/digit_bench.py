@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -89,23 +89,14 @@ class DigitBench(RecogniserBench):
 
 
 def compare_digits(
-    methods: Sequence[str] | None,
-    sparsities: Sequence[float],
-    seeds: Sequence[int],
-    steps: int | Sequence[int],
-    *,
-    out: Path,
-    jobs: int | None = None,
-    tuning: bool = False,
-    dense: Path | None = None,
-    keep: Path | None = None,
+    *study: Any, dense: Path | None = None, keep: Path | None = None, **options: Any
 ) -> pd.DataFrame:
     """Compare pruning methods on the embedded corpus. Train dense models that have no file.
 
     Parameters
     ----------
-    methods, sparsities, seeds, steps, out, jobs, tuning
-        See `compare_recognisers`.
+    *study, **options
+        The arguments of `compare_recognisers` after the bench.
     dense : Path, optional
         Folder for dense models, which are then trained in this run. The default is to use the
         dense models that come with the package.
@@ -125,6 +116,4 @@ def compare_digits(
     # A worker of a cluster has another working folder: absolute paths.
     bench = DigitBench() if dense is None else DigitBench(str(dense.absolute()), embedded=False)
     bench = replace(bench, kept=None if keep is None else str(keep.absolute()))
-    return compare_recognisers(
-        bench, methods, sparsities, seeds, steps, out=out, jobs=jobs, tuning=tuning
-    )
+    return compare_recognisers(bench, *study, **options)

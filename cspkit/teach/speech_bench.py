@@ -33,11 +33,12 @@ class SpeechBench(RecogniserBench):
 
     @property
     def name(self) -> str:
-        """Name of the task, with a hash of what the data are."""
-        facts = "\n".join(f"{n} {v}" for n, v in self.data.facts.items() if n != "width")
-        identity = hashlib.sha256(facts.encode()).hexdigest()[:8]
-        stem = Path(self.data.manifest).stem
-        return f"{stem}-{identity}-{self.data.rules}-{self.width}-{self.dense_steps}"
+        """Name of the task, with a hash of the manifests and of how they are read."""
+        data = self.data
+        how = (data.corpus.identity, data.units, data.n_pieces, data.batch_size, data.most_frames)
+        identity = hashlib.sha256(repr(how).encode()).hexdigest()[:8]
+        stem = Path(data.manifest).stem
+        return f"{stem}-{identity}-{data.rules}-{self.width}-{self.dense_steps}"
 
     def config(self, seed: int) -> TransducerConfig:
         """Return the sizes and units of the recognisers of a seed."""

@@ -10,7 +10,7 @@ import soundfile
 from benchmarks.damaged_manifests import Damage
 
 from cspkit.arguments import ArgumentError
-from cspkit.asr import features
+from cspkit.asr import audio
 from cspkit.asr.manifest import (
     Entry,
     Manifest,
@@ -22,7 +22,7 @@ from cspkit.asr.recordings import Recordings
 
 
 def test_a_hundred_damaged_manifests(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "MOST_SAMPLES", 2**20)
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 2**20)
     damage = Damage(tmp_path)
     assert len(damage.kinds) < 100
     for i in range(100):

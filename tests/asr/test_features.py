@@ -10,6 +10,7 @@ import soundfile
 from cspkit.arguments import ArgumentError
 from cspkit.asr import (
     StreamingMFCC,
+    audio,
     deltas,
     load_audio,
     load_spoken_digits,
@@ -302,11 +303,11 @@ def test_the_length_of_a_recording_is_bounded_and_known(tmp_path, monkeypatch, k
         content[21] &= 0xF0
         content[22:26] = bytes(4)
     path.write_bytes(content)
-    assert features_module.audio_seconds(path) == 2.5 and len(load_audio(path)[0]) == 20_000
-    monkeypatch.setattr(features_module, "MOST_SAMPLES", 20_000)
-    assert features_module.audio_seconds(path) == 2.5 and len(load_audio(path)[0]) == 20_000
-    monkeypatch.setattr(features_module, "MOST_SAMPLES", 19_999)
-    for reader in (load_audio, features_module.audio_seconds):
+    assert audio.audio_seconds(path) == 2.5 and len(load_audio(path)[0]) == 20_000
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 20_000)
+    assert audio.audio_seconds(path) == 2.5 and len(load_audio(path)[0]) == 20_000
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 19_999)
+    for reader in (load_audio, audio.audio_seconds):
         with pytest.raises(ArgumentError, match=r"sound\.flac: more than \d+ samples"):
             reader(path)
 

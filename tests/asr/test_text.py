@@ -42,10 +42,8 @@ def test_pieces_write_every_text_of_the_same_characters():
     assert len(units) <= 30 and len(set(units)) == len(units)
     assert config.writes_pieces and not config.writes_characters
     for text in [*TEXTS, "foggiest", "a"]:
-        if set(text) <= set("".join(TEXTS)):
-            assert config.text(config.labels(text)) == text
-    frequent = [unit for unit in units if len(unit.strip(WORD_START)) > 2]
-    assert frequent and any(len(config.labels("thing")) < 5 for _ in frequent)
+        assert config.text(config.labels(text)) == text
+    assert len(config.labels("thing")) < len("thing")  # in fewer pieces than characters
     with pytest.raises(ArgumentError, match="text is 'zebra': expected a text that the pieces can"):
         config.labels("zebra")
 

@@ -23,7 +23,8 @@ import numpy as np
 import soundfile
 
 from cspkit.arguments import ArgumentError
-from cspkit.asr import features, load_audio
+from cspkit.asr import audio as audio_module
+from cspkit.asr import load_audio
 from cspkit.asr.manifest import Manifest, check_manifest
 from cspkit.asr.manifest_lines import DEEPEST, LONGEST_LINE, LONGEST_REASON
 from cspkit.asr.recordings import Recordings
@@ -103,7 +104,7 @@ def bomb(known):
     """A small FLAC file of more samples than are read; its header knows how many, or does not."""
     with tempfile.NamedTemporaryFile(suffix=".flac") as file:
         with soundfile.SoundFile(file.name, "w", 8000, 1) as opened:
-            for _ in range(features.MOST_SAMPLES // 2**20 + 1):
+            for _ in range(audio_module.MOST_SAMPLES // 2**20 + 1):
                 opened.write(np.zeros(2**20, np.int16))
         content = Path(file.name).read_bytes()
     if not known:  # the number of samples: the last 36 bits of these eight bytes

@@ -25,7 +25,8 @@ import atheris
 
 with atheris.instrument_imports(include=["cspkit.asr"]):
     from cspkit.arguments import ArgumentError
-    from cspkit.asr.features import load_audio, mfcc
+    from cspkit.asr.audio import load_audio
+    from cspkit.asr.features import mfcc
     from cspkit.asr.manifest import Manifest, check_manifest, librispeech_entries, write_manifest
     from cspkit.asr.recordings import Recordings
 

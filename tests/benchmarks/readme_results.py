@@ -261,6 +261,14 @@ model makes
 From the wav files to the transcript it takes {minutes:.1f} minutes of one core, at the most."""
 
 
+def several_processes():
+    """How much faster two processes are than one."""
+    ratio = pd.read_csv(RESULTS / "distributed_training.csv").set_index("method")["ratio"]
+    found = ", ".join(f"{ratio[method]:.2f} with `{method}`" for method in sorted(ratio.index))
+    return f"""Utterances a second of two processes, with 32 strings for each, over those of one
+process with 32 strings, on two free cores: {found}."""
+
+
 def parts():
     """The parts of the README that the rows decide, by name."""
     methods = Lines(rows_of("methods"))
@@ -269,6 +277,7 @@ def parts():
         "results": results(methods),
         "use": in_use(),
         "speech": own_speech(),
+        "processes": several_processes(),
     }
 
 
