@@ -76,6 +76,7 @@ CHECKS = {
     "width": count,
     "pieces": count,
     "batch_size": count,
+    "most_frames": count,
 }
 
 
@@ -139,6 +140,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         option("--cache", type=Path, default=Path("build/features"), metavar="FOLDER", help=text)
         text = "utterances of a training batch (32; 16 with --manifest)"
         option("--batch-size", type=int, metavar="N", help=text)
+        text = "with --manifest: similar lengths in a batch, and at most N frames of 25 ms"
+        option("--most-frames", type=int, metavar="N", help=text)
         text = "TOML file with values for these options; one in [train] is only for train, ..."
         option("--config", type=Path, metavar="FILE", help=text)
         if fold:
@@ -244,7 +247,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option("--fold", type=int, default=0, help="split: number of the test part (%(default)s)")
 
     option = add("transcribe", "Print the words spoken in audio files.")
-    option("files", nargs="+", metavar="FILE", help="wav, flac or ogg, any sample rate")
+    option("files", nargs="*", metavar="FILE", help="wav, flac or ogg, any sample rate")
+    text = "transcribe the utterances of a manifest, and print the word error rate"
+    option("--manifest", type=Path, metavar="FILE", help=text)
+    text = "how the texts of the manifest are normalised (%(default)s)"
+    option("--text", choices=("as-is-1", "plain-1"), default="as-is-1", help=text)
     option("--model", type=Path, help=model)
     option("--beam", type=int, default=1, help="beam width; 1 is greedy (%(default)s)")
     add_device(option)

@@ -168,7 +168,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
 ):
     out = special(kind, tmp_path)
     before = list(tmp_path.iterdir())
-    for work in ("cspkit.asr.DigitTask", "cspkit.teach.digit_bench.compare_digits"):
+    for work in ("cspkit.teach.digit_bench.compare_digits", "cspkit.asr.DigitTask"):
         monkeypatch.setattr(work, None)
     assert main([command, "--out", str(out)]) == 2
     assert f"--out is {str(out)!r}" in capsys.readouterr().err
@@ -561,8 +561,8 @@ def test_a_pruning_can_be_resumed(tmp_path, monkeypatch, capsys):
 
     save = RunState.after_step
 
-    def stop_after_two(self, log):
-        save(self, log)
+    def stop_after_two(self, log, interrupted):
+        save(self, log, interrupted)
         if len(log) == 2:
             raise KeyboardInterrupt
 

@@ -70,6 +70,12 @@ def test_from_a_librispeech_folder_to_a_transcript_in_pieces_of_words(
     audio = next(librispeech.rglob("*.flac"))
     rows = run(capsys, "transcribe", "--model", "model.csp", audio)
     assert rows[0]["file"] == str(audio) and isinstance(rows[0]["text"], str)
+    call = ["transcribe", "--model", "model.csp", "--manifest", "parts/test.jsonl"]
+    rows = run(capsys, *call, "--text", "plain-1")
+    assert [row["reference"] for row in rows] == [e.text for e in Manifest("parts/test.jsonl")]
+    assert main(call) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"WER: \d+\.\d\d % of 18 words \(text: as-is-1\)", last)
 
 
 def test_a_pruning_uses_the_corpus_of_its_dense_model(tmp_path, capsys, monkeypatch):
@@ -120,6 +126,10 @@ def test_recordings_with_their_texts_become_a_manifest(tmp_path, capsys):
         (["train", "--width", "0"], "--width is 0"),
         (["train", "--manifest", "a.jsonl", "--by", "day"], "--by is 'day', but line 1 of"),
         (["compare", "--by", "speaker"], "--by is given without --manifest"),
+        (["transcribe"], "transcribe has FILEs and --manifest, or neither: expected one of them"),
+        (["transcribe", "--manifest", "x.jsonl"], "--manifest: .*x.jsonl: no such file"),
+        (["train", "--most-frames", "9"], "--most-frames is given without --manifest: expected"),
+        (["train", "--manifest", "a.jsonl", "--most-frames", "9"], "a.jsonl has no duration"),
         (["manifest", "make", "none", "--out", "m.jsonl"], "none: no such folder"),
         (["manifest", "make", ".", "--out", "m.jsonl"], "has no audio file with a text"),
         (["manifest", "make", "."], "make has 1 FILEs: expected 1, and --out"),
@@ -131,7 +141,7 @@ def test_a_wrong_call_is_code_2_and_writes_no_file(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     row = {"audio_filepath": "a.wav", "text": "red"}
     Path("a.jsonl").write_text(4 * (json.dumps(row) + "\n"))
-    out = [] if call[0] == "manifest" else ["--out", "new.csv"]
+    out = [] if call[0] in ("manifest", "transcribe") else ["--out", "new.csv"]
     assert main([*call, *out]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["a.jsonl"]

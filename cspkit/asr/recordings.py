@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -77,6 +78,20 @@ class Recordings(Sequence[Utterance]):
         entry = self.manifest[int(self.lines[i])]
         name = f"{entry.audio.stem}:{entry.line}"
         return Utterance(self._features(entry), entry.text, entry.speaker, name)
+
+    def frames(self) -> np.ndarray:
+        """Return how many frames each utterance has, from the durations of the manifest.
+
+        Raises
+        ------
+        ArgumentError
+            If a line has no duration.
+        """
+        seconds = self.manifest.durations[self.lines]
+        if np.isnan(seconds).any():
+            line = self.manifest.line_of(int(self.lines[np.isnan(seconds).argmax()]))
+            raise ArgumentError(f"line {line} of {self.manifest.path} has no duration")
+        return 1 + (seconds * SAMPLE_RATE / HOP).astype(int)
 
     def texts(self) -> Iterator[str]:
         """Yield the texts, without reading any audio."""
@@ -187,3 +202,27 @@ def by_length(
                 batch = []
             batch.append(int(i))
         yield batch
+
+
+# A batch that is planned: for each utterance its number, the epoch, and a number that is unique in
+# the epoch, to seed the variations of this utterance.
+Plan = list[tuple[int, int, int]]
+
+
+def batches_of_size(n: int, seed: int, size: int) -> Iterator[Plan]:
+    """Plan batches of `size` utterances without end. Each epoch takes all n, in a new order."""
+    places = (
+        (int(i), epoch, place)
+        for epoch in itertools.count()
+        for place, i in enumerate(shuffled(n, seed, epoch))
+    )
+    while True:
+        yield list(itertools.islice(places, size))
+
+
+def batches_of_frames(lengths: Sequence[int], seed: int, most_frames: int) -> Iterator[Plan]:
+    """Plan batches of similar lengths without end, see `by_length`, in a random order."""
+    for epoch in itertools.count():
+        batches = list(by_length(lengths, shuffled(len(lengths), seed, epoch), most_frames))
+        for b in shuffled(len(batches), seed, epoch):
+            yield [(i, epoch, i) for i in batches[b]]

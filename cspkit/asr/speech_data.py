@@ -25,8 +25,8 @@ class SpeechData:
         Kind of units, see `cspkit.asr.text.units_of`. They are found in the training part.
     width : int
         See `cspkit.asr.transducer.config_for`.
-    batch_size : int
-        Utterances of a training batch.
+    batch_size, most_frames
+        See `cspkit.asr.SpeechTask`.
     """
 
     manifest: str
@@ -39,6 +39,7 @@ class SpeechData:
     n_pieces: int = 500
     width: int = 128
     batch_size: int = 16
+    most_frames: int | None = None
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -61,6 +62,7 @@ class SpeechData:
             config or self.config(fold),
             fold,
             batch_size=self.batch_size,
+            most_frames=self.most_frames,
             curriculum=curriculum,
         )
 

@@ -21,7 +21,7 @@ from cspkit.asr.features import N_MFCC
 from cspkit.asr.joint import Joint, chunked_costs, chunked_divergence, joint_of
 from cspkit.asr.loss import rnnt_loss
 from cspkit.asr.normalisation import LEAST_STD
-from cspkit.asr.recordings import shuffled
+from cspkit.asr.recordings import batches_of_frames, batches_of_size, shuffled
 from cspkit.asr.scoring import utterance_errors
 from cspkit.asr.transducer import Transducer
 from cspkit.asr.transducer_config import TransducerConfig
@@ -53,7 +53,12 @@ class SpeechTask(Task):
     fold : int or str
         Selects the test part, see the corpus.
     batch_size : int
-        Number of utterances of a training batch.
+        Number of utterances of a training batch, and of the batches of the other parts.
+    most_frames : int, optional
+        Put utterances of similar length into a training batch, and as many as have at most this
+        number of frames together, with the padding; see `cspkit.asr.recordings.by_length`. Then
+        `batch_size` does not count for training. The corpus must be read from manifests with the
+        duration of every utterance.
     curriculum : int
         Length of the curriculum in steps, for training from scratch. In the first tenth of these
         steps the model sees single words, in the next two tenths at most three neighbouring words,
@@ -94,6 +99,7 @@ class SpeechTask(Task):
         fold: int | str = 0,
         *,
         batch_size: int = 32,
+        most_frames: int | None = None,
         curriculum: int = 0,
         augmentation: Augmentation | None | Literal["recipe"] = "recipe",
         divergence_every: int = 2,
@@ -120,6 +126,13 @@ class SpeechTask(Task):
         self.divergence_every = count("divergence_every", divergence_every)
         self.faults: dict[tuple[str, int], str] = {}
         self._training = corpus.split("train", fold)
+        self.most_frames = None if most_frames is None else count("most_frames", most_frames)
+        if self.most_frames is not None and not hasattr(self._training, "frames"):
+            raise ArgumentError(
+                f"most_frames is {most_frames} with a corpus in memory: expected None, or a corpus "
+                "of manifests"
+            )
+        self._lengths = None if most_frames is None else self._training.frames()
         frames = np.concatenate(list(self._sample()) or [np.zeros((0, 0))])
         if len(frames) == 0:
             reason = next(iter(self.faults.values()), "it is empty")
@@ -136,6 +149,8 @@ class SpeechTask(Task):
         """The settings that distinguish this task from others on the same corpus."""
         names = ("fold", "batch_size", "curriculum", "divergence_every")
         recipe = {"config": asdict(self.config), "augmentation": None}
+        if self.most_frames is not None:
+            recipe["most_frames"] = self.most_frames
         if self.augmentation is not None:
             recipe["augmentation"] = asdict(self.augmentation)
         return {name: getattr(self, name) for name in names} | recipe
@@ -167,19 +182,20 @@ class SpeechTask(Task):
         return 3 if step < 0.3 * self.curriculum else math.inf
 
     def _training_batches(self, rng: np.random.Generator) -> Iterator[Batch]:
-        seed, n = int(rng.integers(2**31)), len(self._training)
-        epoch, order = -1, np.zeros(0, dtype=int)
-        share = self._share([p % self.divergence_every > 0 for p in range(self.batch_size)])
-        for step in itertools.count(self.first_batch):
-            drawn, compared = [], []
-            for position in share:
-                place = step * self.batch_size + position
-                if place // n != epoch:
-                    epoch, order = place // n, shuffled(n, seed, place // n)
-                varies = np.random.default_rng([seed, epoch, place % n])
-                drawn.append(self._drawn(int(order[place % n]), self.longest(step), varies))
-                compared.append(position % self.divergence_every == 0)
-            yield collate(drawn, self.config, compared)
+        seed, first, n = int(rng.integers(2**31)), self.first_batch, len(self._training)
+        if self._lengths is None:
+            plan = batches_of_size(n, seed, self.batch_size)
+        else:
+            plan = batches_of_frames(self._lengths, seed, self.most_frames)
+        for step, batch in enumerate(itertools.islice(plan, first, None), start=first):
+            compared = [position % self.divergence_every == 0 for position in range(len(batch))]
+            share = self._share([not c for c in compared])
+            longest = self.longest(step)
+            drawn = [
+                self._drawn(batch[p][0], longest, np.random.default_rng([seed, *batch[p][1:]]))
+                for p in share
+            ]
+            yield collate(drawn, self.config, [compared[p] for p in share])
 
     def _share(self, keys: Sequence[Any]) -> list[int]:
         """Positions in a batch of the utterances that this process computes.

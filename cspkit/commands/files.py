@@ -120,28 +120,62 @@ def _check_manifests(call: argparse.Namespace) -> int:
 
 
 def transcribe_command(call: argparse.Namespace) -> int:
-    from cspkit.asr import load_audio, mfcc, transcribe
+    from cspkit.asr import transcribe
 
+    if bool(call.files) == (call.manifest is not None):
+        raise ArgumentError("transcribe has FILEs and --manifest, or neither: expected one of them")
+    recordings = _recordings(call)
     model = model_of(call).to(usable_device(call.device))
     rows: list[dict[str, str]] = []
     try:
-        for file in call.files:
+        for file, reference, features in recordings:
             try:
-                text = transcribe(model, mfcc(*load_audio(file)), beam=call.beam)
+                text = transcribe(model, features(), beam=call.beam)
             except (ArgumentError, OSError) as error:
                 message = str(error) if file in str(error) else f"{file}: {error}"
                 rows.append({"file": file, "error": message})
                 message = message.replace(file, _printable(file))
                 print(f"{call.prog}: {message}", file=sys.stderr)
                 continue
-            rows.append({"file": file, "text": text})
+            row = {"file": file, "text": text}
+            rows.append(row if reference is None else row | {"reference": reference})
             if not call.json:  # print it now, in case a later file stops the program
-                several = len(call.files) > 1
+                several = len(recordings) > 1
                 print(f"{_printable(file)}: {text}" if several else text, flush=True)
     finally:
         if call.json:
             print(json.dumps(rows))
+    heard = [row for row in rows if "reference" in row]
+    if heard and not call.json:
+        from cspkit.asr import score
+
+        found = score([row["reference"] for row in heard], [row["text"] for row in heard])
+        print(f"WER: {100 * found.wer:.2f} % of {found.words} words (text: {call.text})")
     return 2 if any("error" in row for row in rows) else 0
+
+
+def _recordings(call: argparse.Namespace):
+    """List name, text (None if it is not known) and a function that computes the features."""
+    from functools import partial
+
+    from cspkit.asr import load_audio, mfcc
+    from cspkit.asr.manifest import Manifest
+    from cspkit.asr.recordings import Recordings
+
+    if call.manifest is None:
+        return [(file, None, lambda file=file: mfcc(*load_audio(file))) for file in call.files]
+    try:
+        recordings = Recordings(Manifest(call.manifest, rules=call.text))
+    except FileNotFoundError as error:
+        raise ArgumentError(f"--manifest: {error}") from None
+    return [
+        (str(entry.audio), entry.text, partial(_features, recordings, i))
+        for i, entry in enumerate(recordings.manifest)
+    ]
+
+
+def _features(recordings, i: int):
+    return recordings[i].features
 
 
 def _printable(name: str) -> str:

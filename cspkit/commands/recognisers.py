@@ -86,9 +86,10 @@ def data_of(call: argparse.Namespace):
     from cspkit.asr.speech_data import SpeechData
 
     if call.manifest is None:
-        for name in ("dev", "test", "by"):
+        for name in ("dev", "test", "by", "most_frames"):
             if getattr(call, name) is not None:
-                raise ArgumentError(f"--{name} is given without --manifest: expected both")
+                option = f"--{name.replace('_', '-')}"
+                raise ArgumentError(f"{option} is given without --manifest: expected both")
         if getattr(call, "units", None) == "pieces":
             raise ArgumentError("--units is 'pieces': expected --manifest with it")
         return None
@@ -97,6 +98,7 @@ def data_of(call: argparse.Namespace):
     if hasattr(call, "units"):
         found |= {"units": call.units, "n_pieces": call.pieces, "width": call.width}
     options = {"by": call.by, "rules": call.text, "batch_size": call.batch_size or 16}
+    options["most_frames"] = call.most_frames
     return _read(SpeechData(**found, **options))
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from speech_folder import TONES, write_manifest_of
 
@@ -100,6 +101,37 @@ def test_in_chunks_the_loss_the_divergence_and_their_gradients_are_the_same(corp
     assert not SpeechTask(corpus, CONFIG).chunked
     many = config_for((*CONFIG.units, *map(str, range(100))), 8)
     assert SpeechTask(corpus, many).chunked
+
+
+def test_batches_of_similar_lengths_have_few_frames_and_miss_no_utterance(tmp_path):
+    path = write_manifest_of(tmp_path, 40, n_words=(1, 9))
+    with pytest.raises(ArgumentError, match="line 1 of .* has no duration"):
+        SpeechTask(Corpus.from_manifest(path), CONFIG, most_frames=400)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["duration"] = soundfile.info(tmp_path / line["audio_filepath"]).duration
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    corpus = Corpus.from_manifest(path, cache=tmp_path / "cache")
+    training = corpus.split("train")
+    assert training.frames().tolist() == [len(u.features) for u in training]
+    task = SpeechTask(corpus, CONFIG, most_frames=400, augmentation=None)
+    heard, padding, sizes = [], [], []
+    batches = task.batches("train", np.random.default_rng(0))
+    while len(heard) < len(training):
+        batch = next(batches)
+        heard += texts(batch)
+        sizes.append(len(batch.targets))
+        N, T, _ = batch.features.shape
+        assert N * T <= 400
+        padding.append(1 - int(batch.feature_lengths.sum()) / (N * T))
+    assert sorted(heard) == sorted(training.texts())
+    assert np.mean(padding) < 0.15 and len(set(sizes)) > 2
+    task.first_batch = 2
+    again = first_batches(SpeechTask(corpus, CONFIG, most_frames=400, augmentation=None), 4)[2:]
+    for late, same in zip(first_batches(task, 2), again, strict=True):
+        assert torch.equal(late.features, same.features)
+    with pytest.raises(ArgumentError, match="most_frames is 9 with a corpus in memory"):
+        SpeechTask(load_spoken_digits(), CONFIG, most_frames=9)
 
 
 @pytest.mark.parametrize("world", [2, 3])

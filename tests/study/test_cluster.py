@@ -43,7 +43,7 @@ class WatchedBench(BlobBench):
             (notes / f"death{died}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if self.rows and (run.entry.method, run.sparsity, run.seed) == ("gmp", 0.9, 0):
-            end = time.monotonic() + 30
+            end = time.monotonic() + 300
             while not Path(self.rows).is_file() or len(read_rows(self.rows)) < N_ROWS - 1:
                 assert time.monotonic() < end, "the other rows are not written yet"
                 time.sleep(0.05)
@@ -205,15 +205,13 @@ def compare_after_the_end_of(machine, out):
         compare(BlobBench(), ["gmp"], out=out, **CALL)
 
 
-def test_a_scheduler_that_goes_away_ends_the_study(single, monkeypatch, tmp_path):
-    monkeypatch.setattr(clusters, "PATIENCE", 2)
+def test_a_scheduler_that_goes_away_ends_the_study(single, tmp_path):
     single.wait_for_workers(1)
     with pytest.raises(OSError, match="connection to the Dask scheduler .* is lost"):
         compare_after_the_end_of(single, tmp_path / "rows.csv")
 
 
-def test_workers_with_several_threads_and_a_cluster_without_workers_are_refused(monkeypatch):
-    monkeypatch.setattr(clusters, "PATIENCE", 2)
+def test_workers_with_several_threads_and_a_cluster_without_workers_are_refused():
     with local(0) as machine:
         with pytest.raises(OSError, match="has no worker: start workers with `dask worker tcp:"):
             with cluster(machine.scheduler_address):
