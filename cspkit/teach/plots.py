@@ -8,13 +8,14 @@ import matplotlib.pyplot as plt
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666",
 )  # fmt: skip
+SKY, BROWN = "#56B4E9", "#8C510A"
 
-SKY, BLACK = "#56B4E9", "#000000"
-
-# One colour a method, in all notebooks. Dashed grey is the theory or the dense model.
+# One colour a method, in all notebooks.
 METHOD = {
-    "OMP": ORANGE, "CoSaMP": GREEN, "IHT": SKY, "HTP": PURPLE, "AMP": RED, "l1": BLACK,
-    "memory": BLUE, "magnitude": GREY, "score": SKY, "corrected": GREEN,
+    "l1": BLUE, "lasso": BLUE, "ISTA": SKY, "FISTA": GREEN, "scikit-learn": GREY,
+    "OMP": ORANGE, "CoSaMP": BROWN, "IHT": PURPLE, "HTP": RED, "AMP": BROWN, "memory": GREEN,
+    "magnitude": GREY, "score": SKY, "corrected": BROWN,
+    "dense": GREY, "gmp": ORANGE, "csp": BLUE,
 }  # fmt: skip
 
 
