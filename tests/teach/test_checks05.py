@@ -1,6 +1,7 @@
 """The checks of notebook 05 accept the right answer and name each typical mistake."""
 
 import numpy as np
+import pytest
 from answers import answer_tests
 
 from cspkit.recovery import soft_threshold
@@ -64,7 +65,7 @@ def overwrites_W(W, G, k):
 
 def refit(values=lambda w, G, S: np.linalg.solve(G[np.ix_(S, S)], G[S] @ w), where=lambda S: S):
     def answer(w, G, S):
-        z = np.zeros_like(w)
+        z = np.zeros(w.size)
         z[where(S)] = values(w, G, S)
         return z
 
@@ -87,8 +88,8 @@ def leaves_the_rest(w, G, S):
 
 
 def overwrites_w(w, G, S):
-    z = refit()(w, G, S)
-    w[:] = z
+    w[S] = refit()(w, G, S)[S]
+    w[off_the_support(w, S)] = 0
     return w
 
 
@@ -152,13 +153,13 @@ WRONG = [
         lambda W, G, k: top(np.abs(W) * np.sqrt(np.diag(G))[:, None], k),
         "multiply every column",
     ),
-    ("05.aware_mask", one_too_many, "the rows keep 3 entries, expected 2"),
+    ("05.aware_mask", one_too_many, "entries, expected"),
     ("05.aware_mask", other_entries, "have a larger score"),
     ("05.aware_mask", lambda W, G, k: W * top(score(W, G), k), "return the mask"),
     ("05.aware_mask", lambda W, G, k: np.argsort(-score(W, G))[:, :k], "the places are returned"),
     ("05.aware_mask", overwrites_W, "in place"),
-    ("05.refit_row", lambda w, G, S: refit()(w, G, S)[S], "only the values on S"),
-    ("05.refit_row", leaves_the_rest, "entries off S are not zero"),
+    ("05.refit_row", lambda w, G, S: refit()(w, G, S)[S], "only the values on the support"),
+    ("05.refit_row", leaves_the_rest, "off the support are not zero"),
     ("05.refit_row", overwrites_w, "in place"),
     ("05.refit_row", lambda w, G, S: np.zeros_like(w), "are the solved values written"),
     ("05.refit_row", refit(lambda w, G, S: w[S]), "keep their old values"),
@@ -200,10 +201,10 @@ WRONG = [
         "not to the step",
     ),
     ("05.bregman_step", step(lambda V, Z, W, G, lam, L: V), "V has not moved"),
-    ("05.bregman_step", lambda *arguments: step()(*arguments)[::-1], "V itself is thresholded"),
+    ("05.bregman_step", lambda *arguments: step()(*arguments)[::-1], "in the wrong order"),
     ("05.bregman_step", lambda *arguments: step()(*arguments)[1], "return the pair"),
-    ("05.bregman_step", lambda *arguments: "V, Z", "expected the pair V, Z"),
-    ("05.bregman_step", lambda V, *rest: (V, V[0]), "for Z: the answer has shape"),
+    ("05.bregman_step", lambda *arguments: "V, Z", "expected V and Z"),
+    ("05.bregman_step", lambda V, *rest: (V, V[0]), "of Z: the answer has shape"),
     ("05.bregman_step", overwrites_V, "in place"),
     ("05.bregman_step", step(lambda V, Z, W, G, lam, L: 2 * V), "the new V is not"),
     ("05.bregman_step", step(primal=lambda V, old, G, lam: V), "the threshold is missing"),
@@ -233,3 +234,41 @@ def test_integers_do_as_a_mask():
     assert verdict("05.aware_mask", lambda W, G, k: top(score(W, G), k).astype(int)) == (
         "right: 05.aware_mask"
     )
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_example_is_tried_first_and_shown(name):
+    assert "the example" in verdict(name, lambda *_: 0.123)
+
+
+def test_values_of_the_type_of_an_integer_row_are_refused():
+    def cut(w, G, S):
+        z = np.zeros_like(w)
+        z[S] = np.linalg.solve(G[np.ix_(S, S)], G[S] @ w)
+        return z
+
+    assert "use np.zeros(w.size)" in verdict("05.refit_row", cut)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("05.gram_error", lambda G, Z, W: float(np.sqrt(
+            np.trace((Z - W) @ G @ (Z - W).T) / np.trace(W @ G @ W.T)))),
+        ("05.refit_row", lambda w, G, S: list(refit()(w, G, S))),
+        ("05.bregman_step", lambda *a: list(step()(*a))),
+    ],
+)  # fmt: skip
+def test_a_right_answer_in_another_form(name, answer):
+    assert verdict(name, answer) == f"right: {name}"
+
+
+def test_an_error_in_a_hidden_case_names_the_case():
+    def one_row(G, Z, W):
+        if len(W) > 1:
+            raise ValueError("only one row")
+        return gram_error(G, Z, W)
+
+    told = verdict("05.gram_error", one_row)
+    assert "a random W (4, 6)" in told
+    assert "ValueError: only one row" in told
