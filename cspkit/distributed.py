@@ -8,6 +8,7 @@ processes, and `session` connects them. Without a process group the functions he
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,6 +28,10 @@ from cspkit.task import Task
 from cspkit.tensors import bytes_of
 
 FROM_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+# The argument of DDP that sends all buffers in every forward pass; renamed in torch 2.13.
+SENT_BUFFERS = "forward_sync_buffers"
+if SENT_BUFFERS not in inspect.signature(DistributedDataParallel).parameters:
+    SENT_BUFFERS = "broadcast_buffers"
 PATIENCE = timedelta(minutes=30)  # that a process waits for the others
 
 
@@ -120,11 +125,12 @@ class _Loss(nn.Module):
 def loss_of(task: Task, model: nn.Module) -> Callable[[Any], tuple[Tensor, Any]]:
     """Return the function of a batch that computes `task.loss(model, batch)`.
 
-    With several processes, its backward pass averages the gradients over the processes.
+    With several processes, its backward pass averages the gradients over the processes. Buffers
+    are exchanged by `compare`.
     """
     if not connected():
         return partial(task.loss, model)
-    return DistributedDataParallel(_Loss(task, model))
+    return DistributedDataParallel(_Loss(task, model), **{SENT_BUFFERS: False})
 
 
 def averaging(loss: Callable, now: bool) -> AbstractContextManager:

@@ -271,8 +271,14 @@ class Corpus:
         return joined_strings(self.split(part, fold), passes=3, rng=np.random.default_rng(0))
 
 
-def joined(recordings: Sequence[Utterance]) -> Utterance:
+def joined(recordings: Sequence[Utterance], features: np.ndarray | None = None) -> Utterance:
     """Join recordings of one speaker into one utterance, without gaps.
+
+    Parameters
+    ----------
+    recordings : sequence of Utterance
+    features : ndarray, shape (T, n_features), optional
+        A variation of their features, to use in place of the features themselves.
 
     Raises
     ------
@@ -284,11 +290,16 @@ def joined(recordings: Sequence[Utterance]) -> Utterance:
         raise ArgumentError(f"recordings are by {sorted(speakers)}: expected exactly one speaker")
     return replace(
         recordings[0],
-        features=np.concatenate([r.features for r in recordings]),
+        features=joined_features(recordings) if features is None else features,
         text=" ".join(r.text for r in recordings),
         id="+".join(r.id for r in recordings),
         take=-1,
     )
+
+
+def joined_features(recordings: Sequence[Utterance]) -> np.ndarray:
+    """Return the features of all recordings, one after the other."""
+    return np.concatenate([r.features for r in recordings])
 
 
 def joined_strings(

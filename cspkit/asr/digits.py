@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +14,14 @@ from torch import Tensor
 from cspkit.arguments import ArgumentError, count
 from cspkit.asr.augmentation import Augmentation
 from cspkit.asr.batch import Batch, collate, labels_of
-from cspkit.asr.corpus import MAX_DIGITS, Corpus, Utterance, joined, load_spoken_digits
+from cspkit.asr.corpus import (
+    MAX_DIGITS,
+    Corpus,
+    Utterance,
+    joined,
+    joined_features,
+    load_spoken_digits,
+)
 from cspkit.asr.task import SpeechTask
 from cspkit.asr.transducer import Transducer
 from cspkit.asr.transducer_config import TransducerConfig
@@ -122,27 +128,28 @@ class DigitTask(SpeechTask):
                 compared = [True] * n_pooled + [False] * len(drawn)
                 drawn = groups[group] + drawn
             else:
-                drawn.sort(key=lambda u: len(u.features))
+                drawn.sort(key=lambda string: len(string[1]))
                 compared = [i % self.divergence_every == 0 for i in range(len(drawn))]
-            lengths = [len(u.features) for u in drawn]
+            lengths = [len(features) for _, features in drawn]
             share = self._share([(not c, n) for c, n in zip(compared, lengths, strict=True)])
-            yield collate(
-                [drawn[i] for i in share], self.config, [compared[i] for i in share], group
-            )
+            strings = [joined(*drawn[i]) for i in share]
+            yield collate(strings, self.config, [compared[i] for i in share], group)
 
-    def _draw(self, n: int, longest: int, rng: np.random.Generator) -> list[Utterance]:
-        """Draw n strings, each spoken by one speaker, and vary them."""
+    def _draw(
+        self, n: int, longest: int, rng: np.random.Generator
+    ) -> list[tuple[list[Utterance], np.ndarray]]:
+        """Draw n strings, each spoken by one speaker: their recordings, and varied features."""
         speakers = list(self._by_speaker)
         strings = []
         for _ in range(n):
             recordings = self._by_speaker[speakers[rng.integers(len(speakers))]]
             n_digits = rng.integers(1, longest + 1)
             chosen = rng.integers(len(recordings), size=n_digits)
-            strings.append(joined([recordings[i] for i in chosen]))
-        if self.augmentation is None or not strings:
-            return strings
-        varied = self.augmentation.batch([u.features for u in strings], self._std, rng)
-        return [replace(u, features=v) for u, v in zip(strings, varied, strict=True)]
+            strings.append([recordings[i] for i in chosen])
+        features = [joined_features(string) for string in strings]
+        if self.augmentation is not None:
+            features = self.augmentation.batch(features, self._std, rng)
+        return list(zip(strings, features, strict=True))
 
     def reference_outputs(self, model: Transducer, batch: Batch) -> Tensor:
         """Return the logits of the utterances that the divergence uses.
