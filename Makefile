@@ -1,6 +1,7 @@
 # make run    the workbook, executed, in build/book/, and the table dense / pruned, measured live
 # make test   ruff, pytest, nbval on every notebook
 # make walk   the site looked at in headless Chromium, which you install; screenshots in build/walk/
+# make release  the assignments for nbgrader, in build/course/
 # make lab    the student copies in work/, opened in JupyterLab
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BOOK := README.md $(PACKAGE) $(shell find data/models data/results -type f) $(wi
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test walk lab install notebooks clean
+.PHONY: run test walk lab install notebooks release clean
 .DELETE_ON_ERROR:
 
 run: install
@@ -60,7 +61,11 @@ build/headline.csv: $(PACKAGE) $(VENV)/installed
 # Executes the notebooks in place and writes the student copies: before a commit that changes them.
 notebooks: install
 	$(BIN)/python -m cspkit.teach.notebooks
-	$(BIN)/python -m cspkit.teach.student
+	$(BIN)/python -m cspkit.teach.release build/course --copies
+
+# The course for nbgrader: assignments without solutions, in build/course/release/.
+release: install
+	$(BIN)/python -m cspkit.teach.release build/course
 
 clean:
 	rm -rf build $(VENV)

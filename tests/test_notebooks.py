@@ -97,7 +97,11 @@ def test_every_exercise_has_a_check_and_its_solution_is_right(path, notebook):
             called[name] = f"right: {name}" in printed
     assert all(called.values()), called
     assert set(called) == {name for name in exercises() if name.startswith(path.name[:2])}
-    assert sum("### BEGIN SOLUTION" in c.source for c in code(notebook)) == len(called)
+    for mark in ("### BEGIN SOLUTION", "### END SOLUTION", "### BEGIN HIDDEN TESTS"):
+        assert sum(mark in c.source for c in code(notebook)) == len(called), mark
+    for cell in code(notebook):
+        asked = re.findall(r"\b(?:check|grade)(\(.*\))", cell.source)
+        assert len(set(asked)) <= 1, f"check and grade differ:\n{cell.source}"
 
 
 def test_the_folder_holds_nothing_else():

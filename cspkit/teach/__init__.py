@@ -1,8 +1,8 @@
 """Tools of the notebooks: figures, exercise checks, student copies, the site."""
 
 from cspkit.teach import checks  # the import registers the checks
-from cspkit.teach.check import check, exercises, verdict
+from cspkit.teach.check import check, exercises, grade, verdict
 from cspkit.teach.live import LivePlot
 from cspkit.teach.plots import style
 
-__all__ = ["LivePlot", "check", "checks", "exercises", "style", "verdict"]
+__all__ = ["LivePlot", "check", "checks", "exercises", "grade", "style", "verdict"]

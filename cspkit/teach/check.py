@@ -56,6 +56,18 @@ def verdict(name: str, answer: object) -> str:
     return f"right: {name}" if wrong is None else f"not yet: {name}: {wrong}"
 
 
+def grade(name: str, answer: object) -> None:
+    """Raise an error unless an answer is right. nbgrader's hidden tests call this.
+
+    Raises
+    ------
+    AssertionError
+        The message is the sentence of `check`.
+    """
+    sentence = verdict(name, answer)
+    assert sentence.startswith("right"), sentence
+
+
 def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None, Verdict]:
     """Return an answer as an array of this shape, or a sentence that says what is wrong."""
     if answer is None:

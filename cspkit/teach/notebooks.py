@@ -10,6 +10,7 @@ import argparse
 import base64
 import io
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -63,7 +64,10 @@ def execute(
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Remove the metadata that differ between machines, in place, and return the notebook."""
+    """Remove the metadata that differ between machines, in place, and return the notebook.
+
+    The metadata of nbgrader follow from the cells, and are written anew.
+    """
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -72,7 +76,28 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     )
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+    _mark(notebook)
     return notebook
+
+
+def _mark(notebook: nbformat.NotebookNode) -> None:
+    """Write the metadata that nbgrader needs: which cells are answers, which are graded.
+
+    An exercise gives 1 point, or 2 if its heading has the word "stretch".
+    """
+    points, answer = 1, None
+    for cell in notebook.cells:
+        if heading := re.search(r"^### Exercise.*", cell.source, re.MULTILINE):
+            points = 2 if "(stretch)" in heading[0] else 1
+        if "### BEGIN SOLUTION" in cell.source:
+            answer = cell
+        if exercise := re.search(r'^grade\("(\d\d)\.(\w+)"', cell.source, re.MULTILINE):
+            name = f"{exercise[1]}-{exercise[2]}"
+            common = {"schema_version": 3, "cell_type": "code", "task": False}
+            may_edit = {"solution": True, "grade": False, "locked": False}
+            answer.metadata["nbgrader"] = common | may_edit | {"grade_id": f"{name}-answer"}
+            gives_points = {"solution": False, "grade": True, "locked": True, "points": points}
+            cell.metadata["nbgrader"] = common | gives_points | {"grade_id": name}
 
 
 def lighten(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
