@@ -1,6 +1,6 @@
 # make run    the workbook, executed, in build/book/, and the table dense / pruned, measured live
 # make test   ruff, pytest, nbval on every notebook
-# make walk   the site looked at in headless Chromium, which you install; screenshots in build/walk/
+# make walk   the site and JupyterLab in headless Chromium, which you install; screenshots in build/walk/
 # make release  the assignments for nbgrader, in build/course/
 # make lab    the student copies in work/, opened in JupyterLab
 
@@ -13,7 +13,7 @@ BOOK := README.md $(PACKAGE) $(shell find data/models data/results -type f) $(wi
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: run test walk lab install notebooks release clean
+.PHONY: run test walk lab reset install notebooks release clean
 .DELETE_ON_ERROR:
 
 run: install
@@ -30,12 +30,15 @@ test: install
 
 walk: build/book/index.html
 	$(BIN)/python tests/benchmarks/walk_site.py build/book build/walk
+	$(BIN)/python tests/benchmarks/walk_lab.py build/walk/lab
 
 lab: install
-	@mkdir -p work
-	@for copy in notebooks/exercises/*.ipynb; do \
-	    test -e work/$$(basename $$copy) || cp $$copy work/ || exit 1; done
-	$(BIN)/jupyter lab --notebook-dir=work
+	@$(BIN)/python -m cspkit.teach.work work
+	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(BIN)/jupyter lab --notebook-dir=work work/00_start_here.ipynb
+
+# make reset NOTEBOOK=03 starts a student copy anew; the old one moves to work/old/
+reset: install
+	@$(BIN)/python -m cspkit.teach.work work --reset $(NOTEBOOK)
 
 install: $(VENV)/installed
 

@@ -1,5 +1,6 @@
 """The hygiene of the committed notebooks; that their outputs are true is nbval's part."""
 
+import math
 import re
 
 import nbformat
@@ -106,4 +107,45 @@ def test_every_exercise_has_a_check_and_its_solution_is_right(path, notebook):
 
 def test_the_folder_holds_nothing_else():
     others = {p.name for p in FOLDER.iterdir()} - {p.name for p in NOTEBOOKS}
-    assert others <= {"exercises", "conftest.py", ".ipynb_checkpoints", "__pycache__"}
+    texts = {"README.md", "projects.md"}
+    assert others <= texts | {"exercises", "conftest.py", ".ipynb_checkpoints", "__pycache__"}
+
+
+def test_a_number_in_backticks_is_printed_by_a_checked_cell(notebook):
+    """A number that the text quotes from a result, such as `3.5` or `12 %`."""
+    checked = [c for c in code(notebook) if "# NBVAL_CHECK_OUTPUT" in c.source]
+    printed = "\n".join(
+        output.get("text", "") or output.get("data", {}).get("text/plain", "")
+        for cell in checked
+        for output in cell.outputs
+    )
+    number = r"(?<!`)`([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?: ?%)?`(?!`)"
+    for quoted in re.findall(number, prose(notebook)):
+        alone = rf"(?<![\d.,]){re.escape(quoted)}(?!\d|[.,]\d)"
+        assert re.search(alone, printed), f"no checked cell prints {quoted}"
+
+
+def minutes_to_read(notebook):
+    """Minutes at 180 words and 20 lines of code a minute, rounded up to five."""
+    lines = sum(len(c.source.splitlines()) for c in code(notebook))
+    return 5 * math.ceil((len(prose(notebook).split()) / 180 + lines / 20) / 5)
+
+
+def test_the_reading_time_is_measured(notebook):
+    stated = re.search(r"[Rr]eading and running (\d+) min", prose(notebook))
+    assert int(stated[1]) == minutes_to_read(notebook)
+
+
+def test_teachers_read_the_times_of_the_notebooks(path, notebook):
+    title = title_and_topic(notebook)[0]
+    times = re.search(r"eading and running (\d+) min, exercises (\d+) min", prose(notebook))
+    row = f"| [{title}]({path.name}) | {times[1]} | {times[2]} |"
+    assert row in (FOLDER / "README.md").read_text()
+
+
+def test_a_notebook_ends_with_links_to_its_neighbours(path, notebook):
+    i = NOTEBOOKS.index(path)
+    for neighbour in (NOTEBOOKS[i - 1] if i else None, *NOTEBOOKS[i + 1 : i + 2]):
+        if neighbour is not None:
+            title = title_and_topic(nbformat.read(neighbour, as_version=4))[0]
+            assert f"[{title}]({neighbour.name})" in notebook.cells[-1].source

@@ -4,5 +4,6 @@ from cspkit.teach import checks  # the import registers the checks
 from cspkit.teach.check import check, exercises, grade, verdict
 from cspkit.teach.live import LivePlot
 from cspkit.teach.plots import style
+from cspkit.teach.sliders import explore
 
-__all__ = ["LivePlot", "check", "checks", "exercises", "grade", "style", "verdict"]
+__all__ = ["LivePlot", "check", "checks", "exercises", "explore", "grade", "style", "verdict"]

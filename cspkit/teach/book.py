@@ -40,6 +40,7 @@ TEXTS = (
     "data/models/README.md",
     "data/results/README.md",
 )
+HIDDEN_TESTS = re.compile(r"\n### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s#:]+)[^)\s:]*\)")
 
 
@@ -61,8 +62,8 @@ def title_and_topic(notebook: nbformat.NotebookNode) -> tuple[str, str]:
 def prepared(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> nbformat.NotebookNode:
     """Return a copy of an executed notebook that Sphinx makes a page of.
 
-    Solutions are folded. Every figure gets an alternative text. Mentions of other notebooks
-    become links.
+    Solutions are folded, and hidden tests are left out. Every figure gets an alternative text.
+    Mentions of other notebooks become links.
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ def prepared(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> nbformat
             heading = (re.findall(r"^#+ (.+)", cell.source, re.MULTILINE) or [heading])[-1]
             cell.source = _linked(_unfolded(cell.source), pages)
             continue
+        cell.source = HIDDEN_TESTS.sub("", cell.source)
         if "### BEGIN SOLUTION" in cell.source:
             cell.metadata["tags"] = ["hide-input"]
         texts = []
