@@ -108,9 +108,7 @@ def walk(browser, address, out, wrong):
     wait(
         lambda: (
             browser.run("typeof jupyterapp == 'object'")
-            and browser.run(
-                f"{PANEL}?.content?.widgets && {CELLS}.length > 20"
-            )
+            and browser.run(f"{PANEL}?.content?.widgets && {CELLS}.length > 20")
         ),
         "the notebook opens",
         240,
