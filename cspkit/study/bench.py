@@ -52,7 +52,7 @@ def check_bench(bench: Bench, jobs: int | None) -> None:
             f"bench is {bench!r}: expected an object that has a name and can be called with a seed"
         )
     whole = isinstance(jobs, Integral) and not isinstance(jobs, bool)
-    if jobs is not None and (not whole or jobs == 0):
+    if jobs is not None and (not whole or jobs == 0 or jobs < -1):
         raise ArgumentError(
             f"jobs is {jobs!r}: expected a whole number >= 1, -1 for one process per processor, "
             "or None"

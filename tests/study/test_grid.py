@@ -536,6 +536,7 @@ def test_with_and_without_d_a_method_has_its_own_settings():
         ({"methods": [3]}, "method is 3: expected a name, such as 'csp', or an Entry"),
         ({"jobs": 0}, "jobs is 0: expected a whole number >= 1, -1 .*or None"),
         ({"jobs": "two"}, "jobs is 'two'"),
+        ({"jobs": -2}, "jobs is -2"),
         ({"settings": {"csp": 0.01}}, "settings has 0.01 for 'csp': expected a dict"),
         ({"settings": {"csp": {"end": object()}}}, "csp has settings .*expected numbers, strings"),
         ({"steps": "6"}, "steps is '6'"),
