@@ -26,7 +26,7 @@ def table(
     otherwise: str | Callable[[object, object, tuple], str] = "",
     parts: Sequence[str] = (),
     rtol: float = 1e-5,
-) -> None:
+) -> Callable[[Callable], Verdict]:
     """Register the check of an exercise that compares a function with a reference.
 
     Parameters
@@ -46,6 +46,11 @@ def table(
         Names of the arrays, if the exercise returns more than one.
     rtol : float
         Relative tolerance.
+
+    Returns
+    -------
+    callable
+        The check, for an exercise that needs another question before or after it.
     """
 
     def check(function: Callable) -> Verdict:
@@ -76,7 +81,7 @@ def table(
             f"; {tail}" if tail else ""
         )
 
-    exercise(name)(check)
+    return exercise(name)(check)
 
 
 def _ask(function: Callable, case: Case) -> tuple[object, Verdict]:
