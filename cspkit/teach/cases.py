@@ -26,7 +26,7 @@ def table(
     otherwise: str | Callable[[object, object, tuple], str] = "",
     parts: Sequence[str] = (),
     rtol: float = 1e-5,
-) -> None:
+) -> Callable[[Callable], Verdict]:
     """Register the check of an exercise that compares a function with a reference.
 
     Parameters
@@ -46,6 +46,11 @@ def table(
         Names of the arrays, if the exercise returns more than one.
     rtol : float
         Relative tolerance.
+
+    Returns
+    -------
+    callable
+        The check, for an exercise that needs another question before or after it.
     """
 
     def check(function: Callable) -> Verdict:
@@ -76,7 +81,7 @@ def table(
             f"; {tail}" if tail else ""
         )
 
-    exercise(name)(check)
+    return exercise(name)(check)
 
 
 def _ask(function: Callable, case: Case) -> tuple[object, Verdict]:
@@ -102,6 +107,8 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
             and len(answer) == len(right)
             and all(_equal(a, r, rtol) for a, r in zip(answer, right, strict=True))
         )
+    if isinstance(right, str):
+        return isinstance(answer, str) and answer == right
     try:
         array = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):
@@ -111,6 +118,9 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
 
 def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
     """A sentence if the answer has another type or shape than the right one, or is not finite."""
+    if isinstance(right, str):
+        kind = type(answer).__name__
+        return None if kind == "str" else f"the function returns a {kind}, expected a str"
     if not parts:
         return as_array(answer, np.shape(right))[1]
     if not isinstance(answer, tuple | list) or len(answer) != len(parts):
@@ -123,8 +133,10 @@ def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
 
 def _show(value: object, digits: int = 4) -> str:
     """A value in a few words: a number, or the first four numbers of an array."""
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list) and any(map(np.ndim, value)):
         return " and ".join(_show(part, digits) for part in value)
+    if isinstance(value, str):
+        return repr(value)
     array = np.asarray(value)
     if array.ndim == 0:
         return str(bool(array)) if array.dtype == bool else f"{float(array):.{digits}g}"

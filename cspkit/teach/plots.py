@@ -16,6 +16,7 @@ METHOD = {
     "l1": BLACK, "lasso": BLUE, "ISTA": SKY, "FISTA": GREEN, "scikit-learn": GREY,
     "OMP": ORANGE, "CoSaMP": GREEN, "IHT": SKY, "HTP": PURPLE, "AMP": RED,
     "dense": GREY, "gmp": ORANGE, "csp": BLUE,
+    "oneshot": PURPLE, "l1-prox": GREEN,
     "memory": BLUE, "magnitude": GREY, "score": SKY, "corrected": GREEN,
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The checks of notebook 09 accept the right answer and name each typical mistake."""
 
 import numpy as np
+import pytest
 import torch
 from answers import answer_tests
 
@@ -14,11 +15,11 @@ def largest(scores, k):
     return mask.view_as(scores)
 
 
-def uniform(score=torch.abs, share=lambda s: 1 - s, then=lambda mask: mask):
+def uniform(score=torch.abs, share=lambda s: 1 - s, then=lambda mask: mask, whole=round):
     """The right masks, with switches for mistakes."""
 
     def answer(W, s):
-        return {n: then(largest(score(w), round(share(s) * w.numel()))) for n, w in W.items()}
+        return {n: then(largest(score(w), whole(share(s) * w.numel()))) for n, w in W.items()}
 
     return answer
 
@@ -30,8 +31,10 @@ def one_threshold(W, s):
 
 
 def by_row(W, s):
+    rows = {n: torch.atleast_2d(w) for n, w in W.items()}
     return {
-        n: torch.stack([largest(r.abs(), round((1 - s) * len(r))) for r in w]) for n, w in W.items()
+        n: torch.stack([largest(r.abs(), round((1 - s) * len(r))) for r in of]).view_as(W[n])
+        for n, of in rows.items()
     }
 
 
@@ -44,6 +47,24 @@ def cuts_the_weights(W, s):
     masks = uniform()(W, s)
     for name, w in W.items():
         w *= masks[name]
+    return masks
+
+
+def cut_off(W, s):
+    return {n: largest(w.abs(), w.numel() - int(s * w.numel())) for n, w in W.items()}
+
+
+def returns_weights(W, s):
+    return {n: W[n] * mask for n, mask in uniform()(W, s).items()}
+
+
+def sorts(W, s):
+    """Another right answer, with NumPy."""
+    masks = {}
+    for n, w in W.items():
+        mask = np.ones(w.numel(), dtype=bool)
+        mask[np.argsort(np.abs(w.numpy()).ravel())[: round(s * w.numel())]] = False
+        masks[n] = mask.reshape(w.shape)
     return masks
 
 
@@ -64,6 +85,21 @@ def step(mask_gradient=True, put_back=True, times=1):
             weight.data.copy_(torch.where(mask, weight.data, before))
 
     return answer
+
+
+def forgets_to_clone(weight, mask, adam):
+    before = weight.detach()
+    weight.grad.mul_(mask)
+    adam.step()
+    weight.data.copy_(torch.where(mask, weight.data, before))
+
+
+def keeps_by_index(weight, mask, adam):
+    """Another right answer."""
+    before = weight.data[~mask]
+    weight.grad[~mask] = 0
+    adam.step()
+    weight.data[~mask] = before
 
 
 def sets_to_zero(weight, mask, adam):
@@ -99,12 +135,6 @@ def overwrites_masks(masks):
     return result
 
 
-def one_off(masks):
-    result = counts(came_back)(masks)
-    result[3] += 1
-    return result
-
-
 def soft(rank=0, extra=0.0, sign=torch.sign, floor=0.0):
     """The right threshold, with switches for mistakes."""
 
@@ -118,9 +148,9 @@ def soft(rank=0, extra=0.0, sign=torch.sign, floor=0.0):
     return answer
 
 
-def overwrites_V(V, k):
-    V.copy_(soft()(V, k))
-    return V
+def overwrites_w(w, k):
+    w.copy_(soft()(w, k))
+    return w
 
 
 def hard(V, k):
@@ -154,24 +184,27 @@ RIGHT = {
 }
 WRONG = [
     (UNIFORM, one_threshold, "is the global budget"),
-    (UNIFORM, uniform(then=lambda mask: ~mask), "here it is what is cut"),
+    (UNIFORM, uniform(then=lambda mask: ~mask), "that the weight is cut"),
     (UNIFORM, uniform(score=lambda w: -w.abs()), "the smallest weights are kept"),
     (UNIFORM, uniform(score=lambda w: w), "not the largest magnitudes"),
     (UNIFORM, uniform(share=lambda s: s), "s is the share that is cut"),
+    (UNIFORM, uniform(whole=int), "round it"),
+    (UNIFORM, cut_off, "round it"),
     (UNIFORM, by_row, "of every row"),
     (UNIFORM, with_ties, "neither >= nor >"),
-    (UNIFORM, cuts_the_weights, "weights themselves were changed"),
+    (UNIFORM, cuts_the_weights, "in place"),
+    (UNIFORM, returns_weights, "return masks"),
     (UNIFORM, some_others, "they are not the largest"),
-    (UNIFORM, uniform(share=lambda s: 1 - s + 0.1), "weights are kept, expected"),
-    (UNIFORM, uniform(then=lambda mask: mask.float()), "a tensor of bool"),
+    (UNIFORM, uniform(share=lambda s: 1 - s + 0.1), "weights, expected"),
     (UNIFORM, uniform(then=torch.flatten), "view_as"),
     (UNIFORM, lambda W, s: list(uniform()(W, s).values()), "a dict with the keys"),
-    (UNIFORM, lambda W, s: None, "returns None"),
-    (STEP, step(put_back=False), "does not stop Adam's momentum"),
+    (STEP, step(put_back=False), "Adam's momentum moves them"),
+    (STEP, forgets_to_clone, "remember them with .clone()"),
     (STEP, step(mask_gradient=False), "into Adam's memory"),
-    (STEP, step(mask_gradient=False, put_back=False), "cut weights have moved"),
-    (STEP, step(times=2), "Adam's memory"),
-    (STEP, sets_to_zero, "they keep the value"),
+    (STEP, step(mask_gradient=False, put_back=False), "their gradient is not masked"),
+    (STEP, step(times=2), "called twice"),
+    (STEP, step(times=3), "not those of one plain step"),
+    (STEP, sets_to_zero, "must keep their value"),
     (STEP, wrong_way_round, "wrong way round"),
     (STEP, no_step, "no weight has moved"),
     (RETURNS, lambda masks: counts(came_back)(masks) > 0, "count how often"),
@@ -185,27 +218,42 @@ WRONG = [
     (RETURNS, lambda masks: (~masks[:-1] & masks[1:]).sum(axis=1), "axis 0"),
     (RETURNS, lambda masks: masks.sum(axis=1), "sum over the steps, axis 0"),
     (RETURNS, overwrites_masks, "in place"),
-    (RETURNS, one_off, "returns, not"),
-    (RETURNS, lambda masks: None, "returns None"),
+    (RETURNS, lambda masks: counts(came_back)(masks) + 1, "the life [1, 0, 0, 1, 0, 1]"),
     (SOFT, hard, "this is the hard threshold"),
     (SOFT, soft(sign=torch.ones_like), "sign of negative entries"),
-    (SOFT, soft(rank=-1), "kills the k-th largest"),
-    (SOFT, soft(rank=1), "3 entries are left"),
-    (SOFT, soft(floor=-9.0), "become negative"),
+    (SOFT, soft(rank=-1), "also cuts the k-th largest"),
+    (SOFT, soft(rank=1), "k + 1 entries are left"),
+    (SOFT, soft(floor=-torch.inf), "become negative"),
     (SOFT, soft(extra=0.5), "tau is not the smallest"),
-    (SOFT, lambda V, k: V.clone(), "nothing is cut"),
-    (SOFT, lambda V, k: 2 * soft()(V, k), "the values are wrong"),
-    (SOFT, lambda V, k: 0 * V, "entries are left, expected"),
-    (SOFT, lambda V, k: soft()(V, k).tolist(), "expected a tensor"),
-    (SOFT, overwrites_V, "in place"),
-    (SOFT, lambda V, k: None, "returns None"),
+    (SOFT, lambda w, k: w.clone(), "nothing is cut"),
+    (SOFT, lambda w, k: 2 * soft()(w, k), "expected [2, -1, 0, 0]"),
+    (SOFT, lambda w, k: 0 * w, "entries are left, expected"),
+    (SOFT, lambda w, k: soft()(w, k)[None], "the answer has shape (1, 4)"),
+    (SOFT, overwrites_w, "in place"),
     (NARANG, narang(ratio=1.0), "one slope all the way"),
-    (NARANG, narang(hold=False), "after end"),
+    (NARANG, lambda t, *a: narang()(min(t, a[1]), *a) + max(0, min(t, a[2]) - a[1]) * a[3]
+     / (a[1] - a[0] + 1.5 * (a[2] - a[1])), "on the slope is 1.5 theta"),
+    (NARANG, narang(hold=False), "must stay at q"),
     (NARANG, narang(wait=False), "before start"),
-    (NARANG, narang(scale=2.0), "at end it is"),
-    (NARANG, pieces_exchanged, "at step"),
-    (NARANG, lambda *_: None, "returns None"),
-]
+    (NARANG, lambda t, *a: narang()(t, *a) if t < a[2] else 0.0, "from end on it is q"),
+    (NARANG, narang(scale=2.0), "expected 0.4"),
+    (NARANG, pieces_exchanged, "t, start, ramp, end, q = "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [(UNIFORM, sorts), (STEP, keeps_by_index), (SOFT, lambda w, k: soft()(w, k).tolist()),
+     (RETURNS, lambda m: [int(n) for n in counts(came_back)(m)]),
+     (NARANG, lambda *a: np.float64(narang()(*a)))],
+)  # fmt: skip
+def test_a_right_answer_in_another_form(name, answer):
+    assert verdict(name, answer) == f"right: {name}"
+
+
+@pytest.mark.parametrize("name", [RETURNS, SOFT, NARANG])
+def test_the_example_is_tried_first_and_shown(name):
+    assert "the example" in verdict(name, lambda *_: 0.123)
 
 
 def test_the_memory_of_what_is_cut_may_be_cleared():

@@ -3,7 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 from answers import answer_tests
+
+from cspkit.teach import verdict
 
 
 def product(data, indices, indptr, x, value=True, vector=True, columns=True):
@@ -39,16 +42,22 @@ WRONG = [
     ("13.csr_product", lambda *a: product(*a, value=False), "nonzeros themselves"),
     ("13.csr_product", lambda *a: product(*a, columns=False), "x[indices[...]]"),
     ("13.csr_product", lambda *a: -product(*a), "sign"),
-    ("13.csr_product", lambda *a: product(*a) + 1, "expected [2.0, 0.0, 34.0]"),
+    ("13.csr_product", lambda *a: product(*a) + 1, "expected [2, 0, 34]"),
     ("13.csr_product", lambda data, indices, indptr, x: data[:1], "shape"),
+    ("13.csr_product", lambda data, *a: product(data, *a).astype(data.dtype), "cut to integers"),
     ("13.crossover", lambda v, sparse: 1 - sparse / v, "not negative"),
     ("13.crossover", lambda v, sparse: sparse / v, "share of nonzeros"),
     ("13.crossover", lambda v, sparse: 1 - v / sparse, "faster one"),
+    ("13.crossover", lambda v, sparse: min(1, sparse / v), "share of nonzeros"),
+    ("13.crossover", lambda v, sparse: max(0, 1 - v / sparse), "faster one"),
     ("13.crossover", lambda v, sparse: 0.5, "expected 0.75"),
     ("13.cut_blocks", lambda W, r, k: cut(W, r, k, lambda b: -(b**2).sum(axis=1)), "smallest"),
     ("13.cut_blocks", lambda W, r, k: cut(W, r, k, lambda b: b.sum(axis=1)), "signs cancel"),
     ("13.cut_blocks", lambda W, r, k: cut(W, 1, r * k), "whole blocks"),
     ("13.cut_blocks", lambda W, r, k: cut(W, r, k, lambda b: abs(b).sum(axis=1)), "add squares"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, r, k, lambda b: abs(b).max(axis=1)), "whole block"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, 1, k), "whole blocks"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, r, k) != 0, "multiply W by it"),
     ("13.cut_blocks", lambda W, r, k: W + 1, "wrong at [(0, 0)"),
     ("13.speedup", lambda f, k: f + (1 - f) / k, "inverse"),
     ("13.speedup", lambda f, k: f + (1 - f) * k, "times are added"),
@@ -61,4 +70,23 @@ WRONG = [
     ("13.break_even", lambda *a: even(*a, lambda D, P, a, b: (D - P) / (a - b)), "sign"),
     ("13.break_even", lambda *a: even(*a, lambda *b: 5.0), "expected"),
 ]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_example_is_tried_first_and_shown(name):
+    assert "the example" in verdict(name, lambda *_: 0.123)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("13.csr_product", lambda *a: product(*a).tolist()),
+        ("13.crossover", lambda v, sparse: np.float32(max(0, 1 - sparse / v))),
+        ("13.break_even", lambda *a: np.float64(even(*a))),
+    ],
+)
+def test_a_right_answer_in_another_form(name, answer):
+    assert verdict(name, answer) == f"right: {name}"
+
+
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

@@ -44,6 +44,12 @@ def too_few(speakers, share):
     return np.isin(speakers, list(chosen))
 
 
+def one_more(speakers, share):
+    test = held_out(speakers, share)
+    rest = sorted({name for name, chosen in zip(speakers, test, strict=True) if not chosen})
+    return test | np.isin(speakers, rest[:1])
+
+
 def runs(quiet):
     edges = np.diff(np.concatenate([[0], quiet.astype(int), [0]]))
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
@@ -154,7 +160,11 @@ RIGHT = [
     ("14.share", lambda B, r, P: [np.arange(B)[r::P], np.float32(P * len(range(r, B, P)) / B)]),
 ]
 WRONG = [
-    ("14.plain", lambda t: plain(t, lower=False), "'Turn LEFT, please!': make all letters small"),
+    (
+        "14.plain",
+        lambda t: plain(t, lower=False),
+        "small; tried with the example 'Turn LEFT, please!'",
+    ),
     ("14.plain", lambda t: plain(t, single=False), "one space between words"),
     ("14.plain", lambda t: re.sub(r"[^\w\s']", "", t.lower()), "one space between words"),
     ("14.plain", lambda t: plain(t, r"[^\w]|_"), "an apostrophe stays"),
@@ -163,18 +173,15 @@ WRONG = [
     ("14.plain", lambda t: plain(t, r"[^a-z0-9']"), "such as ü"),
     ("14.plain", lambda t: plain(t, r"[^\w']"), "_ is neither"),
     ("14.plain", lambda t: " ".join(t.lower().split()), "commas"),
-    ("14.plain", lambda t: "turn", "gives 'turn', expected 'turn left please'"),
-    ("14.plain", str.split, "gives a list"),
+    ("14.plain", lambda t: "turn", "the answer is 'turn', expected 'turn left please'"),
+    ("14.plain", str.split, "returns a list, expected a str"),
     ("14.held_out", lambda *a: ~held_out(*a), "True is for the test lines"),
     ("14.held_out", lambda s, share: np.arange(len(s)) < share * len(s), "whole speakers"),
     ("14.held_out", lambda *a: held_out(*a, order=dict.fromkeys), "order of their names"),
     ("14.held_out", too_few, "smaller than the share"),
-    ("14.held_out", lambda *a: held_out(*a, more=1), "as soon as"),
-    (
-        "14.held_out",
-        lambda s, share: np.array([x == "c" for x in s]),
-        "[False, False, False, True, False]",
-    ),
+    ("14.held_out", lambda *a: held_out(*a, more=1e-9), ">=, not >"),
+    ("14.held_out", one_more, "as soon as the share is reached;"),
+    ("14.held_out", lambda s, share: np.array([x == "c" for x in s]), "[0, 0, 0, 1, ...]"),
     ("14.held_out", lambda s, share: np.arange(len(s)) % 2, "speaker 'a' is in both"),
     ("14.held_out", lambda *a: np.flatnonzero(held_out(*a)), "shape"),
     ("14.pauses", lambda *a: pauses(*a, edges=True), "no pause"),
@@ -203,13 +210,18 @@ WRONG = [
     ("14.share", lambda *a: share(*a, lambda B, r, P: range(B)), "whole batch"),
     ("14.share", lambda *a: share(*a, lambda B, r, P: range(r * B, r * B + B)), "together is B"),
     ("14.share", lambda *a: share(*a, lambda B, r, P: range(r + 1, B + 1, P)), "start at 0"),
-    ("14.share", lambda *a: share(*a, lambda B, r, P: [5]), "expected [1, 3, 5]"),
+    (
+        "14.share",
+        lambda *a: share(*a, lambda B, r, P: [5]),
+        "the answer has shape (1,), expected (3,)",
+    ),
+    ("14.share", lambda *a: share(*a, lambda B, r, P: [1, 2, 5]), "[1, 2, 5] and 0.8571"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 1.0), "different sizes"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: m / B), "multiply by P"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 1 / P), "size of the share"),
-    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: B / (P * max(m, 1))), "inverse"),
-    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 3.0), "expected 0.8571"),
-    ("14.share", lambda B, r, P: range(r, B, P), "a pair"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: B / (P * m) if m else 0), "inverse"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 3.0), "and 0.8571"),
+    ("14.share", lambda B, r, P: range(r, B, P), "expected the positions and the weight"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
@@ -219,3 +231,8 @@ test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 )
 def test_a_class_without_an_answer_in_its_method(answer, told):
     assert told in verdict("14.never_back", answer)
+
+
+@pytest.mark.parametrize("name", ["14.plain", "14.held_out", "14.pauses", "14.share"])
+def test_the_example_is_tried_first_and_shown(name):
+    assert "the example" in verdict(name, lambda *_: 0.123)

@@ -2,157 +2,139 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse
 
-from cspkit.teach.check import Verdict, as_array, exercise, named
+from cspkit.teach.cases import Case, table
 
 Array = np.ndarray
 
 
-@exercise("13.csr_product")
-def csr_product(function: Callable[[Array, Array, Array, Array], Array]) -> Verdict:
-    """Check the product of a matrix in compressed rows with a vector."""
+def _product(of_row: Callable[[Array, Array, Array], float], whole: bool = False):
+    """A product row by row; `of_row` gets the nonzeros of a row, their columns, and x."""
+
+    def answer(data: Array, indices: Array, indptr: Array, x: Array) -> Array:
+        rows = [slice(a, b) for a, b in zip(indptr[:-1], indptr[1:], strict=True)]
+        y = [of_row(data[row], indices[row], x) for row in rows]
+        return np.array(y, dtype=data.dtype if whole else float)
+
+    return answer
+
+
+def _product_cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    drawn = rng.integers(1, 9, (5, 4)) * (rng.random((5, 4)) < 0.4) / 2
-    for given in ([[0, 2], [0, 0], [3, 4]], [[1, 0], [0, 1]], drawn):
-        M = np.array(given, dtype=float)
-        x = np.array([10.0, 1.0, -2.5, 5.0])[: M.shape[1]]
-        csr = scipy.sparse.csr_array(M)
-        answer, wrong = as_array(function(csr.data, csr.indices, csr.indptr, x.copy()), (len(M),))
-        case = f"M = {M.tolist()}, x = {x.tolist()}"
-        if wrong:
-            return f"{case}: {wrong}"
-        right = M @ x
-        if np.allclose(answer, right):
-            continue
-        rows = [slice(a, b) for a, b in zip(csr.indptr[:-1], csr.indptr[1:], strict=True)]
-        known = (
-            ([csr.data[r].sum() for r in rows], "the entries of x are missing"),
-            ([x[csr.indices[r]].sum() for r in rows], "the nonzeros themselves are missing"),
-            (
-                [csr.data[r] @ x[: r.stop - r.start] for r in rows],
-                "take x at the columns of the nonzeros: x[indices[...]]",
-            ),
-            (-right, "the sign is turned"),
-        )
-        return named(answer, known, f"{case} gives {answer.tolist()}, expected {right.tolist()}")
-    return None
-
-
-@exercise("13.crossover")
-def crossover(function: Callable[[float, float], float]) -> Verdict:
-    """Check the sparsity from which a sparse product is faster."""
-    for v, sparse in ((8e9, 2e9), (1e9, 1e9), (1e9, 2e9), (16e9, 2e9)):
-        answer, wrong = as_array(function(v, sparse), ())
-        if wrong:
-            return f"v = {v:g}, v_sparse = {sparse:g}: {wrong}"
-        right = max(0.0, 1 - sparse / v)
-        if np.isclose(answer, right):
-            continue
-        known = (
-            (1 - sparse / v, "a sparsity is not negative"),
-            (sparse / v, "this is the share of nonzeros, 1 - s"),
-            (1 - v / sparse, "the dense product is the faster one: v_sparse / v"),
-        )
-        case = f"v = {v:g}, v_sparse = {sparse:g}"
-        return named(answer, known, f"{case} gives {answer:.4g}, expected {right:.4g}")
-    return None
-
-
-@exercise("13.cut_blocks")
-def cut_blocks(function: Callable[[Array, int, int], Array]) -> Verdict:
-    """Check a matrix whose blocks of rows were cut."""
-    rng = np.random.default_rng(0)
-    drawn = rng.standard_normal((16, 5)).round(2)
-    cases = (
-        ([[3, 1], [0, 1]], 2, 1),
-        ([[2, 2], [1, 2]], 2, 1),
-        ([[-3, 1, 2.5], [0, 1, 0]], 2, 1),
-        (drawn, 8, 3),
-        (drawn, 4, 1),
-        ([[3, 2], [0, 2]], 2, 1),
-    )
-    for given, r, k in cases:
-        W = np.array(given, dtype=float)
-        answer, wrong = as_array(function(W.copy(), r, k), W.shape)
-        case = f"W of shape {W.shape}, r = {r}, k = {k}"
-        if wrong:
-            return f"{case}: {wrong}"
-
-        def kept(norms, W=W, r=r, k=k):
-            mask = np.zeros(norms.size, dtype=bool)
-            mask[np.argsort(norms, axis=None)[norms.size - k :]] = True
-            return W * np.repeat(mask.reshape(norms.shape), r, axis=0)
-
-        R, C = W.shape
-        blocks = W.reshape(R // r, r, C)
-        right = kept((blocks**2).sum(axis=1))
-        if np.allclose(answer, right):
-            continue
-        single = np.zeros(W.size, dtype=bool)
-        single[np.argsort(np.abs(W), axis=None)[W.size - k * r :]] = True
-        known = (
-            (kept(np.abs(blocks).sum(axis=1)), "add squares, not absolute values"),
-            (kept(-(blocks**2).sum(axis=1)), "these are the blocks with the smallest norms"),
-            (kept(blocks.sum(axis=1)), "square before the sum: signs cancel"),
-            (W * single.reshape(W.shape), "these are single weights; cut whole blocks"),
-            (kept(np.abs(blocks).max(axis=1)), "add the squares of the whole block"),
-        )
-        wrong_at = [tuple(map(int, place)) for place in np.argwhere(~np.isclose(answer, right))]
-        otherwise = f"{case}: wrong at {wrong_at[:3]}, and {len(wrong_at)} places in all"
-        return named(answer, known, otherwise)
-    return None
-
-
-@exercise("13.speedup")
-def speedup(function: Callable[[float, float], float]) -> Verdict:
-    """Check Amdahl's law."""
-    for f, g in ((0.2, 20.0), (0.2, 2.0), (0.0, 7.0), (1.0, 5.0), (0.5, 2.0)):
-        answer, wrong = as_array(function(f, g), ())
-        if wrong:
-            return f"f = {f}, g = {g}: {wrong}"
-        right = 1 / (f + (1 - f) / g)
-        if np.isclose(answer, right):
-            continue
-        known = (
-            (1 / right, "this is the new time over the old one; the factor is its inverse"),
-            (f + (1 - f) * g, "the times are added, not the factors"),
-            (1 / (1 - f + f / g), "f is the share that does not become faster"),
-        )
-        return named(answer, known, f"f = {f}, g = {g} gives {answer:.4g}, expected {right:.4g}")
-    return None
-
-
-@exercise("13.break_even")
-def break_even(function: Callable[[float, float, float, float], float]) -> Verdict:
-    """Check the bandwidth at which a packed and a dense file take equally long."""
-    for D, P, t_D, t_P in (
-        (1.3e6, 3e4, 0.001, 0.031),
-        (1e6, 1e5, 0.0, 0.1),
-        (1e6, 1e5, 0.2, 0.1),
-        (1e6, 1e5, 0.1, 0.1),
+    drawn = rng.integers(1, 9, (5, 4)) * (rng.random((5, 4)) < 0.4)
+    cases = []
+    for M, x in (
+        (np.array([[0, 2], [0, 0], [3, 4]]), np.array([10, 1])),
+        (np.array([[1, 0], [0, 1]]), np.array([10, 1])),
+        (drawn, np.array([10, 1, -2.3, 5])),
+        (drawn / 2, np.array([10, 1, -2.3, 5])),
     ):
-        case = f"D = {D:g}, P = {P:g}, t_D = {t_D}, t_P = {t_P}"
-        answer = function(D, P, t_D, t_P)
-        if t_P <= t_D:
-            if answer != math.inf:
-                return f"{case}: the packed file always wins, expected inf, but got {answer}"
-            continue
-        answer, wrong = as_array(answer, ())
-        if wrong:
-            return f"{case}: {wrong}"
-        right = (D - P) / (t_P - t_D)
-        if np.isclose(answer, right):
-            continue
-        known = (
-            (-right, "the sign is turned"),
-            (1 / right, "this is seconds a byte; the bandwidth is its inverse"),
-            (D / (t_P - t_D), "the packed file must be read, too: D - P"),
-            ((D - P) / t_P, "the dense file has a time to load, too: t_P - t_D"),
-        )
-        return named(answer, known, f"{case} gives {answer:.4g}, expected {right:.4g}")
-    return None
+        csr, example = scipy.sparse.csr_array(M), "" if cases else "the example, "
+        where = f"{example}M = {M.tolist()}, x = {x.tolist()}"
+        cases.append(Case(where, (csr.data, csr.indices, csr.indptr, x)))
+    return cases
+
+
+table("13.csr_product", _product(lambda v, j, x: v @ x[j]), _product_cases(), [
+    (_product(lambda v, j, x: v.sum()), "the entries of x are missing"),
+    (_product(lambda v, j, x: x[j].sum()), "the nonzeros themselves are missing"),
+    (_product(lambda v, j, x: v @ np.resize(x, len(v))),
+     "take x at the columns of the nonzeros: x[indices[...]]"),
+    (_product(lambda v, j, x: -(v @ x[j])), "the sign is turned"),
+    (_product(lambda v, j, x: v @ x[j], whole=True),
+     "the result is cut to integers, since it has the type of data; use np.zeros(R)"),
+])  # fmt: skip
+
+
+table("13.crossover", lambda v, sparse: max(0.0, 1 - sparse / v), [
+    Case(f"{'' if i else 'the example, '}v = {v:g}, v_sparse = {sparse:g}", (v, sparse))
+    for i, (v, sparse) in enumerate(((8e9, 2e9), (1e9, 1e9), (1e9, 2e9), (16e9, 2e9)))
+], [
+    (lambda v, sparse: 1 - sparse / v, "a sparsity is not negative"),
+    (lambda v, sparse: sparse / v, "this is the share of nonzeros, 1 - s"),
+    (lambda v, sparse: min(1.0, sparse / v), "this is the share of nonzeros, 1 - s"),
+    (lambda v, sparse: 1 - v / sparse, "the dense product is the faster one: v_sparse / v"),
+    (lambda v, sparse: max(0.0, 1 - v / sparse),
+     "the dense product is the faster one: v_sparse / v"),
+])  # fmt: skip
+
+
+def _cut(norm: Callable[[Array], Array] = lambda blocks: (blocks**2).sum(axis=1)):
+    """The matrix with the k blocks of largest norm; `norm` makes the typical mistakes."""
+
+    def answer(W: Array, r: int, k: int) -> Array:
+        norms = norm(W.reshape(len(W) // r, r, W.shape[1]))
+        mask = np.zeros(norms.size, dtype=bool)
+        mask[np.argsort(norms, axis=None)[norms.size - k :]] = True
+        return W * np.repeat(mask.reshape(norms.shape), r, axis=0)
+
+    return answer
+
+
+def _cut_cases() -> list[Case]:
+    small = [[[3, 1], [0, 1]], [[2, 2], [1, 2]], [[-3, 1, 2.5], [0, 1, 0]], [[3, 2], [0, 2]]]
+    cases = [Case(f"W = {W}, r = 2, k = 1", (np.array(W), 2, 1)) for W in small]
+    cases[:2] = [case._replace(where=f"the example, {case.where}") for case in cases[:2]]
+    drawn = np.random.default_rng(0).standard_normal((16, 5))
+    made = "W = default_rng(0).standard_normal((16, 5))"
+    return cases + [Case(f"{made}, r = {r}, k = {k}", (drawn, r, k)) for r, k in ((8, 3), (4, 1))]
+
+
+def _wrong_cut(answer: object, right: Array, inputs: tuple) -> str:
+    places = [tuple(map(int, place)) for place in np.argwhere(~np.isclose(answer, right))]
+    return f"wrong at {places[:3]}, and at {len(places)} places in all"
+
+
+table("13.cut_blocks", _cut(), _cut_cases(), [
+    (_cut(lambda b: np.abs(b).sum(axis=1)), "add squares, not absolute values"),
+    (_cut(lambda b: -(b**2).sum(axis=1)), "these are the blocks with the smallest norms"),
+    (_cut(lambda b: b.sum(axis=1)), "square before the sum: signs cancel"),
+    (lambda W, r, k: _cut()(W, 1, k * r), "these are single weights; cut whole blocks"),
+    (lambda W, r, k: _cut()(W, 1, k), "these are single weights; cut whole blocks"),
+    (_cut(lambda b: np.abs(b).max(axis=1)), "add the squares of the whole block"),
+    (lambda W, r, k: _cut()(W, r, k) != 0, "this is the mask; multiply W by it"),
+], _wrong_cut)  # fmt: skip
+
+
+def _speedup(f: float, g: float) -> float:
+    return 1 / (f + (1 - f) / g)
+
+
+table("13.speedup", _speedup, [
+    Case(f"{'the example, ' if i < 4 else ''}f = {f}, g = {g}", (f, g))
+    for i, (f, g) in enumerate(((0.2, 20), (0.2, 2), (0, 7), (1, 5), (0.5, 2)))
+], [
+    (lambda f, g: 1 / _speedup(f, g),
+     "this is the new time over the old one; the factor is its inverse"),
+    (lambda f, g: f + (1 - f) * g, "the times are added, not the factors"),
+    (lambda f, g: _speedup(1 - f, g), "f is the share that does not become faster"),
+])  # fmt: skip
+
+
+def _even(over: Callable[..., float], always: bool = True):
+    """A bandwidth, and infinity if the packed file always wins."""
+
+    def answer(D: float, P: float, t_D: float, t_P: float) -> float:
+        with np.errstate(divide="ignore"):
+            return np.inf if always and t_P <= t_D else over(D, P, *np.float64([t_D, t_P]))
+
+    return answer
+
+
+table("13.break_even", _even(lambda D, P, a, b: (D - P) / (b - a)), [
+    Case(f"{'' if i else 'the example, '}D, P, t_D, t_P = {given}", given)
+    for i, given in enumerate(((1_300_000, 30_000, 0.001, 0.031), (1_000_000, 100_000, 0.0, 0.1),
+                               (1_000_000, 100_000, 0.2, 0.1), (1_000_000, 100_000, 0.1, 0.1)))
+], [
+    (_even(lambda D, P, a, b: (D - P) / (b - a), always=False),
+     "if t_P <= t_D the packed file always wins: inf"),
+    (_even(lambda D, P, a, b: (D - P) / (a - b)), "the sign is turned"),
+    (_even(lambda D, P, a, b: (b - a) / (D - P)),
+     "this is seconds a byte; the bandwidth is its inverse"),
+    (_even(lambda D, P, a, b: D / (b - a)), "the packed file must be read, too: D - P"),
+    (_even(lambda D, P, a, b: (D - P) / b), "the dense file has a time to load, too: t_P - t_D"),
+])  # fmt: skip

@@ -11,148 +11,112 @@ from torch import nn
 
 from cspkit.pruner import Pruner
 from cspkit.pruning import GradualPruner
-from cspkit.teach.check import NOTHING, Verdict, as_array, exercise, named
+from cspkit.teach.cases import Case, table
+from cspkit.teach.check import NOTHING, Verdict, exercise
 
 Array = np.ndarray
 
 
-@exercise("14.plain")
-def plain(function: Callable[[str], str]) -> Verdict:
-    """Check a rule for texts."""
-    for text in (
-        "Turn LEFT, please!",
-        "It's  5 o'clock.",
-        "",
-        "blue-green\nred",
-        "Zürich (à Paris)",
-        "snake_case",
-    ):
-        answer = function(text)
-        if answer is None:
-            return NOTHING
-        if not isinstance(answer, str):
-            return f"the text {text!r} gives a {type(answer).__name__}, expected a str"
-        right = " ".join(re.sub(r"[^\w']|_", " ", text.lower()).split())
-        if answer == right:
-            continue
-        kept = re.sub(r"[^\w']|_", " ", text)
-        known = {
-            " ".join(kept.split()): "make all letters small",
-            " ".join(re.sub(r"[^\w]|_", " ", text.lower()).split()): "an apostrophe stays",
-            " ".join(re.sub(r"[^\w' ]|_", "", text.lower()).split()): (
-                "what is removed leaves a space, so that two words do not become one"
-            ),
-            " ".join(re.sub(r"[^a-z']", " ", text.lower()).split()): (
-                "digits stay, and so do the letters of other languages, such as ü"
-            ),
-            " ".join(re.sub(r"[^a-z0-9']", " ", text.lower()).split()): (
-                "the letters of other languages stay, such as ü"
-            ),
-            " ".join(text.lower().split()): "replace commas, points and other signs by a space",
-            " ".join(re.sub(r"[^\w']", " ", text.lower()).split()): (
-                "_ is neither a letter nor a digit"
-            ),
-        }
-        otherwise = f"gives {answer!r}, expected {right!r}"
-        if " ".join(answer.split()) == right:
-            otherwise = "one space between words, and none at the ends"
-        return f"the text {text!r}: {known.get(answer, otherwise)}"
-    return None
+def _plain(drop: str = r"[^\w']|_", by: str = " ", lower: bool = True):
+    """A rule for texts; the options make its typical mistakes."""
+    return lambda text: " ".join(re.sub(drop, by, text.lower() if lower else text).split())
 
 
-@exercise("14.held_out")
-def held_out(function: Callable[[Sequence[str], float], Array]) -> Verdict:
-    """Check a split in which no speaker is in both parts."""
-    cases = (
-        (["b", "a", "b", "c", "a"], 0.3),
-        (["c", "c", "b", "a"], 0.25),
-        (["b", "b", "a", "a", "c", "c"], 0.5),
-        (["dan", "ada", "ben", "dan"], 0.6),
-    )
-    for speakers, share in cases:
-        case = f"speakers {speakers}, share {share}"
-        answer, wrong = as_array(function(list(speakers), share), (len(speakers),))
-        if wrong:
-            return f"{case}: {wrong}"
-        names, n = np.array(speakers), len(speakers)
-
-        def taken(order, more=0, names=names, enough=share * n):
-            order, n_taken = list(order), 0
-            while np.isin(names, order[:n_taken]).sum() < enough:
-                n_taken += 1
-            return np.isin(names, order[: n_taken + more])
-
-        in_order = sorted(set(speakers))
-        right = taken(in_order)
-        if np.array_equal(answer, right):
-            continue
-        groups = [names[answer == value] for value in (0, 1)]
-        both = sorted(set(groups[0].tolist()) & set(groups[1].tolist()))
-        lines = np.arange(n) < np.ceil(share * n)
-        known = (
-            (~right, "True is for the test lines"),
-            (lines, f"speaker {both[0] if both else ''!r} is in both parts: take whole speakers"),
-            (taken(dict.fromkeys(speakers)), "take the speakers in the order of their names"),
-            (taken(in_order, more=-1), "the test part is smaller than the share"),
-            (taken(in_order, more=1), "stop as soon as the share is reached"),
-        )
-        if both:
-            otherwise = f"speaker {both[0]!r} is in both parts"
-        else:
-            otherwise = f"the answer is {answer.astype(bool).tolist()}, expected {right.tolist()}"
-        return f"{case}: {named(answer, known, otherwise)}"
-    return None
+def _wrong_plain(answer: object, right: str, inputs: tuple) -> str:
+    same = " ".join(str(answer).split()) == right
+    return "put one space between words, and none at the ends" if same else ""
 
 
-@exercise("14.pauses")
-def pauses(function: Callable[[Array, float], Array]) -> Verdict:
-    """Check the middles of the pauses inside an utterance."""
-    cases = (
-        ([0, 0.9, 0.8, 0.1, 0.1, 0.1, 0.7, 0], 0.5),
-        ([0.9, 0.1, 0.2, 0.2, 0.1, 0.8, 0.3, 0.9], 0.5),
-        ([0.6, 0.7], 0.5),
-        ([0, 0.1, 0.5, 0.2, 0.0, 0.0, 0.1, 0.9, 0.4, 0.4, 0.6, 0, 0], 0.5),
-        ([0.1, 0.2, 0.1], 0.5),
-    )
-    for loudness, level in cases:
-        a = np.array(loudness, dtype=float)
-        case = f"a = {loudness}, level {level}"
-        found = function(a.copy(), level)
-        answer, wrong = as_array(found, np.shape(found))
-        if wrong:
-            return f"{case}: {wrong}"
+table("14.plain", _plain(), [
+    Case(f"{'the example ' if i < 2 else 'the text '}{text!r}", (text,))
+    for i, text in enumerate(("Turn LEFT, please!", "It's  5 o'clock.", "", "blue-green\nred",
+                              "Zürich (à Paris)", "snake_case"))
+], [
+    (_plain(lower=False), "make all letters small"),
+    (_plain(r"[^\w]|_"), "an apostrophe stays"),
+    (_plain(r"[^\w' ]|_", ""),
+     "what is removed leaves a space, so that two words do not become one"),
+    (_plain(r"[^a-z']"), "digits stay, and so do the letters of other languages, such as ü"),
+    (_plain(r"[^a-z0-9']"), "the letters of other languages stay, such as ü"),
+    (_plain(r"(?!)"), "replace commas, points and other signs by a space"),
+    (_plain(r"[^\w']"), "_ is neither a letter nor a digit"),
+], _wrong_plain)  # fmt: skip
 
-        def runs(quiet):
-            edges = np.diff(np.concatenate([[0], quiet.astype(int), [0]]))
-            return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
-        starts, stops = runs(a < level)
-        inside = (starts > 0) & (stops < len(a))
-        first, stop = starts[inside], stops[inside]
-        right = (first + stop) // 2
-        if np.array_equal(answer, right):
-            continue
-        loud_starts, loud_stops = runs(a >= level)
-        level_first, level_stop = runs(a <= level)
-        level_in = (level_first > 0) & (level_stop < len(a))
-        known = (
-            ((starts + stops) // 2, "the silence at the beginning and at the end is no pause"),
-            ((starts + stops)[starts > 0] // 2, "the silence at the end is no pause"),
-            ((starts + stops)[stops < len(a)] // 2, "the silence at the beginning is no pause"),
-            (first, "this is where the pauses begin; take their middles"),
-            (stop, "this is where the pauses end; take their middles"),
-            ((first + stop) / 2, "frames are whole numbers: use //"),
-            ((first + stop - 1) // 2, "stop is the first frame after the pause"),
-            ((loud_starts + loud_stops) // 2, "these are the middles of the words"),
-            (
-                ((level_first + level_stop) // 2)[level_in],
-                "a frame at the level itself is loud: a < level",
-            ),
-            (np.flatnonzero(a < level), "these are all quiet frames; each pause gives one cut"),
-        )
-        otherwise = f"the answer is {np.asarray(found).tolist()}, expected {right.tolist()}"
-        return f"{case}: {named(answer, known, otherwise)}"
-    return None
+def _taken(order: Callable = lambda names: sorted(set(names)), more: int = 0, over: float = 0):
+    """Whole speakers in an order until the share is reached; the options make mistakes."""
+
+    def answer(speakers: Sequence[str], share: float) -> Array:
+        names, taken = list(order(speakers)), 0
+        while np.isin(speakers, names[:taken]).sum() < share * len(speakers) + over:
+            taken += 1
+        return np.isin(speakers, names[: taken + more])
+
+    return answer
+
+
+def _wrong_held_out(answer: object, right: Array, inputs: tuple) -> str:
+    test = {name for name, chosen in zip(inputs[0], np.asarray(answer), strict=True) if chosen}
+    train = {name for name, chosen in zip(inputs[0], np.asarray(answer), strict=True) if not chosen}
+    both = sorted(test & train)
+    return f"speaker {both[0]!r} is in both parts: take whole speakers" if both else ""
+
+
+table("14.held_out", _taken(), [
+    Case(f"{'' if i else 'the example, '}speakers {list(speakers)}, share {share}",
+         (speakers, share))
+    for i, (speakers, share) in enumerate((
+        (["b", "a", "b", "c", "a"], 0.3), (["c", "c", "b", "a"], 0.25),
+        (["b", "b", "a", "a", "c", "c"], 0.5), (["dan", "ada", "ben", "dan"], 0.6)))
+], [
+    (lambda *a: ~_taken()(*a), "True is for the test lines"),
+    (_taken(dict.fromkeys), "take the speakers in the order of their names"),
+    (_taken(more=-1), "the test part is smaller than the share"),
+    (_taken(more=1), "stop as soon as the share is reached"),
+    (_taken(over=1e-9), "stop as soon as the share is reached: >=, not >"),
+], _wrong_held_out)  # fmt: skip
+
+
+def _runs(quiet: Array) -> tuple[Array, Array]:
+    edges = np.diff(np.concatenate([[0], quiet.astype(int), [0]]))
+    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+
+
+def _cuts(
+    place: Callable[[Array, Array], Array] = lambda first, stop: (first + stop) // 2,
+    chosen: Callable[[Array, float], Array] = lambda a, level: a < level,
+    begin: bool = False,
+    end: bool = False,
+):
+    """A cut in each run of chosen frames, at the two ends only if told; options make mistakes."""
+
+    def answer(a: Array, level: float) -> Array:
+        first, stop = _runs(chosen(a, level))
+        inside = ((first > 0) | begin) & ((stop < len(a)) | end)
+        return place(first[inside], stop[inside])
+
+    return answer
+
+
+table("14.pauses", _cuts(), [
+    Case(f"{'' if i else 'the example, '}a = {loudness}, level 0.5", (np.array(loudness), 0.5))
+    for i, loudness in enumerate((
+        [0, 0.9, 0.8, 0.1, 0.1, 0.1, 0.7, 0], [0.9, 0.1, 0.2, 0.2, 0.1, 0.8, 0.3, 0.9], [0.6, 0.7],
+        [0, 0.1, 0.5, 0.2, 0.0, 0.0, 0.1, 0.9, 0.4, 0.4, 0.6, 0, 0], [0.1, 0.2, 0.1]))
+], [
+    (_cuts(begin=True, end=True), "the silence at the beginning and at the end is no pause"),
+    (_cuts(end=True), "the silence at the end is no pause"),
+    (_cuts(begin=True), "the silence at the beginning is no pause"),
+    (_cuts(lambda first, stop: first), "this is where the pauses begin; take their middles"),
+    (_cuts(lambda first, stop: stop), "this is where the pauses end; take their middles"),
+    (_cuts(lambda first, stop: (first + stop) / 2), "frames are whole numbers: use //"),
+    (_cuts(lambda first, stop: (first + stop - 1) // 2), "stop is the first frame after the pause"),
+    (_cuts(chosen=lambda a, level: a >= level, begin=True, end=True),
+     "these are the middles of the words"),
+    (_cuts(chosen=lambda a, level: a <= level), "a frame at the level itself is loud: a < level"),
+    (lambda a, level: np.flatnonzero(a < level),
+     "these are all quiet frames; each pause gives one cut"),
+])  # fmt: skip
 
 
 class _NeverBack(GradualPruner):
@@ -239,45 +203,42 @@ def _scores(method: type[GradualPruner], start: list[float]) -> object:
     return pruner.scores()
 
 
-@exercise("14.share")
-def share(function: Callable[[int, int, int], tuple[Sequence[int], float]]) -> Verdict:
-    """Check the share of a batch that one process has, and its weight."""
-    for B, r, P in ((7, 1, 2), (7, 0, 2), (8, 0, 2), (5, 2, 3), (4, 0, 1), (2, 2, 3)):
-        case = f"B = {B}, r = {r}, P = {P}"
-        returned = function(B, r, P)
-        if returned is None:
-            return NOTHING
-        if not isinstance(returned, tuple | list) or len(returned) != 2:
-            return (
-                f"{case}: expected a pair, the positions and the weight, but got {returned!r:.60}"
-            )
-        own = np.arange(r, B, P)
-        positions, wrong = as_array(list(returned[0]), np.shape(list(returned[0])))
-        if wrong:
-            return f"{case}: positions: {wrong}"
-        if not np.array_equal(positions, own):
-            blocks = np.array_split(np.arange(B), P)[r]
-            known = (
-                (blocks, "take every P-th position, not a block of neighbours"),
-                (np.arange(B), "this is the whole batch: each process would do all the work"),
-                (np.arange(r * B, (r + 1) * B), "the batch of all processes together is B"),
-                (own + 1, "positions start at 0"),
-            )
-            listed = positions.tolist()
-            otherwise = f"positions are {listed}, expected {own.tolist()}"
-            return f"{case}: {named(positions, known, otherwise)}"
-        weight, wrong = as_array(returned[1], ())
-        if wrong:
-            return f"{case}: weight: {wrong}"
-        right = P * len(own) / B
-        if np.isclose(weight, right):
-            continue
-        known = (
-            (1.0, "the shares have different sizes; this gives a small share too much weight"),
-            (len(own) / B, "the mean over processes divides by P once more: multiply by P"),
-            (1 / P, "the weight depends on the size of the share, len(positions)"),
-            (B / (P * len(own)) if len(own) else np.inf, "this is the inverse of the weight"),
-        )
-        otherwise = f"the weight is {weight:.4g}, expected {right:.4g}"
-        return f"{case}: {named(weight, known, otherwise)}"
-    return None
+def _share(
+    positions: Callable[[int, int, int], Sequence[int]] = lambda B, r, P: range(r, B, P),
+    weight: Callable[[int, int, int], float] = lambda B, m, P: P * m / B,
+):
+    """Positions and weight; the options make the typical mistakes."""
+
+    def answer(B: int, r: int, P: int) -> tuple[Array, float]:
+        return np.array(positions(B, r, P)), weight(B, len(range(r, B, P)), P)
+
+    return answer
+
+
+def _positions(*known: tuple[Callable, str]) -> list[tuple[Callable, str]]:
+    """Positions are named as wrong whatever the weight: pairs with the usual weights."""
+    weights = (lambda B, m, P: P * m / B, lambda B, m, P: m / B, lambda B, m, P: 1.0)
+    return [(_share(wrong, weight), sentence) for wrong, sentence in known for weight in weights]
+
+
+table("14.share", _share(), [
+    Case(f"{'the example, ' if i < 2 else ''}B = {B}, r = {r}, P = {P}", (B, r, P))
+    for i, (B, r, P) in enumerate(((7, 1, 2), (7, 0, 2), (8, 0, 2), (5, 2, 3), (4, 0, 1),
+                                   (2, 2, 3)))
+], [
+    *_positions(
+        (lambda B, r, P: np.array_split(np.arange(B), P)[r],
+         "take every P-th position, not a block of neighbours"),
+        (lambda B, r, P: range(B), "this is the whole batch: each process would do all the work"),
+        (lambda B, r, P: range(r * B, r * B + B), "the batch of all processes together is B"),
+        (lambda B, r, P: range(r + 1, r + 1 + len(range(r, B, P)) * P, P), "positions start at 0"),
+    ),
+    (_share(weight=lambda B, m, P: 1.0),
+     "the shares have different sizes; this gives a small share too much weight"),
+    (_share(weight=lambda B, m, P: m / B),
+     "the mean over processes divides by P once more: multiply by P"),
+    (_share(weight=lambda B, m, P: 1 / P),
+     "the weight depends on the size of the share, len(positions)"),
+    (_share(weight=lambda B, m, P: B / (P * m) if m else 0),
+     "this is the inverse of the weight"),
+], parts=("the positions", "the weight"))  # fmt: skip
