@@ -1,6 +1,7 @@
 """The checks of notebook 07 accept the right answer and name each typical mistake."""
 
 import numpy as np
+import pytest
 from answers import answer_tests
 
 from cspkit.teach.check import verdict
@@ -191,7 +192,7 @@ WRONG = [
     (ALIGN, overwrites_blank, "in place"),
     (ALIGN, lambda *a: 2 * probability()(*a), "expected"),
     (ALIGN, lambda *a: [0.1, 0.2], "expected one number"),
-    (BACK, lambda b, y: beta_table(b, y, end=1.0), "the last cell is 1"),
+    (BACK, lambda b, y: beta_table(b, y, end=1.0), "which ends the utterance"),
     (BACK, alpha_table, "this is alpha"),
     (BACK, lambda b, y: beta_table(b, y, join=max), "add the two ways"),
     (BACK, lambda b, y: beta_table(b, y, leaves=True), "only the blank of the last cell"),
@@ -227,13 +228,38 @@ WRONG = [
     (BEST, lambda b, y: np.arange(y.shape[1])[::-1] % len(b), "cannot come before"),
     (BEST, lambda b, y: np.argmax(y, axis=0), "the blanks count too"),
     (BEST, most_probable_each, "follow one alignment"),
-    (BEST, lambda b, y: [0] * y.shape[1], "more probable than"),
-    (BEST, lambda b, y: [0] * (len(b) + y.shape[1]), "one frame per label"),
+    (BEST, lambda b, y: [0] * y.shape[1], "more probable by a factor"),
+    (BEST, lambda b, y: [sum(f <= t for f in viterbi(b, y)) for t in range(len(b))], "per frame"),
+    (BEST, lambda b, y: sorted([*viterbi(b, y), *range(len(b))]), "one entry per move"),
+    (BEST, lambda b, y: [0] * 9, "expected (2,)"),
 ]
 
 
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
-def test_best_frames_may_be_an_array():
-    assert verdict(BEST, lambda b, y: np.array(viterbi(b, y))) == f"right: {BEST}"
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_example_is_tried_first_and_shown(name):
+    told = verdict(name, lambda *_: 0.123)
+    assert "the lattice of the text" in told or "the example" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        (ALIGN, lambda *a: np.array(probability()(*a))),
+        (BACK, lambda *a: beta_table(*a).tolist()),
+        (CELL, lambda *a: list(cell()(*a))),
+        (BEST, lambda *a: np.array(viterbi(*a), dtype=float)),
+    ],
+)
+def test_a_right_answer_in_another_form(name, answer):
+    assert verdict(name, answer) == f"right: {name}"
+
+
+def test_an_error_with_a_hidden_input_shows_the_input():
+    told = verdict(ALIGN, lambda b, y, frames: probability()(b, y, frames) + len(frames) - 2)
+    assert "frames [1, 1, 3]" in told
+    told = verdict(ALIGN, lambda b, y, frames: frames[0] * 0 + probability()(b, y, frames))
+    assert "frames []" in told
+    assert "IndexError" in told

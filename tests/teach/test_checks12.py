@@ -4,8 +4,11 @@ import json
 import math
 
 import numpy as np
+import pytest
 import zstandard
 from answers import answer_tests
+
+from cspkit.teach.check import verdict
 
 
 def entropy(N, n, base=2, both=True, count=True, sign=1):
@@ -70,14 +73,15 @@ WRONG = [
     ("12.rice_code", lambda g, b: rice(g, b) + "0" * (b == 0), "no remainder"),
     ("12.entry_probability", lambda *a: probability(*a, odds=True), "these are odds"),
     ("12.entry_probability", lambda *a: probability(*a, average=False), "average density"),
+    ("12.entry_probability", lambda w, c, R, p: probability(w, c, R, 1 - p), "average density"),
     ("12.entry_probability", lambda w, c, R, rho: w * c / R / rho, "multiply odds"),
     ("12.entry_probability", lambda w, c, R, rho: w, "expected"),
     ("12.entry_probability", lambda w, c, R, rho: 0.05, "shape"),
     ("12.codes_of", lambda *a: codes(*a, survive=None), "a survivor became 0"),
     ("12.codes_of", lambda *a: codes(*a, survive=np.ones_like), "keeps its sign"),
     ("12.codes_of", lambda *a: codes(*a, cut=False), "beyond L"),
-    ("12.codes_of", lambda *a: codes(*a, scale=0), "without the scale"),
-    ("12.codes_of", lambda x, delta, L: np.clip(x / delta, -L, L), "round"),
+    ("12.codes_of", lambda *a: codes(*a, scale=0), "without delta"),
+    ("12.codes_of", lambda x, delta, L: np.clip(x / delta, -L, L), "round to whole"),
     ("12.codes_of", lambda x, d, L: np.where(codes(x, d, L) == 0, 1, codes(x, d, L)), "stays"),
     ("12.codes_of", lambda x, delta, L: x * 0 + 5, "expected"),
     ("12.codes_of", truncated, "np.rint"),
@@ -88,3 +92,22 @@ WRONG = [
     ("12.header_of", lambda content: {"tensors": []}, "tensors"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
+
+
+def test_codes_of_may_be_integers():
+    assert verdict("12.codes_of", lambda *a: codes(*a).astype(int)) == "right: 12.codes_of"
+
+
+def test_values_of_the_type_of_an_integer_input_are_tried():
+    def in_place(x, delta, L):
+        q = np.zeros_like(x)
+        q[:] = x / delta  # an array of integers cuts the fractions off
+        return codes(q, 1.0, L) + np.where(codes(q, 1.0, L) == 0, np.sign(x), 0)
+
+    assert "x = [0, 1, -5, 9]" in verdict("12.codes_of", in_place)
+
+
+@pytest.mark.parametrize("name", ["12.position_bits", "12.entry_probability", "12.codes_of"])
+def test_the_input_is_shown(name):
+    assert "for " in verdict(name, lambda *_: 1 / 0)
+    assert "ZeroDivisionError" in verdict(name, lambda *_: 1 / 0)

@@ -12,32 +12,42 @@ import zstandard
 
 from cspkit.asr.corpus import data_folder
 from cspkit.deploy.container import read_header
-from cspkit.teach.check import NOTHING, Verdict, as_array, exercise, named
+from cspkit.teach.cases import Case, table
+from cspkit.teach.check import NOTHING, Verdict, exercise
 
 Array = np.ndarray
 
 
-@exercise("12.position_bits")
-def position_bits(function: Callable[[int, int], float]) -> Verdict:
-    """Check the entropy of positions."""
-    for N, n in ((1000, 50), (8, 4), (1000, 950), (64, 0), (64, 64), (30, 7)):
-        answer, wrong = as_array(function(N, n), ())
-        if wrong:
-            return f"N = {N}, n = {n}: {wrong}"
-        p = n / N
-        parts = [-x * math.log2(x) if x else 0.0 for x in (p, 1 - p)]
-        right = N * sum(parts)
-        if np.isclose(answer, right):
-            continue
-        known = (
-            (sum(parts), "this is the entropy of one entry; multiply by N"),
-            (N * parts[0], "the zeros carry information, too: add the second term"),
-            (-right, "the sign is lost: the logarithm of a probability is negative"),
-            (right * math.log(2), "use the logarithm to base 2: bits, not nats"),
-            (n * sum(parts), "multiply by N, the number of all entries"),
-        )
-        return named(answer, known, f"N = {N}, n = {n}: {answer:.4g}, expected {right:.4g}")
-    return None
+def _entropy(N: int, n: int, both: bool = True) -> float:
+    """Entropy of one entry; without `both` only the part of the nonzeros."""
+    parts = [-x * math.log2(x) if x else 0.0 for x in (n / N, 1 - n / N)]
+    return sum(parts) if both else parts[0]
+
+
+table(
+    "12.position_bits",
+    lambda N, n: N * _entropy(N, n),
+    [
+        Case(f"N = {N}, n = {n}", (N, n))
+        for N, n in ((1000, 50), (8, 4), (64, 64), (1000, 950), (64, 0), (30, 7))
+    ],
+    [
+        (_entropy, "this is the entropy of one entry; multiply by N"),
+        (
+            lambda N, n: N * _entropy(N, n, both=False),
+            "the zeros carry information, too: add the second term",
+        ),
+        (
+            lambda N, n: -N * _entropy(N, n),
+            "the sign is lost: the logarithm of a probability is negative",
+        ),
+        (
+            lambda N, n: N * _entropy(N, n) * math.log(2),
+            "use the logarithm to base 2: bits, not nats",
+        ),
+        (lambda N, n: n * _entropy(N, n), "multiply by N, the number of all entries"),
+    ],
+)
 
 
 @exercise("12.rice_code")
@@ -66,70 +76,97 @@ def rice_code(function: Callable[[int, int], str]) -> Verdict:
     return None
 
 
-@exercise("12.entry_probability")
-def entry_probability(function: Callable[[Array, int, int, float], Array]) -> Verdict:
-    """Check the probability of an entry from the counts of its row and column."""
-    cases = [([0.05, 0.05], 5, 100, 0.05), ([0.1], 10, 100, 0.05), ([0.01, 0.3, 0.6], 40, 64, 0.2)]
-    for given, c, R, rho in cases:
-        w = np.array(given)
-        answer, wrong = as_array(function(w.copy(), c, R, rho), w.shape)
-        case = f"w = {given}, c = {c}, R = {R}, p = {rho}"
-        if wrong:
-            return f"{case}: {wrong}"
-        row, column, average = w / (1 - w), c / (R - c), rho / (1 - rho)
-        right = row * column / average
-        probability = right / (1 + right)
-        if np.allclose(answer, probability):
-            continue
-        both = row * column
-        known = (
-            (right, "these are odds; the probability is odds / (1 + odds)"),
-            (both / (1 + both), "divide by the odds of the average density"),
-            (w * c / R / rho, "multiply odds, not probabilities"),
-            (both * average / (1 + both * average), "divide by the odds of the average"),
+def _probability(combine: Callable, from_odds: Callable = lambda odds: odds / (1 + odds)):
+    """The probability from the odds of row, column and average; the options make mistakes."""
+
+    def answer(w: Array, c: int, R: int, p: float) -> Array:
+        return from_odds(combine(w / (1 - w), c / (R - c), p / (1 - p)))
+
+    return answer
+
+
+_AVERAGE = "divide by the odds of the average density"
+
+table(
+    "12.entry_probability",
+    _probability(lambda row, column, average: row * column / average),
+    [
+        Case(f"w = {w}, c = {c}, R = {R}, p = {p}", (np.array(w), c, R, p))
+        for w, c, R, p in (
+            ([0.05, 0.05], 5, 100, 0.05),
+            ([0.1], 10, 100, 0.05),
+            ([0.01, 0.3, 0.6], 40, 64, 0.2),
         )
-        got, expected = np.round(answer, 4).tolist(), np.round(probability, 4).tolist()
-        return named(answer, known, f"{case} gives {got}, expected {expected}")
-    return None
+    ],
+    [
+        (
+            _probability(lambda row, column, average: row * column / average, lambda odds: odds),
+            "these are odds; the probability is odds / (1 + odds)",
+        ),
+        (_probability(lambda row, column, average: row * column), _AVERAGE),
+        (_probability(lambda row, column, average: row * column * average), _AVERAGE),
+        (lambda w, c, R, p: w * c / R / p, "multiply odds, not probabilities"),
+    ],
+)
 
 
-@exercise("12.codes_of")
-def codes_of(function: Callable[[Array, float, int], Array]) -> Verdict:
-    """Check codes of quantised values."""
+def _codes(
+    whole: Callable = np.rint,
+    cut: Callable = lambda q, L: np.clip(q, -L, L),
+    survive: Callable = np.sign,
+):
+    """Codes of values; the options make typical mistakes."""
+
+    def answer(x: Array, delta: float, L: int) -> Array:
+        q = cut(whole(x / delta), L)
+        return np.where((q == 0) & (x != 0), survive(x), q)
+
+    return answer
+
+
+def _wrong_codes(answer: object, right: Array, inputs: tuple) -> str:
+    i = int(np.flatnonzero(answer != right)[0])
+    return f"x = {inputs[0][i]:.4g} becomes {np.asarray(answer)[i]:g}, expected {right[i]:g}"
+
+
+def _codes_cases() -> list[Case]:
     rng = np.random.default_rng(0)
     drawn = rng.standard_normal(50) * (rng.random(50) < 0.5)
-    for given, delta, L in (
-        ([0.0, 0.1, -0.6, 2.0], 0.5, 3),
-        ([-0.01, 0.0], 1.0, 7),
-        (drawn, 0.3, 7),
-    ):
-        x = np.array(given)
-        answer, wrong = as_array(function(x.copy(), delta, L), x.shape)
-        case = f"x = {np.round(x[:4], 2).tolist()}{' ...' if len(x) > 4 else ''}, scale {delta}"
-        if wrong:
-            return f"{case}: {wrong}"
-
-        def survivors(codes, x=x, L=L):
-            cut = np.clip(codes, -L, L)
-            return np.where((cut == 0) & (x != 0), np.sign(x), cut)
-
-        exact = np.rint(x / delta)
-        cut, right = np.clip(exact, -L, L), survivors(exact)
-        if np.array_equal(answer, right):
-            continue
-        known = (
-            (cut, "a survivor became 0: where x is not 0, the code must not be 0"),
-            (np.where((cut == 0) & (x != 0), 1, cut), "a small survivor keeps its sign"),
-            (np.where(right == 0, 1, right), "a zero stays a zero"),
-            (np.where((exact == 0) & (x != 0), np.sign(x), exact), f"no code is beyond L = {L}"),
-            (right * delta, "return the whole numbers, without the scale"),
-            (np.clip(x / delta, -L, L), "round to whole numbers"),
-            (survivors(np.trunc(x / delta)), "round to the nearest whole number: np.rint"),
+    made = "rng = default_rng(0), x = rng.standard_normal(50) * (rng.random(50) < 0.5)"
+    return [
+        Case(f"x = {x}, delta = {delta}, L = {L}", (np.array(x), delta, L))
+        for x, delta, L in (
+            ([0, 0.1, -0.6, 2.0], 0.5, 3),
+            ([-0.01, 0.0], 1.0, 7),
+            ([0, 1, -5, 9], 3, 2),
         )
-        i = int(np.flatnonzero(answer != right)[0])
-        otherwise = f"x = {x[i]:.4g}, scale {delta}, L = {L}: {answer[i]:g}, expected {right[i]:g}"
-        return named(answer, known, otherwise)
-    return None
+    ] + [Case(f"{made}, delta = 0.3, L = 7", (drawn, 0.3, 7))]
+
+
+table(
+    "12.codes_of",
+    _codes(),
+    _codes_cases(),
+    [
+        (
+            _codes(survive=np.zeros_like),
+            "a survivor became 0: where x is not 0, the code must not be 0",
+        ),
+        (_codes(survive=np.ones_like), "a small survivor keeps its sign"),
+        (
+            lambda *a: np.where(_codes()(*a) == 0, 1, _codes()(*a)),
+            "a zero stays a zero",
+        ),
+        (_codes(cut=lambda q, L: q), "no code is beyond L"),
+        (
+            lambda x, delta, L: _codes()(x, delta, L) * delta,
+            "return the whole numbers, without delta",
+        ),
+        (lambda x, delta, L: np.clip(x / delta, -L, L), "round to whole numbers"),
+        (_codes(np.trunc), "round to the nearest whole number: np.rint"),
+    ],
+    _wrong_codes,
+)
 
 
 @exercise("12.header_of")
