@@ -18,7 +18,7 @@ from cspkit.arguments import ArgumentError
 from cspkit.teach.notebooks import FOLDER, all_notebooks, normalise, write
 
 SOLUTION = re.compile(
-    r"^(?P<indent>[ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[ \t]*$",
+    r"^(?P<indent>[ \t]*)### BEGIN SOLUTION\n(?P<body>.*?)^[ \t]*### END SOLUTION[ \t]*$",
     re.DOTALL | re.MULTILINE,
 )
 

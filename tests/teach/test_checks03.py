@@ -248,7 +248,7 @@ def test_an_error_in_a_hidden_case_names_the_case():
     ],
 )  # fmt: skip
 def test_a_right_answer_in_another_form(name, answer):
-    assert verdict(name, answer) == f"right: {name}"
+    assert verdict(name, answer).startswith(f"right: {name}")
 
 
 def test_values_of_the_type_of_an_integer_input_are_refused():

@@ -236,4 +236,4 @@ test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 def test_best_frames_may_be_an_array():
-    assert verdict(BEST, lambda b, y: np.array(viterbi(b, y))) == f"right: {BEST}"
+    assert verdict(BEST, lambda b, y: np.array(viterbi(b, y))).startswith(f"right: {BEST}")

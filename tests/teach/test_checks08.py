@@ -202,7 +202,7 @@ WRONG = [
     (ERRORS, lambda s, h: words()(s, h) / len(s.split()), "this is a rate"),
     (ERRORS, bag_of_words, "the order of the words has no effect"),
     (ERRORS, lambda s, h: table_of(s.split(), h.split()), "its last entry"),
-    (ERRORS, lambda s, h: words()(s, h) + 1, "it gives 1, expected 0"),
+    (ERRORS, lambda s, h: words()(s, h) + 1, "the answer is 1, expected 0"),
     (INTERVAL, of_draws(lambda rates, rate: ends(rates)[::-1]), "return low, high"),
     (INTERVAL, of_draws(lambda rates, rate: ends(100 * rates)), "per cent"),
     (INTERVAL, of_draws(lambda rates, rate: ends(rates - rate)), "distances from the rate"),
@@ -287,11 +287,11 @@ def test_interval_accepts_any_draws_of_the_right_kind(seed):
     def answer(errors, words, rng, n=1000):
         return interval()(errors, words, np.random.default_rng(seed), n)
 
-    assert verdict(INTERVAL, answer) == f"right: {INTERVAL}"
+    assert verdict(INTERVAL, answer).startswith(f"right: {INTERVAL}")
 
 
 def test_clip_may_return_a_tuple():
-    assert verdict(CLIP, lambda *a: tuple(clip()(*a))) == f"right: {CLIP}"
+    assert verdict(CLIP, lambda *a: tuple(clip()(*a))).startswith(f"right: {CLIP}")
 
 
 @pytest.mark.parametrize(("width", "units"), [(128, None), (16, None), (32, CHARACTERS)])

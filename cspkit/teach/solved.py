@@ -1,0 +1,87 @@
+"""What is solved, as a figure; and the solution of an exercise, for those who tried it."""
+
+from __future__ import annotations
+
+import re
+from textwrap import dedent
+
+import matplotlib.pyplot as plt
+import nbformat
+
+from cspkit.teach.check import exercises, is_exercise
+from cspkit.teach.plots import BLUE, GREY, ORANGE
+from cspkit.teach.record import SOLVED, TRIED, results
+
+# The marker, colour and fill of each state: the shape tells them apart without colour.
+MARKS = {SOLVED: ("s", BLUE, BLUE), TRIED: ("D", ORANGE, "none"), "not tried": (".", GREY, GREY)}
+
+
+def progress() -> None:
+    """Draw which exercises are solved: a row for each notebook, a mark for each exercise.
+
+    `check` records its results in one file, `.cspkit_progress.json` in the current folder, if this
+    file is there. `make lab` makes it in `work/`. The environment variable CSPKIT_PROGRESS_FILE
+    names another file. Without a file, the figure shows what was checked since the kernel started.
+    """
+    found, rows = results(), {}
+    for name in exercises():
+        rows.setdefault(name[:2], []).append(name)
+    notebooks = list(rows)
+    figure, axes = plt.subplots(figsize=(7.0, 0.4 * len(rows) + 1.0), layout="constrained")
+    for state, (marker, edge, face) in MARKS.items():
+        places = [
+            (i, notebooks.index(notebook))
+            for notebook, names in rows.items()
+            for i, name in enumerate(names)
+            if found.get(name, "not tried") == state
+        ]
+        across, down = zip(*places, strict=True) if places else ((), ())
+        axes.plot(
+            across, down, marker, color=edge, markerfacecolor=face, markersize=9,
+            label=f"{state}: {len(places)}",
+        )  # fmt: skip
+    for row, names in enumerate(rows.values()):
+        for i, name in enumerate(names):
+            axes.annotate(name[3:], (i, row), (8, 0), textcoords="offset points",
+                          va="center", fontsize=7)  # fmt: skip
+    axes.set(yticks=range(len(rows)), yticklabels=notebooks, xticks=[], ylabel="notebook")
+    axes.set_xlim(-0.4, max(map(len, rows.values())) - 0.2)
+    axes.invert_yaxis()
+    axes.grid(False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+
+
+def solution(name: str) -> None:
+    """Print the solution of an exercise that was tried: `check` has seen an answer to it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the exercise, such as "01.debias".
+    """
+    if not is_exercise(name):
+        print(f"There is no exercise {name!r}. Choose from {', '.join(exercises())}.")
+    elif name not in results():
+        print(
+            f"Try {name} first: write an answer in place of the line that raises "
+            f'NotImplementedError, run its cell, and the cell with check("{name}", ...). '
+            "Right or wrong, the solution can then be read here. The hints of the exercise help."
+        )
+    else:
+        print(_solution(name) or f"The solved notebook {name[:2]} is not on this machine.")
+
+
+def _solution(name: str) -> str | None:
+    """The lines between the marks, in the cell that defines what `check` is given."""
+    from cspkit.teach.notebooks import all_notebooks
+    from cspkit.teach.student import SOLUTION
+
+    for path in all_notebooks():
+        if path.name.startswith(name[:2]):
+            sources = [c.source for c in nbformat.read(path, as_version=4).cells]
+            given = re.search(rf'\bcheck\("{re.escape(name)}", (\w+)\)', "\n".join(sources))
+            for source in sources:
+                if given and re.search(rf"^(def )?{given[1]}\b", source, re.MULTILINE):
+                    if found := SOLUTION.search(source):
+                        return dedent(found["body"])
+    return None
