@@ -48,10 +48,10 @@ def table(
         is code that assigns the inputs to the names of the reference's arguments. Both are shown
         to the reader as they are: a tuple as name = value, with the shape of a large array.
     mistakes : sequence of (callable or str, str)
-        Wrong answers, each with the sentence that names the mistake. A mistake is named if it
-        agrees with the answer on every case that the answer survives. If there is none, and the
-        answer is no bool, it is named if it agrees on every case where the answer is wrong. The
-        str "sign" stands for the reference with the argument mistake="sign".
+        Wrong answers, each with the sentence that names the mistake. The first mistake is named
+        that agrees with the answer on every case that the answer survives; or else, if the answer
+        is no bool, on every case where the answer is wrong. The str "sign" stands for the
+        reference with the argument mistake="sign".
     otherwise : str or callable
         What to add if no mistake is known; or a function of answer, right answer and inputs.
     parts : sequence of str
@@ -95,9 +95,8 @@ def table(
         else:
             return None
         faults = [pair for pair in survived if not agrees(reference, [pair])]
-        every = (survived, faults) if faults and np.asarray(expected).dtype != bool else (survived,)
-        for pairs in every:
-            for mistake, sentence in mistakes:
+        for pairs in (survived, [] if _is_bool(expected) else faults):
+            for mistake, sentence in mistakes if pairs else ():
                 if agrees(_function(mistake, reference), pairs):
                     return f"{sentence}; tried with {case.where}"
         if wrong:
@@ -195,9 +194,11 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
         return False
     if np.asarray(right).dtype.kind in "biu":
         rtol = 0.0
-    return array.shape == np.shape(right) and np.allclose(
-        array, right, rtol=rtol, equal_nan=True
-    )
+    return array.shape == np.shape(right) and np.allclose(array, right, rtol=rtol, equal_nan=True)
+
+
+def _is_bool(value: object) -> bool:
+    return not isinstance(value, tuple) and np.asarray(value).dtype == bool
 
 
 def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
@@ -211,6 +212,6 @@ def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
                 return f"of {name}: {wrong}"
         return None
     array, wrong = as_array(answer, np.shape(right))
-    if not wrong and np.asarray(right).dtype == bool and np.asarray(answer).dtype.kind == "f":
+    if not wrong and _is_bool(right) and np.asarray(answer).dtype.kind == "f":
         return f"the answer has the type float ({array.flat[0]}), expected True or False"
     return wrong

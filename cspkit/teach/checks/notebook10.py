@@ -76,8 +76,10 @@ table(
         (torch.ones(4), 2),
     ],
     [
-        (lambda V, k: cut(V, k, lambda V: V),
-         "the largest values are kept, not the largest magnitudes: -2 is lost"),
+        *((largest, "the largest values are kept, not the largest magnitudes: -2 is lost")
+          for largest in (lambda V, k: cut(V, k, lambda V: V),
+                          lambda V, k: V * (V >= V.flatten().topk(k).values[-1]),
+                          lambda V, k: V * (V >= V.topk(k).values[-1]))),
         (lambda V, k: cut(V, k).abs(), "the sign is lost: -2 became 2"),
         (lambda V, k: cut(V, k, lambda V: -V.abs()),
          "the smallest entries are kept, not the largest"),
