@@ -34,6 +34,7 @@ lab: install
 	@mkdir -p work
 	@for copy in notebooks/exercises/*.ipynb; do \
 	    test -e work/$$(basename $$copy) || cp $$copy work/ || exit 1; done
+	@test -e work/.cspkit_progress.json || echo '{}' > work/.cspkit_progress.json
 	$(BIN)/jupyter lab --notebook-dir=work
 
 install: $(VENV)/installed

@@ -129,7 +129,7 @@ table(
         ("momentum", "this is FISTA; ISTA has no momentum"),
         ("one step", "only one step is taken; repeat the formula `steps` times"),
     ],
-    right="Its excess falls like 1 / steps; that of FISTA, in notebook 02, like 1 / steps^2.",
+    right="Its excess falls at least like 1 / steps, and that of FISTA at least like 1 / steps^2.",
 )  # fmt: skip
 
 

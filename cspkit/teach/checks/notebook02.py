@@ -99,7 +99,7 @@ table(
         ("signed", "the constraint has two sides: max |a_j^T r|, not max a_j^T r"),
     ],
     also=[lambda *given: gap(*given, mistake="best multiple")],  # a certificate, and no larger
-    right="The solvers of cspkit.recovery stop at this number: their `tol` bounds it.",
+    right="The package's lasso stops when this number is at most its argument `tol`.",
 )  # fmt: skip
 
 

@@ -188,5 +188,5 @@ table(
          "this is the rule 2 k ln(n/k), which asks too much here; use the line"),
     ],
     lambda answer, right, inputs: "" if answer == np.round(answer) else "it is no integer",
-    right="It holds for large n; at a small n some signals fail, so take a few measurements more.",
+    right="The line is that of large n; at a small n, take a few measurements more.",
 )  # fmt: skip

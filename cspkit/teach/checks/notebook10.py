@@ -146,7 +146,7 @@ table(
          "the leak comes after the step: rho multiplies the cut part of the old V"),
     ],
     with_rho_1,
-    right="rho = 0 forgets nothing and is the method DPF; rho = 1 forgets all that is cut.",
+    right="rho = 0 forgets nothing, as the method DPF does; rho = 1 forgets all that is cut.",
 )  # fmt: skip
 
 
