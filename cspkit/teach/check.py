@@ -98,10 +98,10 @@ def is_exercise(name: str) -> bool:
 
 
 def exercises() -> list[str]:
-    """Return the names of all exercises that have a check."""
+    """Return the names of all exercises that have a check, in the order of the notebooks."""
     for module in _modules():
         importlib.import_module(f"{checks.__name__}.{module}")
-    return sorted(_CHECKS)
+    return sorted(_CHECKS, key=lambda name: name[:2])
 
 
 def _modules() -> list[str]:

@@ -12,12 +12,12 @@ from cspkit.teach.check import exercises, is_exercise
 from cspkit.teach.plots import BLUE, GREY, ORANGE
 from cspkit.teach.record import SOLVED, TRIED, results
 
-# The marker, colour and fill of each state: the shape tells them apart without colour.
-MARKS = {SOLVED: ("s", BLUE, BLUE), TRIED: ("D", ORANGE, "none"), "not tried": (".", GREY, GREY)}
+# The colour of each state, and how much of its square is filled.
+MARKS = {SOLVED: (BLUE, "full"), TRIED: (ORANGE, "bottom"), "not tried": (GREY, "none")}
 
 
 def progress() -> None:
-    """Draw which exercises are solved: a row for each notebook, a mark for each exercise.
+    """Draw which exercises are solved: a row for each notebook, a square for each exercise.
 
     `check` records its results in one file, `.cspkit_progress.json` in the current folder, if this
     file is there. `make lab` makes it in `work/`. The environment variable CSPKIT_PROGRESS_FILE
@@ -27,8 +27,8 @@ def progress() -> None:
     for name in exercises():
         rows.setdefault(name[:2], []).append(name)
     notebooks = list(rows)
-    figure, axes = plt.subplots(figsize=(7.0, 0.4 * len(rows) + 1.0), layout="constrained")
-    for state, (marker, edge, face) in MARKS.items():
+    figure, axes = plt.subplots(figsize=(7.0, 0.45 * len(rows) + 0.6), layout="constrained")
+    for state, (colour, filled) in MARKS.items():
         places = [
             (i, notebooks.index(notebook))
             for notebook, names in rows.items()
@@ -37,16 +37,15 @@ def progress() -> None:
         ]
         across, down = zip(*places, strict=True) if places else ((), ())
         axes.plot(
-            across, down, marker, color=edge, markerfacecolor=face, markersize=9,
+            across, down, "s", color=colour, fillstyle=filled, markersize=10,
             label=f"{state}: {len(places)}",
         )  # fmt: skip
     for row, names in enumerate(rows.values()):
         for i, name in enumerate(names):
-            axes.annotate(name[3:], (i, row), (8, 0), textcoords="offset points",
-                          va="center", fontsize=7)  # fmt: skip
+            axes.annotate(name[3:], (i, row), (0, -8), textcoords="offset points",
+                          ha="center", va="top", fontsize=6.5)  # fmt: skip
     axes.set(yticks=range(len(rows)), yticklabels=notebooks, xticks=[], ylabel="notebook")
-    axes.set_xlim(-0.4, max(map(len, rows.values())) - 0.2)
-    axes.invert_yaxis()
+    axes.set(xlim=(-0.6, max(map(len, rows.values())) - 0.4), ylim=(len(rows) - 0.3, -0.5))
     axes.grid(False)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
 
@@ -81,7 +80,7 @@ def _solution(name: str) -> str | None:
             sources = [c.source for c in nbformat.read(path, as_version=4).cells]
             given = re.search(rf'\bcheck\("{re.escape(name)}", (\w+)\)', "\n".join(sources))
             for source in sources:
-                if given and re.search(rf"^(def )?{given[1]}\b", source, re.MULTILINE):
+                if given and re.search(rf"^((def|class) )?{given[1]}\b", source, re.MULTILINE):
                     if found := SOLUTION.search(source):
                         return dedent(found["body"])
     return None

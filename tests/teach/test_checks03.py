@@ -204,6 +204,7 @@ WRONG = [
     ("03.rests", rests(at=False), "g is A^T y"),
     ("03.rests", lambda A, y, S, ratio: rests()(A, y, S, 1.0), "the ratio is not used"),
     ("03.rests", strict, "use <="),
+    ("03.rests", lambda *a: float(rests()(*a)), "type float (1.0), expected True or False"),
     ("03.rests", lambda *a: True, "the answer is True, expected False"),
     ("03.rests", lambda A, y, S, ratio: np.ones(16, dtype=bool), "expected one number"),
 ]
