@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
+from textwrap import dedent
 from typing import NamedTuple
 
 import numpy as np
 
+from cspkit.arguments import ArgumentError
 from cspkit.teach.check import NOTHING, Verdict, as_array, exercise
 
 SMALL = 24  # entries of an array that is written out; of a larger one the shape is
@@ -50,8 +51,8 @@ def table(
     mistakes : sequence of (callable or str, str)
         Wrong answers, each with the sentence that names the mistake. The first mistake is named
         that agrees with the answer on every case that the answer survives; or else, if the answer
-        is no bool, on every case where the answer is wrong. The str "sign" stands for the
-        reference with the argument mistake="sign".
+        is no bool, on every case where the answer is wrong. A str is the code of the reference,
+        edited: "old => new", several edits with " && " between; or a new value to return.
     otherwise : str or callable
         What to add if no mistake is known; or a function of answer, right answer and inputs.
     parts : sequence of str
@@ -63,7 +64,11 @@ def table(
     also : sequence of callables
         Other right answers, whose values differ from those of `reference`.
     """
-    names = [p for p in inspect.signature(reference).parameters if p != "mistake"]
+    names = list(inspect.signature(reference).parameters)
+    mistakes = [
+        (edited(reference, mistake) if isinstance(mistake, str) else mistake, sentence)
+        for mistake, sentence in mistakes
+    ]
     cases = [_case(case, names, "" if i else "the example, ") for i, case in enumerate(cases)]
 
     def check(function: Callable) -> Verdict:
@@ -97,7 +102,7 @@ def table(
         faults = [pair for pair in survived if not agrees(reference, [pair])]
         for pairs in (survived, [] if _is_bool(expected) else faults):
             for mistake, sentence in mistakes if pairs else ():
-                if agrees(_function(mistake, reference), pairs):
+                if agrees(mistake, pairs):
                     return f"{sentence}; tried with {case.where}"
         if wrong:
             return f"{wrong}; tried with {case.where}"
@@ -112,8 +117,26 @@ def table(
     exercise(name, right)(check)
 
 
-def _function(mistake: Callable | str, reference: Callable) -> Callable:
-    return partial(reference, mistake=mistake) if isinstance(mistake, str) else mistake
+def edited(function: Callable, edit: str) -> Callable:
+    """Return a function with another code: "old => new" at every place, or a new return value.
+
+    Raises
+    ------
+    ArgumentError
+        If the code of the function has no `old`.
+    """
+    source = dedent(inspect.getsource(function))
+    if "=>" in edit:
+        for change in edit.split(" && "):
+            old, new = (part.strip(" ") for part in change.split("=>"))
+            if old not in source:
+                raise ArgumentError(f"edit has {old!r}: expected a part of\n{source}")
+            source = source.replace(old, new)
+    else:
+        source = source[: source.rindex("return ")] + f"return {edit}"
+    names = dict(function.__globals__)
+    exec(source, names)
+    return names[function.__name__]
 
 
 def text(value: object, digits: int = 4) -> str:

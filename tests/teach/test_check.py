@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from cspkit.arguments import ArgumentError
 from cspkit.teach import check, exercises, verdict
-from cspkit.teach.cases import Case, table
+from cspkit.teach.cases import Case, edited, table
 
 registry = importlib.import_module("cspkit.teach.check")
 
@@ -65,8 +66,9 @@ def test_the_workbook_has_exercises():
     assert {"10.kept", "10.hard_threshold"} <= set(exercises())
 
 
-def doubled(v, t, mistake=""):
-    return {"tripled": 3.0}.get(mistake, 2.0) * v
+def doubled(v, t):
+    factor = 2.0
+    return factor * v
 
 
 CASES = [(np.array([1, 2]), 1), (np.array([3.0]), 0.5), (np.array([-1.0]), 0.0)]
@@ -82,14 +84,31 @@ def test_a_table_accepts_lists_and_small_differences():
     assert told(doubled, right="Twice.") == "right: 99.table. Twice."
 
 
-def test_a_mistake_is_a_function_or_an_option_of_the_reference():
-    for mistake in ("tripled", lambda v, t: 3 * v):
+def test_a_mistake_is_a_function_an_edit_of_the_reference_or_what_it_returns():
+    for mistake in (
+        lambda v, t: 3 * v,
+        "2.0 => 3.0",
+        "(factor + 1) * v",
+        "factor => t && t * => 3 *",
+    ):
         said = told(lambda v, t: 3.0 * v, mistakes=[(mistake, "three times")])
         assert said == "three times; tried with the example, v = [1, 2], t = 1"
 
 
+def test_an_edit_that_finds_nothing_is_an_error():
+    with pytest.raises(ArgumentError, match=r"edit has '2\.5': expected a part of\ndef doubled"):
+        told(doubled, mistakes=[("2.5 => 3.0", "three times")])
+
+
+def test_an_edit_changes_every_place_and_leaves_the_reference():
+    thrice = edited(doubled, "factor => one && one = 2.0 => one = 3")
+    assert thrice(1, 0) == 3
+    assert doubled(1, 0) == 2
+    assert edited(doubled, "factor * =>")(1, 0) == 1
+
+
 def test_a_mistake_is_named_if_it_agrees_wherever_the_answer_is_wrong():
-    mistakes = [("tripled", "three times")]
+    mistakes = [("2.0 => 3.0", "three times")]
     assert "three times" in told(lambda v, t: (2 if t == 1 else 3) * v, mistakes=mistakes)
     assert "expected" in told(lambda v, t: (2 if t == 1 else 4 - 2 * t) * v, mistakes=mistakes)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -15,41 +15,23 @@ from cspkit.teach.check import Verdict, as_array, exercise
 Array = np.ndarray
 
 
-def norm_of(gradients: list[Array]) -> float:
-    return np.sqrt(sum((g**2).sum() for g in gradients))
+def clip(gradients, bound):
+    norm = np.sqrt(sum((g**2).sum() for g in gradients))
+    factor = bound / norm if norm > bound else 1.0
+    return tuple(factor * g for g in gradients)
 
 
-def clip(norm: Callable = norm_of, factor: Callable = lambda bound, norm: bound / norm) -> Callable:
-    """Clipping; the options make its typical mistakes."""
-
-    def answer(gradients: list[Array], bound: float) -> tuple[Array, ...]:
-        size = norm(gradients)
-        scale = factor(bound, size) if size > bound else 1.0
-        return tuple(scale * g for g in gradients)
-
-    return answer
-
-
-def always(factor: Callable) -> Callable:
-    return lambda gradients, bound: tuple(factor(bound, norm_of(gradients)) * g for g in gradients)
-
-
-def enlarged(gradients: list[Array], bound: float) -> tuple[Array, ...]:
-    return always(lambda bound, norm: bound / norm if norm else 1.0)(gradients, bound)
-
-
-def wrong_clip(answer: Sequence[Array], right: tuple, inputs: tuple) -> str:
-    if norm_of(inputs[0]) <= inputs[1]:
+def wrong_clip(answer, right, inputs):
+    norms = [np.sqrt(sum((g**2).sum() for g in arrays)) for arrays in (answer, inputs[0])]
+    if norms[1] <= inputs[1]:
         return "gradients whose norm is below the bound stay as they are"
-    return (
-        f"the norm of the answer is {norm_of(answer):.4g}, expected {inputs[1]:g}, in the old "
-        "direction"
-    )
+    return f"the norm of the answer is {norms[0]:.4g}, expected {inputs[1]:g}, in the old direction"
 
 
+LARGER = "a gradient whose norm is below the bound was enlarged; it stays as it is"
 table(
     "08.clip",
-    lambda gradients, bound: clip()(gradients, bound),
+    clip,
     [
         ([np.array([3.0, 4.0]), np.array([0.0, 12.0])], 2.6),
         ([np.array([[2.0, -1.0], [0.0, 2.0]]), np.array([4.0, 0.0, 12.0])], 5.0),
@@ -58,64 +40,53 @@ table(
         ([np.zeros(2), np.zeros((2, 2))], 5.0),
     ],
     [
-        (lambda gradients, bound: tuple(clip()([g], bound)[0] for g in gradients),
+        ("tuple(g * min(1, bound / max(np.linalg.norm(g), 1e-300)) for g in gradients)",
          "every array is clipped by its own norm; the norm is that of all of them together"),
-        (lambda gradients, bound: tuple(np.clip(g, -bound, bound) for g in gradients),
+        ("tuple(np.clip(g, -bound, bound) for g in gradients)",
          "the entries are clipped one by one; that turns the step"),
-        (lambda gradients, bound: tuple(gradients),
-         "nothing was clipped, though the norm is above the bound"),
-        *((larger, "a gradient whose norm is below the bound was enlarged; it stays as it is")
-          for larger in (enlarged, always(lambda bound, norm: bound / norm))),
-        (always(lambda bound, norm: min(bound, norm) / norm),
+        ("tuple(gradients)", "nothing was clipped, though the norm is above the bound"),
+        ("norm > bound => norm", LARGER),
+        ("if norm > bound else 1.0 =>", LARGER),
+        ("bound / norm if norm > bound else 1.0 => min(bound, norm) / norm",
          "nan comes out; gradients that are all zero need no division"),
-        (clip(factor=lambda bound, norm: 1 / norm),
+        ("bound / norm => 1 / norm",
          "the norm of the answer is 1, expected the bound: multiply by it"),
-        (clip(lambda g: norm_of(g) ** 2),
-         "the root is missing: the norm is sqrt of the sum of squares"),
-        (clip(lambda gradients: sum(norm_of([g]) for g in gradients)),
+        ("np.sqrt =>", "the root is missing: the norm is sqrt of the sum of squares"),
+        ("np.sqrt => && (g**2).sum() => np.linalg.norm(g)",
          "the norms are added; add the squares, then take the root"),
-        (clip(lambda gradients: sum(np.abs(g).sum() for g in gradients)),
+        ("np.sqrt => && g**2 => np.abs(g)",
          "this is the sum of magnitudes; the norm is that of the squares"),
-        (clip(lambda gradients: max(np.abs(g).max() for g in gradients)),
+        ("np.sqrt(sum( => (max( && (g**2).sum() => np.abs(g).max()",
          "this bounds the largest entry; bound the norm"),
-        (clip(lambda gradients: norm_of(gradients) / np.sqrt(sum(g.size for g in gradients))),
+        ("np.sqrt( => np.sqrt(1 / sum(g.size for g in gradients) *",
          "this bounds the mean square; sum the squares"),
-        (clip(factor=lambda bound, norm: norm / bound), "the factor is upside down: bound / norm"),
-        (clip(factor=lambda bound, norm: -bound / norm), "the sign is turned"),
+        ("bound / norm => norm / bound", "the factor is upside down: bound / norm"),
+        ("bound / norm => -bound / norm", "the sign is turned"),
     ],
     wrong_clip,
     right="torch.nn.utils.clip_grad_norm_ does the same, in place.",
 )  # fmt: skip
 
 
-def errors_table(
-    spoken: Sequence[str], heard: Sequence[str], sub=1, ins=1, dele=1, row=1, column=1
-) -> Array:
-    """The table of errors; another price, or an edge left at 0, is a mistake."""
-    d = np.zeros((len(spoken) + 1, len(heard) + 1), dtype=int)
-    d[:, 0] = column * dele * np.arange(len(spoken) + 1)
-    d[0] = row * ins * np.arange(len(heard) + 1)
-    for i, j in np.ndindex(len(spoken), len(heard)):
-        change = d[i, j] + sub * (spoken[i] != heard[j])
-        d[i + 1, j + 1] = min(change, d[i, j + 1] + dele, d[i + 1, j] + ins)
-    return d
+def word_errors(spoken, heard):
+    a, b = spoken.split(), heard.split()
+    d = np.zeros((len(a) + 1, len(b) + 1), dtype=int)
+    d[:, 0] = np.arange(len(a) + 1)
+    d[0, :] = np.arange(len(b) + 1)
+    for i, j in np.ndindex(len(a), len(b)):
+        change = d[i, j] + (a[i] != b[j])
+        d[i + 1, j + 1] = min(change, d[i, j + 1] + 1, d[i + 1, j] + 1)
+    return d[-1, -1]
 
 
-def in_place(spoken: list[str], heard: list[str]) -> int:
-    return sum(a != b for a, b in zip(spoken, heard, strict=False))
-
-
-def by_words(count: Callable) -> Callable:
-    return lambda spoken, heard: count(spoken.split(), heard.split())
-
-
-def priced(**prices: int) -> Callable:
-    return by_words(lambda s, h: errors_table(s, h, **prices)[-1, -1])
+def other_words(spoken, heard):
+    a, b = Counter(spoken.split()), Counter(heard.split())
+    return max(a.total(), b.total()) - (a & b).total()
 
 
 table(
     "08.word_errors",
-    lambda spoken, heard: priced()(spoken, heard),
+    word_errors,
     [
         ("one two three", "two three four"),
         ("one two three", "one two three"),
@@ -130,28 +101,28 @@ table(
         ("eight", "nine nine nine"),
     ],
     [
-        (by_words(errors_table), "a table is returned; the answer is its last entry, one number"),
-        (lambda s, h: errors_table(s, h)[-1, -1],
-         "letters are counted; split both lines into words"),
-        (by_words(lambda s, h: in_place(s, h) + abs(len(s) - len(h))),
+        ("d", "a table is returned; the answer is its last entry, one number"),
+        (".split() =>", "letters are counted; split both lines into words"),
+        ("sum(map(str.__ne__, a, b)) + abs(len(a) - len(b))",
          "words are compared place by place; after one lost word all others are in another place"),
-        (by_words(in_place),
+        ("sum(map(str.__ne__, a, b))",
          "words are compared place by place, and what is too long or too short costs nothing"),
-        (by_words(lambda s, h: abs(len(s) - len(h))),
+        ("abs(len(a) - len(b))",
          "only the difference of the lengths counts; a word heard as another is an error, too"),
-        (priced(sub=2), "a substitution costs two; it is one error, a step along the diagonal"),
-        (priced(ins=0), "insertions cost nothing; each is an error"),
-        (priced(dele=0), "deletions cost nothing; each is an error"),
-        (priced(row=0, column=0),
+        ("(a[i] => 2 * (a[i]",
+         "a substitution costs two; it is one error, a step along the diagonal"),
+        ("d[0, :] = => d[0, :] = 0 * && d[i + 1, j] + 1 => d[i + 1, j]",
+         "insertions cost nothing; each is an error"),
+        ("d[:, 0] = => d[:, 0] = 0 * && d[i, j + 1] + 1 => d[i, j + 1]",
+         "deletions cost nothing; each is an error"),
+        ("np.arange => 0 * np.arange",
          "row 0 and column 0 of the table are zero; there, j words are inserted, i deleted"),
-        (priced(column=0),
+        ("d[:, 0] = => d[:, 0] = 0 *",
          "column 0 of the table is zero; entry (i, 0) is i: so many words were deleted"),
-        (priced(row=0),
+        ("d[0, :] = => d[0, :] = 0 *",
          "row 0 of the table is zero; entry (0, j) is j: so many words were inserted"),
-        (by_words(lambda s, h: errors_table(s, h)[-1, -1] / len(s)),
-         "this is a rate; return the number of errors"),
-        (by_words(lambda s, h: max(len(s), len(h)) - (Counter(s) & Counter(h)).total()),
-         "the order of the words has no effect; it should"),
+        ("d[-1, -1] / len(a)", "this is a rate; return the number of errors"),
+        (other_words, "the order of the words has no effect; it should"),
     ],
     right="cspkit.asr.score also says how many are substitutions, deletions and insertions.",
 )  # fmt: skip
@@ -287,60 +258,53 @@ def wrong_with_few_errors(function: Callable) -> Verdict:
     return None
 
 
-def weights(
-    width: int, n_units: int, gates=4, biases=2, layers=2, second=None, recurrent=1, inputs=1,
-    predictor_in=32, blank=1, embedding=1, joiner_bias=1, joiner=2, output_bias=1, output=1,
-    predictor=1,
-) -> int:  # fmt: skip
-    """Weights of a Transducer; the switches make typical mistakes."""
+def count_weights(width, n_units):
+    def lstm(inputs):
+        return 4 * width * (inputs + width + 2)
 
-    def lstm(n_inputs: int) -> int:
-        return gates * width * (inputs * n_inputs + recurrent * width + biases)
-
-    return (
-        lstm(39)
-        + (layers - 1) * lstm(second or width)
-        + predictor * lstm(predictor_in or width)
-        + embedding * 32 * (n_units + (blank in (1, -2)))  # -1 and -2 forget one of the two
-        + joiner * width**2
-        + joiner_bias * width * (joiner > 0)
-        + output * (n_units + (blank in (1, -1))) * (width + output_bias)
-    )
+    encoder, predictor, embedding = lstm(39) + lstm(width), lstm(32), 32 * (n_units + 1)
+    joiner, output = 2 * width**2 + width, (n_units + 1) * (width + 1)
+    return encoder + predictor + embedding + joiner + output
 
 
-FLAT = "`width` has no effect"
 table(
     "08.count_weights",
-    lambda width, n_units: weights(width, n_units),
+    count_weights,
     [(128, 10), (16, 10), (5, 10), (64, 10), (32, 27)],
     [
-        (lambda width, n_units: weights(128, n_units), FLAT),
-        (lambda width, n_units: 336235, FLAT),
-        (lambda width, n_units: weights(width, 10),
+        (lambda width, n_units: count_weights(128, n_units), "`width` has no effect"),
+        ("336235", "`width` has no effect"),
+        (lambda width, n_units: count_weights(width, 10),
          "with 10 units it is right, with 27 it is not; use `n_units`"),
-    ]
-    + [(partial(weights, **{switch: value}), sentence) for switch, value, sentence in (
-        ("gates", 1, "an LSTM layer has four such matrices, one for each gate"),
-        ("gates", 3, "there are three gates and the cell's input: four matrices"),
-        ("biases", 1, "PyTorch gives an LSTM two vectors of biases, each of 4 width"),
-        ("biases", 0, "the biases of the LSTM layers are missing"),
-        ("layers", 1, "the encoder has two layers; the second takes `width` inputs"),
-        ("second", 39, "the second layer of the encoder takes `width` inputs, not 39"),
-        ("recurrent", 0, "the recurrent matrices are missing: (4 width, width) in each layer"),
-        ("inputs", 0, "the input matrices are missing: (4 width, inputs) in each layer"),
-        ("predictor_in", 0, "the predictor's inputs are embeddings: 32 of them, not `width`"),
-        ("blank", 0, "the blank counts as a unit, too, in the embedding and in the output"),
-        ("blank", -1, "the blank has no embedding here; it stands for the start, and needs one"),
-        ("blank", -2, "the output has no blank here; it is a unit, the last one"),
-        ("embedding", 0, "the embedding is missing: 32 numbers for each unit and the start"),
-        ("joiner_bias", 0, "the joiner's encoder matrix has a bias of `width`"),
-        ("joiner_bias", 2, "only one of the joiner's two matrices has a bias"),
-        ("joiner", 1, "the joiner has two matrices, one for each side"),
-        ("joiner", 0, "the joiner is missing"),
-        ("output_bias", 0, "the output layer has a bias for each unit"),
-        ("output", 0, "the output layer is missing"),
-        ("predictor", 0, "the predictor's LSTM is missing"),
-    )],
+        ("4 * width => width", "an LSTM layer has four such matrices, one for each gate"),
+        ("4 * width => 3 * width", "there are three gates and the cell's input: four matrices"),
+        ("+ 2 => + 1", "PyTorch gives an LSTM two vectors of biases, each of 4 width"),
+        ("+ 2 =>", "the biases of the LSTM layers are missing"),
+        ("+ lstm(width) =>", "the encoder has two layers; the second takes `width` inputs"),
+        ("lstm(width) => lstm(39)",
+         "the second layer of the encoder takes `width` inputs, not 39"),
+        ("inputs + width => inputs",
+         "the recurrent matrices are missing: (4 width, width) in each layer"),
+        ("inputs + width => width",
+         "the input matrices are missing: (4 width, inputs) in each layer"),
+        ("lstm(32) => lstm(width)",
+         "the predictor's inputs are embeddings: 32 of them, not `width`"),
+        ("n_units + 1 => n_units",
+         "the blank counts as a unit, too, in the embedding and in the output"),
+        ("32 * (n_units + 1) => 32 * n_units",
+         "the blank has no embedding here; it stands for the start, and needs one"),
+        ("(n_units + 1) * => n_units *",
+         "the output has no blank here; it is a unit, the last one"),
+        ("+ embedding =>",
+         "the embedding is missing: 32 numbers for each unit and the start"),
+        ("**2 + width => **2", "the joiner's encoder matrix has a bias of `width`"),
+        ("**2 + width => **2 + 2 * width", "only one of the joiner's two matrices has a bias"),
+        ("2 * width**2 => width**2", "the joiner has two matrices, one for each side"),
+        ("+ joiner =>", "the joiner is missing"),
+        ("(width + 1) => width", "the output layer has a bias for each unit"),
+        ("+ output =>", "the output layer is missing"),
+        ("+ predictor =>", "the predictor's LSTM is missing"),
+    ],
     lambda answer, right, inputs: f"they differ by {answer - right:+,.0f}",
     right="From 64 to 128 units it grows 3.6 times: most weights are in (width, width) matrices.",
 )  # fmt: skip
