@@ -241,6 +241,7 @@ WRONG = [
     (INTERVAL, of_draws(lambda rates, rate: rates), "all drawn rates"),
     (INTERVAL, overwrites_errors, "in place"),
     (INTERVAL, lambda e, w, rng, n: interval()(e, w, rng, 300), "with n = 1 both ends must be"),
+    (INTERVAL, lambda e, w, rng, n: interval(level=0.9)(e, w, rng, 3000), "with n = 1 both ends"),
     (INTERVAL, lambda e, w, rng, n: interval()(e, w, rng, 5000), "with n = 1 both ends must be"),
     (
         INTERVAL,

@@ -28,6 +28,13 @@ def last_of_equals(V, k):
     return Z.view_as(V)
 
 
+def first_of_equals(V, k):
+    flat, Z = V.flatten(), torch.zeros(V.numel())
+    places = (-flat.abs()).numpy().argsort(kind="stable")[:k]
+    Z[places] = flat[places]
+    return Z.view_as(V)
+
+
 def by_row(V, k):
     return right_threshold(V, k) if V.dim() == 1 else torch.stack([by_row(r, k) for r in V])
 
@@ -73,7 +80,8 @@ def test_kept(answer, says):
         (lambda V, k: V.clone(), "nothing was cut"),
         (lambda V, k: V * (V.abs() > V.abs().flatten().sort().values[-k - 1]), "fewer than k"),
         (lambda V, k: V * (V.abs() > V.abs().flatten().topk(k).values[-1]), "one entry is missing"),
-        (last_of_equals, "right"),
+        (last_of_equals, "right: "),
+        (first_of_equals, "right: "),
         (
             lambda V, k: right_threshold(V, k) if len(V.unique()) > 1 else 0 * V,
             "V = [1., 1., 1., 1.]",

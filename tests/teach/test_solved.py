@@ -55,6 +55,25 @@ def test_a_result_is_recorded_and_a_solved_exercise_stays_solved():
     assert recorded() == {"00.sparsity": "solved", "01.debias": "tried"}
 
 
+def test_a_solved_exercise_stays_solved_in_a_new_kernel_and_without_a_file(folder):
+    (folder / FILE).write_text('{"00.sparsity": "solved"}')
+    check("00.sparsity", wrong)
+    assert recorded() == {"00.sparsity": "solved"}
+    (folder / FILE).unlink()
+    check("00.sparsity", right)
+    check("00.sparsity", wrong)
+    assert record.results() == {"00.sparsity": "solved"}
+
+
+def test_what_was_checked_in_this_kernel_is_added_to_the_file(folder):
+    (folder / FILE).unlink()
+    check("00.sparsity", right)
+    (folder / FILE).write_text('{"01.debias": "tried"}')
+    check("00.none", right)
+    assert record.results() == {"00.sparsity": "solved", "01.debias": "tried"}
+    assert recorded() == {"01.debias": "tried"}
+
+
 def test_nothing_is_written_where_the_file_is_not(folder):
     (folder / FILE).unlink()
     check("00.sparsity", right)
