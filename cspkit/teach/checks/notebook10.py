@@ -19,7 +19,8 @@ def kept(t, n, s, p, total):
 table(
     "10.kept",
     kept,
-    [(t, 400, 0.95, p, TOTAL) for t, p in ((400, 6), (0, 6), (500, 6), (100, 3), (100, 6), (60, 2))],
+    [(t, 400, 0.95, p, TOTAL)
+     for t, p in ((400, 6), (0, 6), (500, 6), (100, 3), (100, 6), (60, 2))],
     [
         ("round(s_t * total)",
          "this is the number of zeros; the weights that are left are asked for"),
