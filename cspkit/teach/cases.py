@@ -1,18 +1,23 @@
-"""Exercise checks as tables: a reference, inputs, and known mistakes with their sentences."""
+"""Exercise checks as tables: a right function, inputs, and known mistakes with their sentences."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
+from textwrap import dedent
 from typing import NamedTuple
 
 import numpy as np
 
+from cspkit.arguments import ArgumentError
 from cspkit.teach.check import NOTHING, Verdict, as_array, exercise
+
+SMALL = 24  # entries of an array that is written out; of a larger one the shape is
 
 
 class Case(NamedTuple):
-    """One input of a check. `where` shows the input to the reader, as text or as code."""
+    """One input of a check. `where` shows the input to the reader."""
 
     where: str
     inputs: tuple
@@ -21,11 +26,14 @@ class Case(NamedTuple):
 def table(
     name: str,
     reference: Callable,
-    cases: Sequence[Case],
-    mistakes: Sequence[tuple[Callable, str]],
+    cases: Sequence[Case | tuple | str],
+    mistakes: Sequence[tuple[Callable | str, str]],
     otherwise: str | Callable[[object, object, tuple], str] = "",
     parts: Sequence[str] = (),
     rtol: float = 1e-5,
+    *,
+    right: str = "",
+    also: Sequence[Callable] = (),
 ) -> Callable[[Callable], Verdict]:
     """Register the check of an exercise that compares a function with a reference.
 
@@ -34,57 +42,150 @@ def table(
     name : str
         Name of the exercise, such as "03.best_step".
     reference : callable
-        The right answer.
-    cases : sequence of Case
-        The examples of the text come first, then the hidden inputs.
-    mistakes : sequence of (callable, str)
-        Wrong answers, each with the sentence that names the mistake. A mistake is named if it
-        agrees with the answer on every case that the answer survives.
+        The right answer. If it is a bool, an answer may be a bool or an integer; integers must be
+        equal; if it is a tensor, an answer must be a tensor.
+    cases : sequence of Case, tuple or str
+        The example of the text comes first, then the hidden inputs. A tuple has the inputs. A str
+        is code that assigns the inputs to the names of the reference's arguments. Both are shown
+        to the reader as they are: a tuple as name = value, with the shape of a large array.
+    mistakes : sequence of (callable or str, str)
+        Wrong answers, each with the sentence that names the mistake. The first mistake is named
+        that agrees with the answer on every case that the answer survives; or else, if the answer
+        is no bool, on every case where the answer is wrong. A str is the code of the reference,
+        edited: "old => new", several edits with " && " between; or a new value to return.
     otherwise : str or callable
         What to add if no mistake is known; or a function of answer, right answer and inputs.
     parts : sequence of str
         Names of the arrays, if the exercise returns more than one.
     rtol : float
         Relative tolerance.
+    right : str
+        A sentence that is printed after a right answer.
+    also : sequence of callables
+        Other right answers, whose values differ from those of `reference`.
 
     Returns
     -------
     callable
         The check, for an exercise that needs another question before or after it.
     """
+    names = list(inspect.signature(reference).parameters)
+    mistakes = [
+        (edited(reference, mistake) if isinstance(mistake, str) else mistake, sentence)
+        for mistake, sentence in mistakes
+    ]
+    cases = [_case(case, names, "" if i else "the example, ") for i, case in enumerate(cases)]
 
     def check(function: Callable) -> Verdict:
-        answers = []
-        for case in cases:
-            answer, wrong = _ask(function, case)
+        asked = [_ask(function, case, names) for case in cases]
+        survived = [
+            (answer, case.inputs)
+            for (answer, wrong), case in zip(asked, cases, strict=True)
+            if not wrong
+        ]
+
+        def agrees(other: Callable, pairs: list) -> bool:
+            try:
+                with np.errstate(all="ignore"):
+                    return all(_equal(answer, other(*inputs), rtol) for answer, inputs in pairs)
+            except (ArithmeticError, LookupError, TypeError, ValueError):
+                return False  # a mistake that fails where the answer does not
+
+        if len(survived) == len(cases) and any(agrees(other, survived) for other in also):
+            return None
+        for (answer, wrong), case in zip(asked, cases, strict=True):
             if wrong:
                 return wrong
-            answers.append((answer, case.inputs))
-            right = reference(*case.inputs)
-            if not _equal(answer, right, rtol):
+            expected = reference(*case.inputs)
+            if hasattr(expected, "detach") and not hasattr(answer, "detach"):
+                return f"the function returns a {type(answer).__name__}, expected a tensor"
+            wrong = _wrong_form(answer, expected, parts)
+            if wrong or not _equal(answer, expected, rtol):
                 break
         else:
             return None
-        answers += [(_ask(function, c)[0], c.inputs) for c in cases[len(answers) :]]
-        survived = [(given, inputs) for given, inputs in answers if given is not None]
-        for mistake, sentence in mistakes:
-            if all(_equal(given, mistake(*inputs), rtol) for given, inputs in survived):
-                return f"{sentence}; tried with {case.where}"
-        wrong = _wrong_form(answer, right, parts)
+        faults = [pair for pair in survived if not agrees(reference, [pair])]
+        for pairs in (survived, [] if _is_bool(expected) else faults):
+            for mistake, sentence in mistakes if pairs else ():
+                if agrees(mistake, pairs):
+                    return f"{sentence}; tried with {case.where}"
         if wrong:
             return f"{wrong}; tried with {case.where}"
-        tail = otherwise if isinstance(otherwise, str) else otherwise(answer, right, case.inputs)
-        shown, expected = _show(answer), _show(right)
-        if shown == expected:
-            shown, expected = _show(answer, digits=10), _show(right, digits=10)
-        return f"for {case.where} the answer is {shown}, expected {expected}" + (
+        shown = [text(value) for value in (answer, expected)]
+        if shown[0] == shown[1]:
+            shown = [text(value, digits=10) for value in (answer, expected)]
+        tail = otherwise if isinstance(otherwise, str) else otherwise(answer, expected, case.inputs)
+        return f"for {case.where}\nthe answer is {shown[0]}, expected {shown[1]}" + (
             f"; {tail}" if tail else ""
         )
 
-    return exercise(name)(check)
+    return exercise(name, right)(check)
 
 
-def _ask(function: Callable, case: Case) -> tuple[object, Verdict]:
+def edited(function: Callable, edit: str) -> Callable:
+    """Return a function with another code: "old => new" at every place, or a new return value.
+
+    Raises
+    ------
+    ArgumentError
+        If the code of the function has no `old`.
+    """
+    source = dedent(inspect.getsource(function))
+    if "=>" in edit:
+        for change in edit.split(" && "):
+            old, new = (part.strip(" ") for part in change.split("=>"))
+            if old not in source:
+                raise ArgumentError(f"edit has {old!r}: expected a part of\n{source}")
+            source = source.replace(old, new)
+    else:
+        source = source[: source.rindex("return ")] + f"return {edit}"
+    names = dict(function.__globals__)
+    exec(source, names)
+    return names[function.__name__]
+
+
+def text(value: object, digits: int = 4) -> str:
+    """Write a number, a small array, or a list of them; of a large array the first and last."""
+    if isinstance(value, str):
+        return repr(value)
+    if isinstance(value, tuple | list) and any(np.ndim(part) for part in value):
+        return " and ".join(text(part, digits) for part in value)
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        return str(value)
+    if array.ndim:
+        return np.array2string(
+            array, precision=digits, separator=", ", suppress_small=digits < 9, threshold=SMALL
+        )
+    number = array.item()
+    if isinstance(number, bool) or number % 1 == 0 and abs(number) < 1e9:
+        return f"{number if isinstance(number, bool) else int(number)}"
+    return f"{number:.{digits}g}"
+
+
+def label(names: Sequence[str], inputs: tuple) -> str:
+    """Write arguments as name = value, or as their shape."""
+    return ", ".join(
+        f"{name} = {text(value)}" if _size(value) <= SMALL else f"{name} of shape {np.shape(value)}"
+        for name, value in zip(names, inputs, strict=False)
+    )
+
+
+def _size(value: object) -> int:
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else np.asarray(value).size
+
+
+def _case(given: Case | tuple | str, names: Sequence[str], before: str) -> Case:
+    if isinstance(given, Case):
+        return given
+    if isinstance(given, str):
+        assigned: dict[str, object] = {"np": np, "default_rng": np.random.default_rng}
+        exec(given, assigned)
+        return Case(before + given, tuple(assigned[name] for name in names))
+    return Case(before + label(names, given), given)
+
+
+def _ask(function: Callable, case: Case, names: Sequence[str]) -> tuple[object, Verdict]:
     """Return the answer for a case, or a sentence that says why there is none."""
     given = copy.deepcopy(case.inputs)
     try:
@@ -92,12 +193,20 @@ def _ask(function: Callable, case: Case) -> tuple[object, Verdict]:
     except NotImplementedError:
         raise
     except (Exception, SystemExit) as error:  # the student's code may raise anything
-        return None, f"for {case.where} it fails with {type(error).__name__}: {error}"
+        return None, f"for {case.where}\nit fails with {type(error).__name__}: {error}"
     if answer is None:
-        return None, NOTHING
-    if not all(map(np.array_equal, given, case.inputs)):
-        return None, f"an input was modified in place; work on new arrays; tried with {case.where}"
+        return None, f"{NOTHING} tried with {case.where}"
+    for i, (before, after) in enumerate(zip(case.inputs, given, strict=True)):
+        if not _same(before, after):
+            name = names[i] if i < len(names) else "an input"
+            return None, f"{name} itself was changed in place; work on a new array"
     return answer, None
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return np.array_equal(one, other)
 
 
 def _equal(answer: object, right: object, rtol: float) -> bool:
@@ -111,9 +220,15 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
         return isinstance(answer, str) and answer == right
     try:
         array = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return False
-    return array.shape == np.shape(right) and np.allclose(array, right, rtol=rtol)
+    if np.asarray(right).dtype.kind in "biu":
+        rtol = 0.0
+    return array.shape == np.shape(right) and np.allclose(array, right, rtol=rtol, equal_nan=True)
+
+
+def _is_bool(value: object) -> bool:
+    return not isinstance(value, tuple) and np.asarray(value).dtype == bool
 
 
 def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
@@ -121,25 +236,15 @@ def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
     if isinstance(right, str):
         kind = type(answer).__name__
         return None if kind == "str" else f"the function returns a {kind}, expected a str"
-    if not parts:
-        return as_array(answer, np.shape(right))[1]
-    if not isinstance(answer, tuple | list) or len(answer) != len(parts):
-        return f"the function returns a {type(answer).__name__}, expected {' and '.join(parts)}"
-    for name, part, expected in zip(parts, answer, right, strict=True):
-        if wrong := as_array(part, np.shape(expected))[1]:
-            return f"of {name}: {wrong}"
-    return None
-
-
-def _show(value: object, digits: int = 4) -> str:
-    """A value in a few words: a number, or the first four numbers of an array."""
-    if isinstance(value, tuple | list) and any(map(np.ndim, value)):
-        return " and ".join(_show(part, digits) for part in value)
-    if isinstance(value, str):
-        return repr(value)
-    array = np.asarray(value)
-    if array.ndim == 0:
-        return str(bool(array)) if array.dtype == bool else f"{float(array):.{digits}g}"
-    flat = array.ravel()
-    more = ", ..." if flat.size > 4 else ""
-    return "[" + ", ".join(f"{float(v):.{digits}g}" for v in flat[:4]) + more + "]"
+    if isinstance(right, tuple):
+        parts = parts or [f"array {i}" for i in range(len(right))]
+        if not isinstance(answer, tuple | list) or len(answer) != len(parts):
+            return f"the function returns a {type(answer).__name__}, expected {' and '.join(parts)}"
+        for name, part, expected in zip(parts, answer, right, strict=True):
+            if wrong := _wrong_form(part, expected, ()):
+                return f"of {name}: {wrong}"
+        return None
+    array, wrong = as_array(answer, np.shape(right))
+    if not wrong and _is_bool(right) and np.asarray(answer).dtype.kind == "f":
+        return f"the answer has the type float ({array.flat[0]}), expected True or False"
+    return wrong

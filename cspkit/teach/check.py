@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
+import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from cspkit.teach import checks
+from cspkit.teach.record import record
+
 Verdict = str | None  # a sentence that says what is wrong, or None if the answer is right
 NOTHING = "the function returns None; does it end with a return line?"
 _CHECKS: dict[str, Callable[[object], Verdict]] = {}
+_RIGHT: dict[str, str] = {}
 
 
-def exercise(name: str) -> Callable[[Callable[[object], Verdict]], Callable[[object], Verdict]]:
+def exercise(name: str, right: str = "") -> Callable[[Callable], Callable]:
     """Register a function as the check of an exercise.
 
     The function takes the answer. It returns a sentence that says what is wrong, or None if the
     answer is right.
+
+    Parameters
+    ----------
+    name : str
+        Name of the exercise. It starts with the number of the notebook, "03.best_step".
+    right : str
+        A sentence that is printed after a right answer: a comparison, a limit, a later use.
     """
 
     def register(function: Callable[[object], Verdict]) -> Callable[[object], Verdict]:
-        _CHECKS[name] = function
+        _CHECKS[name], _RIGHT[name] = function, right
         return function
 
     return register
@@ -30,6 +41,8 @@ def exercise(name: str) -> Callable[[Callable[[object], Verdict]], Callable[[obj
 def check(name: str, answer: object) -> None:
     """Print whether an answer is right. An answer that fails raises no error.
 
+    In the folder of a student the result is also recorded, see `cspkit.teach.progress`.
+
     Parameters
     ----------
     name : str
@@ -37,13 +50,16 @@ def check(name: str, answer: object) -> None:
     answer : object
         The function or value that the exercise asks for.
     """
-    print(verdict(name, answer))
+    sentence = verdict(name, answer)
+    print(sentence)
+    if name in _CHECKS and not sentence.startswith("not solved"):
+        record(name, solved=sentence.startswith("right"))
 
 
 def verdict(name: str, answer: object) -> str:
     """Return the sentence that `check` prints: "right", "not yet" or "not solved", and why."""
-    if name not in _CHECKS:
-        return f"not yet: there is no exercise {name!r}; choose from {', '.join(sorted(_CHECKS))}"
+    if not is_exercise(name):
+        return f"not yet: there is no exercise {name!r}; choose from {', '.join(exercises())}"
     try:
         wrong = _CHECKS[name](answer)
     except NotImplementedError:
@@ -53,7 +69,9 @@ def verdict(name: str, answer: object) -> str:
         )
     except (Exception, SystemExit) as error:  # the student's code may raise anything
         return f"not yet: {name} fails with {type(error).__name__}: {error}"
-    return f"right: {name}" if wrong is None else f"not yet: {name}: {wrong}"
+    if wrong is None:
+        return f"right: {name}. {_RIGHT[name]}".removesuffix(". ")
+    return f"not yet: {name}: {wrong}"
 
 
 def grade(name: str, answer: object) -> None:
@@ -84,9 +102,22 @@ def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None,
     return array, None
 
 
+def is_exercise(name: str) -> bool:
+    """Whether an exercise has a check. Only the checks of its notebook are imported."""
+    if name not in _CHECKS and f"notebook{name[:2]}" in _modules():
+        importlib.import_module(f"{checks.__name__}.notebook{name[:2]}")
+    return name in _CHECKS
+
+
 def exercises() -> list[str]:
-    """Return the names of all exercises that have a check."""
-    return sorted(_CHECKS)
+    """Return the names of all exercises that have a check, in the order of the notebooks."""
+    for module in _modules():
+        importlib.import_module(f"{checks.__name__}.{module}")
+    return sorted(_CHECKS, key=lambda name: name[:2])
+
+
+def _modules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(checks.__path__)]
 
 
 def named(answer: np.ndarray, known: Sequence[tuple[object, str]], otherwise: str) -> str:
@@ -99,74 +130,3 @@ def named(answer: np.ndarray, known: Sequence[tuple[object, str]], otherwise: st
         if np.shape(value) == np.shape(answer) and np.allclose(value, answer):
             return sentence
     return otherwise
-
-
-def compare(
-    function: Callable[..., object],
-    reference: Callable[..., object],
-    inputs: Sequence[tuple],
-    mistakes: Sequence[tuple[Callable[..., object], str]] = (),
-    also: Sequence[Callable[..., object]] = (),
-    tolerance: float = 1e-6,
-) -> Verdict:
-    """Compare a function with a reference on inputs that are small enough to be shown.
-
-    Parameters
-    ----------
-    function, reference : callable
-        The answer of a student, and a right one. Both return a number or an array.
-    inputs : sequence of tuples
-        Arguments. Those that the notebook shows come first.
-    mistakes : sequence of (callable, str)
-        Wrong functions, with the sentence for each. The sentence is returned if the answer and the
-        wrong function agree on all inputs.
-    also : sequence of callables
-        Other right functions, whose values differ from those of `reference`.
-    tolerance : float
-        Largest relative and absolute difference.
-    """
-
-    def agree(one: Sequence[np.ndarray], other: Callable[..., object]) -> bool:
-        return all(
-            np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=tolerance, atol=tolerance)
-            for a, b in ((a, other(*given)) for a, given in zip(one, inputs, strict=True))
-        )
-
-    answers = []
-    for given in inputs:
-        passed, where = copy.deepcopy(given), f"for {shown(reference, given)}"
-        try:
-            value = function(*passed)
-        except NotImplementedError:
-            raise
-        except Exception as error:
-            return f"{where}\nit fails with {type(error).__name__}: {error}"
-        value, wrong = as_array(value, np.shape(reference(*given)))
-        if wrong:
-            return wrong if given is inputs[0] else f"{where}\n{wrong}"
-        if not all(map(np.array_equal, passed, given)):
-            return "an input was modified in place; work on a new array"
-        answers.append(value)
-    if any(agree(answers, right) for right in (reference, *also)):
-        return None
-    for mistake, sentence in mistakes:
-        if agree(answers, mistake):
-            return sentence
-    for value, given in zip(answers, inputs, strict=True):
-        right = reference(*given)
-        if not np.allclose(value, right, rtol=tolerance, atol=tolerance):
-            return f"for {shown(reference, given)}\nit gives {text(value)}, expected {text(right)}"
-    return "each value alone is allowed, but the values do not belong to one definition"
-
-
-def shown(function: Callable[..., object], given: tuple) -> str:
-    """Write the arguments of a function as name = value."""
-    names = inspect.signature(function).parameters
-    return ", ".join(f"{name} = {text(value)}" for name, value in zip(names, given, strict=False))
-
-
-def text(value: object) -> str:
-    """Write a number, or an array with a line for each row."""
-    if np.ndim(value) == 0:
-        return f"{value:.5g}"
-    return np.array2string(np.asarray(value), precision=4, separator=", ", suppress_small=True)

@@ -16,12 +16,15 @@ from pathlib import Path
 
 from cspkit.arguments import ArgumentError
 from cspkit.teach.notebooks import FOLDER, all_notebooks
+from cspkit.teach.record import FILE
 
 
 def prepare(folder: Path) -> list[Path]:
     """Copy the notebooks that a working folder lacks, and return the paths of the new copies."""
     solved = folder / "solved"
     solved.mkdir(parents=True, exist_ok=True)
+    if not (folder / FILE).exists():
+        (folder / FILE).write_text("{}\n")  # `check` records its results here
     for path in all_notebooks():
         shutil.copyfile(path, solved / path.name)
     copies = sorted((FOLDER / "exercises").glob("*.ipynb"))

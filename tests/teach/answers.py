@@ -29,7 +29,7 @@ def answer_tests(right, wrong, in_place=()):
 
     @pytest.mark.parametrize(("name", "answer"), pairs)
     def test_right(name, answer):
-        assert verdict(name, answer) == f"right: {name}"
+        assert verdict(name, answer).startswith(f"right: {name}")
 
     @pytest.mark.parametrize(("name", "answer", "sentence"), wrong)
     def test_wrong(name, answer, sentence):

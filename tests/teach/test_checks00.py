@@ -21,7 +21,7 @@ WRONG = [
     ("00.sparsity", lambda W: np.sum(W == 0) / len(W), "the number of rows"),
     ("00.sparsity", lambda W: np.mean(W <= 0), "negative weights"),
     ("00.sparsity", lambda W: np.mean(W == 0, axis=0), "shape (3,), expected one number"),
-    ("00.sparsity", lambda W: 0.5, "W = [[ 0,  2,  0],\n [ 0, -1,  0]]\nit gives 0.5"),
+    ("00.sparsity", lambda W: 0.5, "W = [[ 0,  2,  0],\n [ 0, -1,  0]]\nthe answer is 0.5"),
     ("00.sparsity", overwrites, "in place"),
 ]
 

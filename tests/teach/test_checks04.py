@@ -175,7 +175,7 @@ def test_answer_that_is_no_number_is_described(name, answer, sentence):
 
 
 def test_the_line_agrees_with_the_package():
-    assert verdict("04.weak_threshold", phase_transition) == "right: 04.weak_threshold"
+    assert verdict("04.weak_threshold", phase_transition).startswith("right: 04.weak_threshold")
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -202,7 +202,7 @@ def test_a_small_difference_is_shown():
     ],
 )
 def test_a_right_answer_in_another_form(name, answer):
-    assert verdict(name, answer) == f"right: {name}"
+    assert verdict(name, answer).startswith(f"right: {name}")
 
 
 def test_an_error_in_a_hidden_case_names_the_case():

@@ -231,9 +231,8 @@ test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 def test_integers_do_as_a_mask():
-    assert verdict("05.aware_mask", lambda W, G, k: top(score(W, G), k).astype(int)) == (
-        "right: 05.aware_mask"
-    )
+    as_integers = verdict("05.aware_mask", lambda W, G, k: top(score(W, G), k).astype(int))
+    assert as_integers.startswith("right: 05.aware_mask")
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -260,7 +259,7 @@ def test_values_of_the_type_of_an_integer_row_are_refused():
     ],
 )  # fmt: skip
 def test_a_right_answer_in_another_form(name, answer):
-    assert verdict(name, answer) == f"right: {name}"
+    assert verdict(name, answer).startswith(f"right: {name}")
 
 
 def test_an_error_in_a_hidden_case_names_the_case():
@@ -270,5 +269,5 @@ def test_an_error_in_a_hidden_case_names_the_case():
         return gram_error(G, Z, W)
 
     told = verdict("05.gram_error", one_row)
-    assert "a random W (4, 6)" in told
+    assert "W = rng.standard_normal((4, 6))" in told
     assert "ValueError: only one row" in told

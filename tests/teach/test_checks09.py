@@ -257,7 +257,7 @@ def test_the_example_is_tried_first_and_shown(name):
 
 
 def test_the_memory_of_what_is_cut_may_be_cleared():
-    assert verdict(STEP, clears_memory) == f"right: {STEP}"
+    assert verdict(STEP, clears_memory).startswith(f"right: {STEP}")
 
 
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG, in_place={STEP})

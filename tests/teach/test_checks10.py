@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,20 @@ def ramp(t, n, s, p):
 def right_threshold(V, k):
     flat, Z = V.flatten(), torch.zeros(V.numel())
     places = flat.abs().topk(k).indices
+    Z[places] = flat[places]
+    return Z.view_as(V)
+
+
+def last_of_equals(V, k):
+    flat, Z = V.flatten(), torch.zeros(V.numel())
+    places = flat.abs().numpy().argsort(kind="stable")[-k:]
+    Z[places] = flat[places]
+    return Z.view_as(V)
+
+
+def first_of_equals(V, k):
+    flat, Z = V.flatten(), torch.zeros(V.numel())
+    places = (-flat.abs()).numpy().argsort(kind="stable")[:k]
     Z[places] = flat[places]
     return Z.view_as(V)
 
@@ -40,6 +56,10 @@ def changes_V(V, k):
         ),
         (lambda t, n, s, p, total: total - round(ramp(t, n, s, 3) * total), "p has no effect"),
         (lambda t, n, s, p, total: total - round(s * total), "at step 0"),
+        (lambda t, n, s, p, total: total - int(ramp(t, n, s, p) * total), "is rounded down"),
+        (lambda t, n, s, p, total: total - math.ceil(ramp(t, n, s, p) * total), "is rounded up"),
+        (lambda t, n, s, p, total: total - np.round(ramp(t, n, s, p) * total), "right"),
+        (lambda t, n, s, p, total: total - round(ramp(t, n, s, p + 1) * total), "t = 100, n = 400"),
     ],
 )
 def test_kept(answer, says):
@@ -57,7 +77,15 @@ def test_kept(answer, says):
         (lambda V, k: V[V.abs().topk(k).indices], "places are lost"),
         (lambda V, k: right_threshold(V, k).flatten(), "keep the shape"),
         (lambda V, k: V * (V.abs() >= V.abs().flatten().topk(k).values[-1]), "exactly k"),
-        (lambda V, k: V.clone(), "expected [0, -2, 0, 1]"),
+        (lambda V, k: V.clone(), "nothing was cut"),
+        (lambda V, k: V * (V.abs() > V.abs().flatten().sort().values[-k - 1]), "fewer than k"),
+        (lambda V, k: V * (V.abs() > V.abs().flatten().topk(k).values[-1]), "one entry is missing"),
+        (last_of_equals, "right: "),
+        (first_of_equals, "right: "),
+        (
+            lambda V, k: right_threshold(V, k) if len(V.unique()) > 1 else 0 * V,
+            "V = [1., 1., 1., 1.]",
+        ),
         (by_row, "of the whole matrix"),
         (lambda V, k: right_threshold(V if V.dim() == 1 else V.clamp(min=-0.5), k), "first row"),
         (lambda V, k: V.tolist(), "expected a tensor"),
@@ -91,6 +119,11 @@ WRONG = [
     ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, eta, -rho), "memory grows"),
     ("10.recover", lambda V, m, g, eta, rho: step(V, m, -g, eta, rho), "uphill"),
     ("10.recover", lambda V, m, g, eta, rho: m * V - eta * g, "that is rho = 1"),
+    (
+        "10.recover",
+        lambda V, m, g, eta, rho: step(V - eta * g, m, 0 * g, eta, rho),
+        "the leak comes after the step",
+    ),
     ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, eta, min(rho, 0.5)), "with rho = 1"),
     ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, 2 * eta, rho), "expected ["),
     ("10.divergence", lambda q, p: kl(p, q).mean(), "exchanged"),
@@ -99,6 +132,17 @@ WRONG = [
     ("10.divergence", lambda q, p: kl(q, p).mean() / q.shape[1], "over units, too"),
     ("10.divergence", lambda q, p: -(np.exp(q) * p).sum(axis=1).mean(), "cross entropy"),
     ("10.divergence", lambda q, p: (q - p).sum(axis=1).mean(), "weighed by P"),
+    ("10.divergence", lambda q, p: (q * (q - p)).sum(axis=1).mean(), "np.exp is missing"),
+    (
+        "10.divergence",
+        lambda q, p: (np.exp(q) * np.exp(q - p)).sum(axis=1).mean(),
+        "P is multiplied by P / Q",
+    ),
+    (
+        "10.divergence",
+        lambda q, p: (np.exp(q) * (np.exp(q) - np.exp(p))).sum(axis=1).mean(),
+        "P is multiplied by P - Q",
+    ),
     ("10.divergence", lambda q, p: 3 * kl(q, p).mean(), "expected"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

@@ -44,6 +44,14 @@ def holm(factors=lambda m: np.arange(m, 0, -1), cap=1.0, grow=True, back=True):
     return answer
 
 
+def benjamini_hochberg(p):
+    order, adjusted, smallest = np.argsort(p), np.empty(len(p)), 1.0
+    for rank in range(len(p), 0, -1):
+        smallest = min(smallest, p[order[rank - 1]] * len(p) / rank)
+        adjusted[order[rank - 1]] = smallest
+    return adjusted
+
+
 def best_of(choose=combinations, best=min, mean=np.mean):
     return lambda rates, k: mean([best(s) for s in choose(rates, k)])
 
@@ -75,7 +83,7 @@ WRONG = [
     ),
     ("11.drawn_difference", lambda a, b, w, d: a[d].sum() / w[d].sum(), "first model alone"),
     ("11.drawn_difference", second_undrawn, "both models hear"),
-    ("11.drawn_difference", lambda a, b, w, d: 0.123, "errors [1 0 2]"),
+    ("11.drawn_difference", lambda a, b, w, d: 0.123, "errors_a = [1, 0, 2], errors_b = [0, 0, 1]"),
     ("11.drawn_difference", lambda a, b, w, d: (a - b)[d], "one number"),
     ("11.holm", lambda p: p, "nothing was corrected"),
     ("11.holm", lambda p: np.minimum(1, len(p) * p), "Bonferroni"),
@@ -83,7 +91,12 @@ WRONG = [
     ("11.holm", holm(grow=False), "running maximum"),
     ("11.holm", holm(lambda m: np.arange(1, m + 1), grow=False), "largest factor"),
     ("11.holm", holm(cap=9.0), "at most 1"),
-    ("11.holm", lambda p: p / 2, "gives"),
+    ("11.holm", benjamini_hochberg, "this is Benjamini-Hochberg"),
+    ("11.best_of", best_of(best=np.mean), "this is the mean run"),
+    ("11.best_of", lambda r, k: min(map(np.mean, combinations(r, k))), "the mean of the k best"),
+    ("11.folds_needed", folds(whole=lambda F: int(F) + 1), "one too many where F is whole"),
+    ("11.folds_needed", folds(whole=round), "rounded to the nearest"),
+    ("11.holm", lambda p: p / 2, "for the example, p = [0.01, 0.04, 0.03]\n"),
     ("11.holm", lambda p: float(p.min()), "shape"),
     ("11.best_of", lambda rates, k: rates.min(), "best of all"),
     ("11.best_of", lambda rates, k: rates[:k].min(), "first k"),

@@ -1,7 +1,1 @@
-"""The checks of the exercises, a module per notebook; importing a module registers its checks."""
-
-import importlib
-import pkgutil
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+"""The checks of the exercises, a module per notebook; `check` imports the one that it needs."""

@@ -3,97 +3,94 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
+from cspkit.bootstrap import utterance_bootstrap
+from cspkit.teach.cases import table
 from cspkit.teach.check import Verdict, as_array, exercise
 
 Array = np.ndarray
 
 
-@exercise("08.clip")
-def clip(function: Callable[[list[Array], float], Sequence[Array]]) -> Verdict:
-    """Check clipping by the norm of all gradients together."""
-    rng = np.random.default_rng(0)
-    cases = [
+def clip(gradients, bound):
+    norm = np.sqrt(sum((g**2).sum() for g in gradients))
+    factor = bound / norm if norm > bound else 1.0
+    return tuple(factor * g for g in gradients)
+
+
+def wrong_clip(answer, right, inputs):
+    norms = [np.sqrt(sum((g**2).sum() for g in arrays)) for arrays in (answer, inputs[0])]
+    if norms[1] <= inputs[1]:
+        return "gradients whose norm is below the bound stay as they are"
+    return f"the norm of the answer is {norms[0]:.4g}, expected {inputs[1]:g}, in the old direction"
+
+
+LARGER = "a gradient whose norm is below the bound was enlarged; it stays as it is"
+table(
+    "08.clip",
+    clip,
+    [
         ([np.array([3.0, 4.0]), np.array([0.0, 12.0])], 2.6),
         ([np.array([[2.0, -1.0], [0.0, 2.0]]), np.array([4.0, 0.0, 12.0])], 5.0),
-        ([rng.standard_normal((3, 4)), rng.standard_normal(5), 9 * rng.standard_normal(2)], 2.0),
+        ([np.array([[0.1, -1.3], [0.6, 0.4]]), np.array([-0.5, 0.4]), np.array([11.0, 8.0])], 2.0),
         ([np.array([0.3, 0.0]), np.array([-0.4])], 5.0),
         ([np.zeros(2), np.zeros((2, 2))], 5.0),
-    ]
-    for gradients, bound in cases:
-        given = [g.copy() for g in gradients]
-        answer = function(given, bound)
-        if answer is None:
-            return "the function returns None; does it end with a return line?"
-        if not hasattr(answer, "__len__"):
-            return f"a {type(answer).__name__} is returned, expected a list of arrays"
-        if len(answer) != len(gradients):
-            return f"{len(answer)} arrays are returned, expected {len(gradients)}"
-        if not all(np.array_equal(a, b) for a, b in zip(given, gradients, strict=True)):
-            return "a gradient was modified in place; `factor * g` makes a new array"
-        clipped = []
-        for ours, g in zip(answer, gradients, strict=True):
-            if np.shape(ours) == g.shape and not np.all(np.isfinite(ours)):
-                return "nan or inf comes out; gradients that are all zero need no division"
-            array, wrong = as_array(ours, g.shape)
-            if wrong:
-                return wrong
-            clipped.append(array)
-        if wrong := _wrong_clip(clipped, gradients, bound):
-            return wrong
-    return None
+    ],
+    [
+        ("tuple(g * min(1, bound / max(np.linalg.norm(g), 1e-300)) for g in gradients)",
+         "every array is clipped by its own norm; the norm is that of all of them together"),
+        ("tuple(np.clip(g, -bound, bound) for g in gradients)",
+         "the entries are clipped one by one; that turns the step"),
+        ("tuple(gradients)", "nothing was clipped, though the norm is above the bound"),
+        ("norm > bound => norm", LARGER),
+        ("if norm > bound else 1.0 =>", LARGER),
+        ("bound / norm if norm > bound else 1.0 => min(bound, norm) / norm",
+         "nan comes out; gradients that are all zero need no division"),
+        ("bound / norm => 1 / norm",
+         "the norm of the answer is 1, expected the bound: multiply by it"),
+        ("np.sqrt =>", "the root is missing: the norm is sqrt of the sum of squares"),
+        ("np.sqrt => && (g**2).sum() => np.linalg.norm(g)",
+         "the norms are added; add the squares, then take the root"),
+        ("np.sqrt => && g**2 => np.abs(g)",
+         "this is the sum of magnitudes; the norm is that of the squares"),
+        ("np.sqrt(sum( => (max( && (g**2).sum() => np.abs(g).max()",
+         "this bounds the largest entry; bound the norm"),
+        ("np.sqrt( => np.sqrt(1 / sum(g.size for g in gradients) *",
+         "this bounds the mean square; sum the squares"),
+        ("bound / norm => norm / bound", "the factor is upside down: bound / norm"),
+        ("bound / norm => -bound / norm", "the sign is turned"),
+    ],
+    wrong_clip,
+    right="torch.nn.utils.clip_grad_norm_ does the same, in place.",
+)  # fmt: skip
 
 
-def _norm(gradients: Sequence[Array]) -> float:
-    return float(np.sqrt(sum((g**2).sum() for g in gradients)))
+def word_errors(spoken, heard):
+    a, b = spoken.split(), heard.split()
+    d = np.zeros((len(a) + 1, len(b) + 1), dtype=int)
+    d[:, 0] = np.arange(len(a) + 1)
+    d[0, :] = np.arange(len(b) + 1)
+    for i, j in np.ndindex(len(a), len(b)):
+        change = d[i, j] + (a[i] != b[j])
+        d[i + 1, j + 1] = min(change, d[i, j + 1] + 1, d[i + 1, j] + 1)
+    return d[-1, -1]
 
 
-def _flat(gradients: Sequence[Array]) -> Array:
-    return np.concatenate([np.ravel(g) for g in gradients])
+def other_words(spoken, heard):
+    a, b = Counter(spoken.split()), Counter(heard.split())
+    return max(a.total(), b.total()) - (a & b).total()
 
 
-def _wrong_clip(ours: Sequence[Array], gradients: Sequence[Array], bound: float) -> Verdict:
-    norm, flat, got = _norm(gradients), _flat(gradients), _flat(ours)
-    if np.allclose(got, min(1.0, bound / norm if norm else 1.0) * flat):
-        return None
-    norms = [float(np.linalg.norm(g)) for g in gradients]
-    largest, total = float(np.abs(flat).max()), float(np.abs(flat).sum())
-    each = [g * min(1.0, bound / n) for g, n in zip(gradients, norms, strict=True) if n]
-    if norm <= bound:
-        if np.allclose(got, flat * (bound / norm if norm else 1.0)):
-            return "a gradient whose norm is below the bound was enlarged; it stays as it is"
-        return "gradients whose norm is below the bound stay as they are"
-    if len(each) == len(gradients) and np.allclose(got, _flat(each)):
-        return "every array is clipped by its own norm; the norm is that of all of them together"
-    known = (
-        (np.clip(flat, -bound, bound), "the entries are clipped one by one; that turns the step"),
-        (flat, "nothing was clipped, though the norm is above the bound"),
-        (flat / norm, "the norm of the answer is 1, expected the bound: multiply by it"),
-        (flat * bound / norm**2, "the root is missing: the norm is sqrt of the sum of squares"),
-        (flat * bound / sum(norms), "the norms are added; add the squares, then take the root"),
-        (flat * bound / total, "this is the sum of magnitudes; the norm is that of the squares"),
-        (flat * bound / largest, "this bounds the largest entry; bound the norm"),
-        (flat * bound / np.sqrt((flat**2).mean()), "this bounds the mean square; sum the squares"),
-        (flat * norm / bound, "the factor is upside down: bound / norm"),
-        (-flat * bound / norm, "the sign is turned"),
-    )
-    for value, sentence in known:
-        if np.allclose(got, value):
-            return sentence
-    return f"the norm of the answer is {_norm(ours):.4g}, expected {bound:g}, in the old direction"
-
-
-@exercise("08.word_errors")
-def word_errors(function: Callable[[str, str], int]) -> Verdict:
-    """Check the edit distance between two lines of words."""
-    cases = (
+table(
+    "08.word_errors",
+    word_errors,
+    [
+        ("one two three", "two three four"),
         ("one two three", "one two three"),
         ("one two three", "one five three"),
-        ("one two three", "two three four"),
         ("one two three", "one two"),
         ("one two three", "two three"),
         ("one two", "one six two seven"),
@@ -102,273 +99,212 @@ def word_errors(function: Callable[[str, str], int]) -> Verdict:
         ("one one two", "two one"),
         ("zero four four nine", "four nine four zero four"),
         ("eight", "nine nine nine"),
-    )
-    answers = []
-    for spoken, heard in cases:
-        number, wrong = as_array(function(spoken, heard), ())
-        if wrong and "shape" in wrong:
-            return "a table is returned; the answer is its last entry, one number"
-        if wrong:
-            return wrong
-        answers.append(float(number))
-    right = [_distance(s.split(), h.split()) for s, h in cases]
-    if np.allclose(answers, right):
-        return None
-    for wrong_way, sentence in _WRONG_COUNTS:
-        if np.allclose(answers, [wrong_way(s, h) for s, h in cases]):
-            return sentence
-    i = int(np.flatnonzero(~np.isclose(answers, right))[0])
-    spoken, heard = cases[i]
-    return f'spoken "{spoken}", heard "{heard}": it gives {answers[i]:g}, expected {right[i]}'
+    ],
+    [
+        ("d", "a table is returned; the answer is its last entry, one number"),
+        (".split() =>", "letters are counted; split both lines into words"),
+        ("sum(map(str.__ne__, a, b)) + abs(len(a) - len(b))",
+         "words are compared place by place; after one lost word all others are in another place"),
+        ("sum(map(str.__ne__, a, b))",
+         "words are compared place by place, and what is too long or too short costs nothing"),
+        ("abs(len(a) - len(b))",
+         "only the difference of the lengths counts; a word heard as another is an error, too"),
+        ("(a[i] => 2 * (a[i]",
+         "a substitution costs two; it is one error, a step along the diagonal"),
+        ("d[0, :] = => d[0, :] = 0 * && d[i + 1, j] + 1 => d[i + 1, j]",
+         "insertions cost nothing; each is an error"),
+        ("d[:, 0] = => d[:, 0] = 0 * && d[i, j + 1] + 1 => d[i, j + 1]",
+         "deletions cost nothing; each is an error"),
+        ("np.arange => 0 * np.arange",
+         "row 0 and column 0 of the table are zero; there, j words are inserted, i deleted"),
+        ("d[:, 0] = => d[:, 0] = 0 *",
+         "column 0 of the table is zero; entry (i, 0) is i: so many words were deleted"),
+        ("d[0, :] = => d[0, :] = 0 *",
+         "row 0 of the table is zero; entry (0, j) is j: so many words were inserted"),
+        ("d[-1, -1] / len(a)", "this is a rate; return the number of errors"),
+        (other_words, "the order of the words has no effect; it should"),
+    ],
+    right="cspkit.asr.score also says how many are substitutions, deletions and insertions.",
+)  # fmt: skip
 
 
-def _distance(
-    spoken: Sequence[str], heard: Sequence[str], sub=1, ins=1, dele=1, edges=(True, True)
-) -> int:
-    """Last entry of the table of errors, with a price for each kind, or an edge left at 0."""
-    table = np.zeros((len(spoken) + 1, len(heard) + 1))
-    table[:, 0] = dele * np.arange(len(spoken) + 1) * edges[0]
-    table[0, :] = ins * np.arange(len(heard) + 1) * edges[1]
-    for i, j in np.ndindex(len(spoken), len(heard)):
-        table[i + 1, j + 1] = min(
-            table[i, j] + sub * (spoken[i] != heard[j]),
-            table[i, j + 1] + dele,
-            table[i + 1, j] + ins,
-        )
-    return int(table[-1, -1])
-
-
-def _in_place(spoken: Sequence[str], heard: Sequence[str]) -> int:
-    return sum(a != b for a, b in zip(spoken, heard, strict=False))
-
-
-def _by_words(count: Callable[[list[str], list[str]], float]) -> Callable[[str, str], float]:
-    return lambda spoken, heard: count(spoken.split(), heard.split())
-
-
-_WRONG_COUNTS = (
-    (lambda s, h: _distance(s, h), "letters are counted; split both lines into words"),
-    (
-        _by_words(lambda s, h: _in_place(s, h) + abs(len(s) - len(h))),
-        "words are compared place by place; after one lost word all others are in another place",
-    ),
-    (
-        _by_words(_in_place),
-        "words are compared place by place, and what is too long or too short costs nothing",
-    ),
-    (
-        _by_words(lambda s, h: abs(len(s) - len(h))),
-        "only the difference of the lengths counts; a word heard as another is an error, too",
-    ),
-    (
-        _by_words(lambda s, h: _distance(s, h, sub=2)),
-        "a substitution costs two; it is one error, a step along the diagonal",
-    ),
-    (_by_words(lambda s, h: _distance(s, h, ins=0)), "insertions cost nothing; each is an error"),
-    (_by_words(lambda s, h: _distance(s, h, dele=0)), "deletions cost nothing; each is an error"),
-    (
-        _by_words(lambda s, h: _distance(s, h, edges=(False, False))),
-        "row 0 and column 0 of the table are zero; there, j words are inserted, i deleted",
-    ),
-    (
-        _by_words(lambda s, h: _distance(s, h, edges=(False, True))),
-        "column 0 of the table is zero; entry (i, 0) is i: so many words were deleted",
-    ),
-    (
-        _by_words(lambda s, h: _distance(s, h, edges=(True, False))),
-        "row 0 of the table is zero; entry (0, j) is j: so many words were inserted",
-    ),
-    (
-        _by_words(lambda s, h: _distance(s, h) / len(s)),
-        "this is a rate; return the number of errors",
-    ),
-    (
-        _by_words(lambda s, h: max(len(s), len(h)) - (Counter(s) & Counter(h)).total()),
-        "the order of the words has no effect; it should",
-    ),
-)
-
-
-@exercise("08.interval")
-def interval(function: Callable[[Array, Array, np.random.Generator, int], tuple]) -> Verdict:
-    """Check the percentile interval of a ratio of sums over utterances drawn anew."""
-    errors, words = _CLUSTERED
-    given = errors.copy(), words.copy()
-    ends, wrong = _ends(function(*given, np.random.default_rng(1), _DRAWS))
-    if wrong:
-        return wrong
-    if not (np.array_equal(given[0], errors) and np.array_equal(given[1], words)):
-        return "an input was modified in place"
-    if ends[0] > ends[1]:
-        return "the low end is above the high end; return low, high"
-    if not _near(ends, _quantiles(_right_rates())):
-        return _unpaired(function) or _wrong_interval(ends, _right_rates(), errors, words)
-    return _wrong_with_few_errors(function)
-
-
-_DRAWS = 3000
 # Errors and words of 40 utterances: the short ones go wrong more often, and all go wrong altogether
-_CLUSTERED = (
-    np.r_[np.ones(16), np.zeros(4), np.full(8, 12), np.zeros(12)].astype(int),
-    np.repeat([1, 12], 20),
-)
+ERRORS = np.r_[np.ones(16), np.zeros(4), np.full(8, 12), np.zeros(12)].astype(int)
+WORDS = np.repeat([1, 12], 20)
+CLUSTERED = "40 utterances: 20 of 1 word, 16 of them wrong, and 20 of 12 words, 8 of them all wrong"
+DRAWS = 3000
 
 
-def _ends(answer: object) -> tuple[Array | None, Verdict]:
-    if answer is not None and np.shape(answer) == (_DRAWS,):
-        return None, "all drawn rates are returned; return their quantiles at 2.5 % and 97.5 %"
-    return as_array(answer, (2,))
-
-
-@cache
-def _right_rates() -> Array:
-    return _rates(*_CLUSTERED)
-
-
-def _rates(errors: Array, words: Array, size: int | None = None) -> Array:
+def rates(errors: Array, words: Array, size: int | None = None) -> Array:
     """Rates of many sets of utterances, drawn with replacement."""
+    if size is None:
+        return np.concatenate(
+            list(utterance_bootstrap(errors[:, None], words, np.random.default_rng(2), 10_000))
+        )[:, 0]
     N = len(words)
-    drawn = np.random.default_rng(2).multinomial(size or N, np.full(N, 1 / N), size=10_000)
+    drawn = np.random.default_rng(2).multinomial(size, np.full(N, 1 / N), size=10_000)
     return (drawn @ errors) / (drawn @ words)
 
 
-def _quantiles(rates: Array, level: float = 0.95) -> Array:
+def quantiles(rates: Array, level: float = 0.95) -> Array:
     return np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
 
 
-def _near(ends: Array, right: Array) -> bool:
+def near(ends: Array, right: Array) -> bool:
     """Equal but for the randomness of some thousand draws: 5 % of the width at either end."""
     return bool(np.allclose(ends, right, rtol=0, atol=0.05 * (right[1] - right[0])))
 
 
-def _unpaired(function: Callable) -> Verdict:
+clustered_rates = cache(lambda: rates(ERRORS, WORDS))
+
+
+def ends_of(function: Callable, errors: Array, words: Array, seed: int, n: int = DRAWS) -> tuple:
+    """Return the two ends, or a sentence that says why there are none."""
+    given, rng = (errors.copy(), words.copy()), np.random.default_rng(seed)
+    answer = function(*given, rng, n)
+    if answer is not None and np.shape(answer) == (n,) != (2,):
+        return None, "all drawn rates are returned; return their quantiles at 2.5 % and 97.5 %"
+    ends, wrong = as_array(answer, (2,))
+    if not wrong and not (np.array_equal(given[0], errors) and np.array_equal(given[1], words)):
+        wrong = "an input was changed in place; work on new arrays"
+    return ends, wrong
+
+
+def ignored(function: Callable) -> Verdict:
+    """Whether n or the generator has no effect. The rate of a single draw is low and high."""
+    low_high, wrong = ends_of(function, ERRORS, WORDS, 5, n=1)
+    if wrong:
+        return f"with n = 1: {wrong}"
+    if low_high[0] != low_high[1]:
+        return "with n = 1 both ends must be equal, the rate of one set; `n` sets are to be drawn"
+    rng = np.random.default_rng(6)
+    before = rng.bit_generator.state
+    function(ERRORS.copy(), WORDS.copy(), rng, DRAWS)
+    if rng.bit_generator.state == before:
+        return "`rng` is not used; draw with it, so that the same seed gives the same interval"
+    return None
+
+
+@exercise("08.interval", right="Notebook 11 draws the difference of two models in the same way.")
+def interval(function: Callable[[Array, Array, np.random.Generator, int], tuple]) -> Verdict:
+    """Check the percentile interval of a ratio of sums over utterances drawn anew."""
+    ends, wrong = ends_of(function, ERRORS, WORDS, 1)
+    if wrong:
+        return wrong
+    if ends[0] > ends[1]:
+        return "the low end is above the high end; return low, high"
+    if not near(ends, quantiles(clustered_rates())):
+        return f"{unpaired(function) or wrong_interval(function, ends)}; tried with {CLUSTERED}"
+    return wrong_with_few_errors(function) or ignored(function)
+
+
+def unpaired(function: Callable) -> Verdict:
     """Whether errors and words belong to the same utterances: if all is wrong, the rate is 1."""
-    words = _CLUSTERED[1]
-    ends, wrong = _ends(function(words.copy(), words.copy(), np.random.default_rng(3), _DRAWS))
+    ends, wrong = ends_of(function, WORDS, WORDS, 3)
     if wrong is None and ends[0] < 0.99 and ends[1] > 1.01:
         return "with every word wrong it is not 1 to 1; take errors and words of the same draw"
     return wrong
 
 
-def _wrong_interval(ends: Array, rates: Array, errors: Array, words: Array) -> str:
-    right, rate = _quantiles(rates), errors.sum() / words.sum()
-    if _near(ends / 100, right):
+def wrong_interval(function: Callable, ends: Array) -> str:
+    drawn, rate, each = clustered_rates(), ERRORS.sum() / WORDS.sum(), ERRORS / WORDS
+    right, n = quantiles(drawn), len(WORDS)
+    if near(ends / 100, right):
         return "this is in per cent; return fractions"
-    if _near(rate + ends, right) or _near(rate + ends * (-1, 1), right):
+    if near(rate + ends, right) or near(rate + ends * (-1, 1), right):
         return "these are distances from the rate; return the two ends themselves"
     if np.isclose(ends[0], ends[1], atol=1e-4):
         return "the interval has no width; draw with replacement, so that the sets differ"
-    each = errors / words
-    if _near(ends, _quantiles(each)):
+    if near(ends, quantiles(each)):
         return "these are quantiles of the utterances; nothing was drawn anew"
-    if ends[0] < np.quantile(rates, 0.002) and ends[1] > np.quantile(rates, 0.998):
+    if near(ends, quantiles(rates(ERRORS, WORDS, size=DRAWS))):
+        return "too many utterances are drawn; each set has as many as there are"
+    if wrong := ignored(function):
+        return wrong
+    if ends[0] < np.quantile(drawn, 0.002) and ends[1] > np.quantile(drawn, 0.998):
         return "these are about the smallest and the largest rate; take quantiles"
-    by_word = np.random.default_rng(3).binomial(words.sum(), rate, size=20_000) / words.sum()
+    by_word = np.random.default_rng(3).binomial(WORDS.sum(), rate, size=20_000) / WORDS.sum()
     known = (
-        (_quantiles(_rates(each, np.ones(len(words)))),
+        (quantiles(rates(each, np.ones(n))),
          "the rates of the utterances are averaged; divide all errors by all words"),
-        (_quantiles(by_word), "single words are drawn; draw utterances: errors come together"),
-        (_quantiles(rates, 0.90), "this covers 90 %; 2.5 % stay outside at each end"),
-        (_quantiles(rates, 0.975), "1.25 % are outside at each end, expected 2.5 %"),
-        (rate + rates.std() * np.array([-1, 1]), "this is one deviation to each side"),
-        (_quantiles(_rates(errors, words, size=len(words) // 2)),
+        (quantiles(by_word), "single words are drawn; draw utterances: errors come together"),
+        (quantiles(drawn, 0.90), "this covers 90 %; 2.5 % stay outside at each end"),
+        (quantiles(drawn, 0.975), "1.25 % are outside at each end, expected 2.5 %"),
+        (rate + drawn.std() * np.array([-1, 1]), "this is one deviation to each side"),
+        (quantiles(rates(ERRORS, WORDS, size=n // 2)),
          "too few utterances are drawn; each set has as many as there are"),
-        (_quantiles(_rates(errors, words, size=_DRAWS)),
-         "too many utterances are drawn; each set has as many as there are"),
     )  # fmt: skip
-    for value, sentence in known:
-        if _near(ends, value):
-            return sentence
-    return (
-        f"it gives {ends[0]:.3f} to {ends[1]:.3f}, expected about {right[0]:.3f} to {right[1]:.3f}"
+    return next(
+        (sentence for value, sentence in known if near(ends, value)),
+        f"the answer is {ends[0]:.3f} to {ends[1]:.3f}, "
+        f"expected about {right[0]:.3f} to {right[1]:.3f}",
     )
 
 
-def _wrong_with_few_errors(function: Callable) -> Verdict:
+def wrong_with_few_errors(function: Callable) -> Verdict:
     """What only few errors show: the rates are skewed, and none is below zero."""
-    errors, words = np.zeros(80, dtype=int), np.full(80, 4)
-    errors[[5, 60]] = 4
-    ends, wrong = _ends(function(errors, words, np.random.default_rng(4), _DRAWS))
+    errors, words = 4 * np.isin(np.arange(80), [5, 60]), np.full(80, 4)
+    ends, wrong = ends_of(function, errors, words, 4)
     if wrong:
         return wrong
-    right = _quantiles(_rates(errors, words))
+    right = quantiles(rates(errors, words))
     if ends[0] < 0:
         return "with few errors the low end is below zero; take quantiles of the drawn rates"
     if not np.allclose(ends, right, rtol=0, atol=1e-3):
         return (
-            f"with two bad utterances it gives {ends[0]:.4f} to {ends[1]:.4f}, expected about "
-            f"{right[0]:.4f} to {right[1]:.4f}"
+            f"with two bad utterances of 80 the answer is {ends[0]:.4f} to {ends[1]:.4f}, "
+            f"expected about {right[0]:.4f} to {right[1]:.4f}"
         )
     return None
 
 
-@exercise("08.count_weights")
-def count_weights(function: Callable[[int, int], int]) -> Verdict:
-    """Check the number of weights of a transducer against what PyTorch makes."""
-    cases = ((128, 10), (16, 10), (5, 10), (64, 10), (32, 27))
-    answers = []
-    for width, n_units in cases:
-        number, wrong = as_array(function(width, n_units), ())
-        if wrong:
-            return wrong
-        answers.append(float(number))
-    right = [_weights(w, u) for w, u in cases]
-    if answers == right:
-        return None
-    switches = (
-        ({"gates": 1}, "an LSTM layer has four such matrices, one for each gate"),
-        ({"gates": 3}, "there are three gates and the cell's input: four matrices"),
-        ({"biases": 1}, "PyTorch gives an LSTM two vectors of biases, each of 4 width"),
-        ({"biases": 0}, "the biases of the LSTM layers are missing"),
-        ({"layers": 1}, "the encoder has two layers; the second takes `width` inputs"),
-        ({"second": 39}, "the second layer of the encoder takes `width` inputs, not 39"),
-        ({"recurrent": 0}, "the recurrent matrices are missing: (4 width, width) in each layer"),
-        ({"inputs": 0}, "the input matrices are missing: (4 width, inputs) in each layer"),
-        ({"predictor_in": None}, "the predictor's inputs are embeddings: 32 of them, not `width`"),
-        ({"blank": 0}, "the blank counts as a unit, too, in the embedding and in the output"),
-        ({"blank": -1}, "the blank has no embedding here; it stands for the start, and needs one"),
-        ({"blank": -2}, "the output has no blank here; it is a unit, the last one"),
-        ({"embedding": 0}, "the embedding is missing: 32 numbers for each unit and the start"),
-        ({"joiner_bias": 0}, "the joiner's encoder matrix has a bias of `width`"),
-        ({"joiner_bias": 2}, "only one of the joiner's two matrices has a bias"),
-        ({"joiner": 1}, "the joiner has two matrices, one for each side"),
-        ({"joiner": 0}, "the joiner is missing"),
-        ({"output_bias": 0}, "the output layer has a bias for each unit"),
-        ({"output": 0}, "the output layer is missing"),
-        ({"predictor": 0}, "the predictor's LSTM is missing"),
-    )
-    for switch, sentence in switches:
-        if answers == [_weights(w, u, **switch) for w, u in cases]:
-            return sentence
-    if len(set(answers[:4])) == 1:
-        return "`width` has no effect"
-    if answers[:4] == right[:4]:
-        return "with 10 units it is right, with 27 it is not; use `n_units`"
-    i = next(i for i, (a, b) in enumerate(zip(answers, right, strict=True)) if a != b)
-    return (
-        f"width {cases[i][0]}, {cases[i][1]} units: {answers[i]:,.0f} weights, expected "
-        f"{right[i]:,}; they differ by {answers[i] - right[i]:+,.0f}"
-    )
+def count_weights(width, n_units):
+    def lstm(inputs):
+        return 4 * width * (inputs + width + 2)
+
+    encoder, predictor, embedding = lstm(39) + lstm(width), lstm(32), 32 * (n_units + 1)
+    joiner, output = 2 * width**2 + width, (n_units + 1) * (width + 1)
+    return encoder + predictor + embedding + joiner + output
 
 
-def _weights(
-    width: int, n_units: int, *, gates=4, biases=2, layers=2, second=None, recurrent=1, inputs=1,
-    predictor_in=32, blank=1, embedding=1, joiner_bias=1, joiner=2, output_bias=1, output=1,
-    predictor=1,
-) -> int:  # fmt: skip
-    """Weights of a Transducer; the switches make typical mistakes."""
-
-    def lstm(n_inputs: int) -> int:
-        return gates * width * (inputs * n_inputs + recurrent * width + biases)
-
-    embedded = n_units + (blank in (1, -2))  # -1 and -2 forget one of the two
-    written = n_units + (blank in (1, -1))
-    return (
-        lstm(39)
-        + (layers - 1) * lstm(width if second is None else second)
-        + predictor * lstm(width if predictor_in is None else predictor_in)
-        + embedding * 32 * embedded
-        + joiner * width**2
-        + joiner_bias * width * (joiner > 0)
-        + output * written * (width + output_bias)
-    )
+table(
+    "08.count_weights",
+    count_weights,
+    [(128, 10), (16, 10), (5, 10), (64, 10), (32, 27)],
+    [
+        (lambda width, n_units: count_weights(128, n_units), "`width` has no effect"),
+        ("336235", "`width` has no effect"),
+        (lambda width, n_units: count_weights(width, 10),
+         "with 10 units it is right, with 27 it is not; use `n_units`"),
+        ("4 * width => width", "an LSTM layer has four such matrices, one for each gate"),
+        ("4 * width => 3 * width", "there are three gates and the cell's input: four matrices"),
+        ("+ 2 => + 1", "PyTorch gives an LSTM two vectors of biases, each of 4 width"),
+        ("+ 2 =>", "the biases of the LSTM layers are missing"),
+        ("+ lstm(width) =>", "the encoder has two layers; the second takes `width` inputs"),
+        ("lstm(width) => lstm(39)",
+         "the second layer of the encoder takes `width` inputs, not 39"),
+        ("inputs + width => inputs",
+         "the recurrent matrices are missing: (4 width, width) in each layer"),
+        ("inputs + width => width",
+         "the input matrices are missing: (4 width, inputs) in each layer"),
+        ("lstm(32) => lstm(width)",
+         "the predictor's inputs are embeddings: 32 of them, not `width`"),
+        ("n_units + 1 => n_units",
+         "the blank counts as a unit, too, in the embedding and in the output"),
+        ("32 * (n_units + 1) => 32 * n_units",
+         "the blank has no embedding here; it stands for the start, and needs one"),
+        ("(n_units + 1) * => n_units *",
+         "the output has no blank here; it is a unit, the last one"),
+        ("+ embedding =>",
+         "the embedding is missing: 32 numbers for each unit and the start"),
+        ("**2 + width => **2", "the joiner's encoder matrix has a bias of `width`"),
+        ("**2 + width => **2 + 2 * width", "only one of the joiner's two matrices has a bias"),
+        ("2 * width**2 => width**2", "the joiner has two matrices, one for each side"),
+        ("+ joiner =>", "the joiner is missing"),
+        ("(width + 1) => width", "the output layer has a bias for each unit"),
+        ("+ output =>", "the output layer is missing"),
+        ("+ predictor =>", "the predictor's LSTM is missing"),
+    ],
+    lambda answer, right, inputs: f"they differ by {answer - right:+,.0f}",
+    right="From 64 to 128 units it grows 3.6 times: most weights are in (width, width) matrices.",
+)  # fmt: skip
