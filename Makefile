@@ -1,5 +1,5 @@
 # make run    the workbook, executed, in build/book/, and the table dense / pruned, measured live
-# make test   ruff, pytest, nbval on every notebook
+# make test   ruff, pytest, nbval on every notebook, each cell run twice
 # make walk   the site and JupyterLab in headless Chromium, which you install; screenshots in build/walk/
 # make release  the assignments for nbgrader, in build/course/
 # make lab    the student copies in work/, opened in JupyterLab
@@ -25,7 +25,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	CSPKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 tests
-	CSPKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=240 \
+	CSPKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadscope -p tests.run_twice --nbval-lax --nbval-current-env --nbval-cell-timeout=240 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:cacheprovider notebooks/*.ipynb
 
 walk: build/book/index.html

@@ -39,6 +39,8 @@ TEXTS = (
     "data/digits/README.md",
     "data/models/README.md",
     "data/results/README.md",
+    "notebooks/README.md",
+    "notebooks/projects.md",
 )
 HIDDEN_TESTS = re.compile(r"\n### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s#:]+)[^)\s:]*\)")
@@ -156,7 +158,7 @@ def assemble(source: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
 
 def write_notebooks(folder: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
     """Write the prepared copies of executed notebooks, given by file name, to a folder."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     pages = {name[:2]: name for name in notebooks}
     for name, notebook in notebooks.items():
         try:
