@@ -269,6 +269,22 @@ def several_processes():
 process with 32 strings, on two free cores: {found}."""
 
 
+def measured_again():
+    """The studies that are complete with the dense models of 7,200 steps."""
+    methods = ("csp", *NEAREST, "admm")
+    lines = []
+    for study, sparsities in (("methods", EVERY), ("long", LONG)):
+        found = Lines(read_rows(RESULTS / "next" / f"pruning_{study}.csv"))
+        for s in sparsities:
+            rates = (found.cell(m, s) for m in methods)
+            where = f"{found.steps:,} steps", f"{100 * s:g} %"
+            lines.append((*where, found.rate("dense"), *rates, found.excess("csp", s)))
+    head = ["new models", "zeros", "dense", *methods, "csp minus dense"]
+    return f"""{table(head, lines)}
+
+{found.steps:,} further steps leave the dense model at {found.rate("dense+")} %."""
+
+
 def parts():
     """The parts of the README that the rows decide, by name."""
     methods = Lines(rows_of("methods"))
@@ -278,6 +294,7 @@ def parts():
         "use": in_use(),
         "speech": own_speech(),
         "processes": several_processes(),
+        "again": measured_again(),
     }
 
 
