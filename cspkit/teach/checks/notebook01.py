@@ -163,5 +163,4 @@ table("01.omp_until", omp_until, [
     ("<= eps => < 0",
      "it never stops before all m columns are used; is eps compared with the norm?"),
     ("0 * x", "x is all zeros; are the fitted values written into it?"),
-], right="With an eps below the norm of the noise, OMP goes on and fits the noise."
-)  # fmt: skip
+], right="With an eps below the norm of the noise, OMP goes on and fits the noise.")  # fmt: skip

@@ -142,5 +142,4 @@ table("02.next_knot", next_knot, [
      "the smallest candidate was taken; lam falls, so it meets the largest one first"),
     ("np.max(candidates)", "candidates above lam were passed already; keep those below"),
     ("lam", "it returns lam itself, where the last entry came in; ask for < lam * (1 - 1e-9)"),
-], right="Between two knots every entry of x is a straight line in lam."
-)  # fmt: skip
+], right="Between two knots every entry of x is a straight line in lam.")  # fmt: skip

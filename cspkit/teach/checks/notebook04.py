@@ -100,8 +100,7 @@ table("04.next_tau", next_tau, [
     ("+ tau * xi =>", "the noise tau * xi is missing"),
     ("tau * xi => tau**2 * xi", "the noise is tau**2 * xi; tau is a standard deviation"),
     ("- X =>", "the signal X is not subtracted: the error is the shrunk value minus X"),
-], right="A tau that comes back unchanged is the noise level at which AMP stops."
-)  # fmt: skip
+], right="A tau that comes back unchanged is the noise level at which AMP stops.")  # fmt: skip
 
 
 @cache

@@ -135,5 +135,5 @@ table("06.hiss", hiss, [
     ('n=128, norm="ortho", => n=128,', 'norm="ortho" is missing on the way back to bands'),
     ('norm="ortho", =>', 'norm="ortho" is missing, on the way back and forward'),
 ], "it is not the DCT of 10 log10(power of the bands + power of the hiss)",
-    right="A band far above the level hardly changes; one far below ends at the level.",
+    right="A band far above the level hardly changes; a band far below ends at the level.",
 )  # fmt: skip

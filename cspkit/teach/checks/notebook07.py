@@ -50,8 +50,7 @@ table("07.alignment_probability", alignment_probability, [
     ("p_blank[t, u] => p_blank[t, u - frames.count(t)]",
      "the blank of a frame comes after its labels, at the raised u"),
     ("while => if", "several labels may share a frame: use `while`, not `if`"),
-], right="This is one term of P. Section 2 adds up all terms without a list."
-)  # fmt: skip
+], right="This is one term of P. Section 2 adds up all terms without a list.")  # fmt: skip
 
 
 def backward(p_blank, p_label):
@@ -142,8 +141,7 @@ table("07.cell_gradient", cell_gradient, [
     ("= xi_blank + xi_label => = xi_label", GAMMA),
     ("= xi_blank + xi_label => = xi_blank", GAMMA),
     ("p", "this is p itself"),
-], wrong_gradient, right="It sums to 0: adding a constant to all logits changes no p."
-)  # fmt: skip
+], wrong_gradient, right="It sums to 0: adding a constant to all logits changes no p.")  # fmt: skip
 
 
 def probability(log_blank, log_label, frames):
@@ -187,5 +185,5 @@ table("07.best_frames", best_frames, [
      "there is one entry per frame; return one frame per label"),
     ("np.sort([*best, *range(len(log_blank))])",
      "there is one entry per move; return one frame per label"),
-], wrong_best, right="It has 0.1344 of P = 0.3298 here; the loss also counts the other alignments."
+], wrong_best, right="Here it has 0.1344 of P = 0.3298. The loss counts the other alignments, too."
 )  # fmt: skip

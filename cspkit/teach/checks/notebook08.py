@@ -49,8 +49,7 @@ table("08.clip", clip, [
      "this bounds the mean square; sum the squares"),
     ("bound / norm => norm / bound", "the factor is upside down: bound / norm"),
     ("bound / norm => -bound / norm", "the sign is turned"),
-], wrong_clip, right="torch.nn.utils.clip_grad_norm_ does the same, in place."
-)  # fmt: skip
+], wrong_clip, right="torch.nn.utils.clip_grad_norm_ does the same, in place.")  # fmt: skip
 
 
 def word_errors(spoken, heard):

@@ -58,8 +58,7 @@ compared = table("09.uniform_masks", uniform_masks, [
      "a mask has the shape of its matrix; view_as(w) gives the shape back"),
     ("largest => w * largest",
      "the weights are returned; return masks, True where a weight is kept"),
-], wrong_uniform, parts=("the mask of a", "the mask of b")
-)  # fmt: skip
+], wrong_uniform, parts=("the mask of a", "the mask of b"))  # fmt: skip
 
 
 @exercise("09.uniform_masks", right=BETTER)
@@ -132,7 +131,7 @@ for mask in ([[False] * 4] * 2, [[True, False, True, False], [False, True, True,
 )  # fmt: skip
 
 
-@exercise("09.masked_step", right="Weight decay would move cut weights, too: they are put back.")
+@exercise("09.masked_step", right="Putting the old values back also undoes weight decay.")
 def same_memory(answer):
     return same_steps(trained(answer))
 
@@ -159,8 +158,7 @@ table("09.returns", returns, [
     ("axis=0 =>", "this is one number; a number for each weight is expected"),
     ("axis=0 => axis=1", ALONG),
     ("masks.sum(axis=1)", ALONG),
-], right="Under masks that never change every count is 0."
-)  # fmt: skip
+], right="If the masks never change, as with oneshot, every count is 0.")  # fmt: skip
 
 
 def soft_to(w, k):
@@ -188,8 +186,7 @@ same_soft = table("09.soft_to", soft_to, [
     ("np.sign(w) * (np.abs(w) - tau)", "magnitudes below tau become negative"),
     ("[k] => [max(k - 1, 0)]", "tau is one rank too large: it also cuts the k-th largest"),
     ("[k] => [min(k + 1, w.size - 1)]", "tau is one rank too small: k + 1 entries are left"),
-], wrong_soft
-)  # fmt: skip
+], wrong_soft)  # fmt: skip
 
 
 @exercise("09.soft_to", right="The hard threshold keeps the same entries, at full size.")

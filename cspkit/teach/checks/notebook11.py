@@ -113,5 +113,4 @@ table("11.folds_needed", folds_needed, [
     ("1.96 => 1.645", "95 % on both sides is 1.96 standard errors"),
     ("1.96 => 2 * 1.96", "the margin is half of the interval's width"),
     ("1.96 => 1.0", "one standard error is a 68 % interval: 1.96 of them"),
-], right="Half the margin takes about four times as many folds."
-)  # fmt: skip
+], right="Half the margin takes about four times as many folds.")  # fmt: skip

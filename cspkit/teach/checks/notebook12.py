@@ -25,8 +25,7 @@ table("12.position_bits", position_bits, [
     ("return => return -", "the sign is lost: the logarithm of a probability is negative"),
     ("log2 => log", "use the logarithm to base 2: bits, not nats"),
     ("N * => n *", "multiply by N, the number of all entries"),
-], right="With s = 0.95 it is 0.286 bits per entry; a bitmask takes 1 bit."
-)  # fmt: skip
+], right="With s = 0.95 it is 0.286 bits per entry; a bitmask takes 1 bit.")  # fmt: skip
 
 
 def rice_code(g, b):
@@ -98,7 +97,7 @@ def packed_file(header, streams):
     return b"\x93CSPK\r\n\x1a" + numbers + packed + streams
 
 
-@exercise("12.header_of", right="The package's read_header compares the checksum, too.")
+@exercise("12.header_of", right="By the checksum the package notices a damaged header.")
 def header_of(function):
     """Check the header of two made files and of the pruned model."""
     long = {"tensors": [{"name": f"{i * 7919}"} for i in range(500)]}

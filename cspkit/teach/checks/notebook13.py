@@ -31,8 +31,7 @@ table("13.csr_product", csr_product, [
     ("-y", "the sign is turned"),
     ("y.astype(data.dtype)",
      "the result is cut to integers, since it has the type of data; use np.zeros(R)"),
-], right="SciPy's csr_array does the same in compiled code, without a loop in Python."
-)  # fmt: skip
+], right="SciPy's csr_array does the same in compiled code, without a loop in Python.")  # fmt: skip
 
 
 def crossover(c, c_sparse):
@@ -47,8 +46,7 @@ table("13.crossover", crossover, [(8e9, 2e9), (1e9, 1e9), (1e9, 2e9), (16e9, 2e9
     ("min(1.0, c_sparse / c)", NONZEROS),
     ("1 - c / c_sparse", TURNED),
     ("c_sparse / c => c / c_sparse", TURNED),
-], right="If the dense product must wait for the weights, c is smaller, and so is s*."
-)  # fmt: skip
+], right="If the dense product must wait for the weights, c is smaller, and so is s*.")  # fmt: skip
 
 
 def cut_blocks(W, r, k):
@@ -78,8 +76,7 @@ table("13.cut_blocks", cut_blocks, [
     ("(blocks**2).sum => np.abs(blocks).max", "add the squares of the whole block"),
     ("return W * => return (W != 0) &", MASK),
     ("return W * => return", MASK),
-], wrong_cut, right="With r = 1 this is the choice of single weights by magnitude."
-)  # fmt: skip
+], wrong_cut, right="With r = 1 this is the choice of single weights by magnitude.")  # fmt: skip
 
 
 def speedup(f, g):
@@ -90,8 +87,7 @@ table("13.speedup", speedup, [(0.2, 20), (0.2, 2), (0, 7), (1, 5), (0.5, 2)], [
     ("f + (1 - f) / g", "this is the new time over the old one; the factor is its inverse"),
     ("f + (1 - f) * g", "the times are added, not the factors"),
     ("f + (1 - f) / g => 1 - f + f / g", "f is the share that does not become faster"),
-], right="It stays below 1 / f, however large g is: below 5 for f = 0.2."
-)  # fmt: skip
+], right="It stays below 1 / f, however large g is: below 5 for f = 0.2.")  # fmt: skip
 
 
 def break_even(D, P, t_D, t_P):
@@ -108,5 +104,5 @@ table("13.break_even", break_even, [
      "this is seconds a byte; the bandwidth is its inverse"),
     ("D - P => D", "the packed file must be read, too: D - P"),
     ("t_P - t_D => t_P", "the dense file has a time to load, too: t_P - t_D"),
-], right="A slower storage favours the packed file: each byte that is not read saves more."
+], right="A slower storage favours the packed file: each byte less to read saves more time."
 )  # fmt: skip

@@ -63,7 +63,8 @@ table("14.held_out", held_out, [
     ("np.isin(speakers, names[: taken - 1])", "the test part is smaller than the share"),
     ("np.isin(speakers, names[: taken + 1])", ENOUGH),
     ("< share => <= share", f"{ENOUGH}: >=, not >"),
-], wrong_held_out, right="A random choice of lines would put most speakers into both parts."
+], wrong_held_out,
+    right="A random choice of lines would put a speaker with many lines into both parts.",
 )  # fmt: skip
 
 
