@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -86,7 +86,9 @@ def grade(name: str, answer: object) -> None:
     assert sentence.startswith("right"), sentence
 
 
-def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None, Verdict]:
+def as_array(
+    answer: object, shape: tuple[int, ...], finite: bool = True
+) -> tuple[np.ndarray | None, Verdict]:
     """Return an answer as an array of this shape, or a sentence that says what is wrong."""
     if answer is None:
         return None, NOTHING
@@ -97,7 +99,7 @@ def as_array(answer: object, shape: tuple[int, ...]) -> tuple[np.ndarray | None,
         return None, f"the function returns a {type(answer).__name__}, expected {expected}"
     if array.shape != shape:
         return None, f"the answer has shape {array.shape}, expected {shape or 'one number'}"
-    if not np.all(np.isfinite(array)):
+    if finite and not np.all(np.isfinite(array)):
         return None, "the answer contains nan or inf"
     return array, None
 
@@ -118,15 +120,3 @@ def exercises() -> list[str]:
 
 def _modules() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(checks.__path__)]
-
-
-def named(answer: np.ndarray, known: Sequence[tuple[object, str]], otherwise: str) -> str:
-    """Name the mistake in an answer.
-
-    `known` has pairs of a wrong answer and the sentence for it. The result is the first sentence
-    whose wrong answer equals this answer, or `otherwise`.
-    """
-    for value, sentence in known:
-        if np.shape(value) == np.shape(answer) and np.allclose(value, answer):
-            return sentence
-    return otherwise

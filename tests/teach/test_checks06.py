@@ -225,7 +225,7 @@ def test_the_example_is_tried_first_and_shown(name):
     ],
 )  # fmt: skip
 def test_a_right_answer_in_another_form(name, answer):
-    assert verdict(name, answer) == f"right: {name}"
+    assert verdict(name, answer).startswith(f"right: {name}")
 
 
 def test_an_error_with_a_hidden_input_shows_the_input():

@@ -218,7 +218,8 @@ WRONG = [
     (RETURNS, lambda masks: (~masks[:-1] & masks[1:]).sum(axis=1), "axis 0"),
     (RETURNS, lambda masks: masks.sum(axis=1), "sum over the steps, axis 0"),
     (RETURNS, overwrites_masks, "in place"),
-    (RETURNS, lambda masks: counts(came_back)(masks) + 1, "the life [1, 0, 0, 1, 0, 1]"),
+    (RETURNS, lambda masks: counts(came_back)(masks) + 1,
+     "the example, masks = np.array([[1, 0, 0, 1, 0, 1]]).T == 1"),
     (SOFT, hard, "this is the hard threshold"),
     (SOFT, soft(sign=torch.ones_like), "sign of negative entries"),
     (SOFT, soft(rank=-1), "also cuts the k-th largest"),
@@ -226,7 +227,7 @@ WRONG = [
     (SOFT, soft(floor=-torch.inf), "become negative"),
     (SOFT, soft(extra=0.5), "tau is not the smallest"),
     (SOFT, lambda w, k: w.clone(), "nothing is cut"),
-    (SOFT, lambda w, k: 2 * soft()(w, k), "expected [2, -1, 0, 0]"),
+    (SOFT, lambda w, k: 2 * soft()(w, k), "expected [ 2., -1.,  0.,  0.]"),
     (SOFT, lambda w, k: 0 * w, "entries are left, expected"),
     (SOFT, lambda w, k: soft()(w, k)[None], "the answer has shape (1, 4)"),
     (SOFT, overwrites_w, "in place"),
@@ -237,7 +238,7 @@ WRONG = [
     (NARANG, narang(wait=False), "before start"),
     (NARANG, lambda t, *a: narang()(t, *a) if t < a[2] else 0.0, "from end on it is q"),
     (NARANG, narang(scale=2.0), "expected 0.4"),
-    (NARANG, pieces_exchanged, "t, start, ramp, end, q = "),
+    (NARANG, pieces_exchanged, "t = 20, start = 0, ramp = 20, end = 40, q = 1"),
 ]  # fmt: skip
 
 
@@ -248,7 +249,7 @@ WRONG = [
      (NARANG, lambda *a: np.float64(narang()(*a)))],
 )  # fmt: skip
 def test_a_right_answer_in_another_form(name, answer):
-    assert verdict(name, answer) == f"right: {name}"
+    assert verdict(name, answer).startswith(f"right: {name}")
 
 
 @pytest.mark.parametrize("name", [RETURNS, SOFT, NARANG])

@@ -66,7 +66,11 @@ WRONG = [
     ("12.position_bits", lambda N, n: n / N * np.log2(n / N) if n else math.nan, "N = "),
     ("12.rice_code", lambda g, b: rice(g, b, "0", "1"), "written in ones"),
     ("12.rice_code", lambda g, b: rice(g, b, stop=False), "after the ones is missing"),
-    ("12.rice_code", lambda g, b: rice(g, b, digits=1), "exactly 3 digits"),
+    (
+        "12.rice_code",
+        lambda g, b: rice(g, b, digits=1),
+        "exactly b digits; tried with the example, g = 17, b = 3",
+    ),
     ("12.rice_code", lambda g, b: rice(g, b, first=False), "quotient comes first"),
     ("12.rice_code", lambda g, b: g, "expected a str"),
     ("12.rice_code", lambda g, b: "1", "g = 17, b = 3"),
@@ -95,7 +99,7 @@ test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
 
 def test_codes_of_may_be_integers():
-    assert verdict("12.codes_of", lambda *a: codes(*a).astype(int)) == "right: 12.codes_of"
+    assert verdict("12.codes_of", lambda *a: codes(*a).astype(int)).startswith("right: 12.codes_of")
 
 
 def test_values_of_the_type_of_an_integer_input_are_tried():
@@ -104,7 +108,7 @@ def test_values_of_the_type_of_an_integer_input_are_tried():
         q[:] = x / delta  # an array of integers cuts the fractions off
         return codes(q, 1.0, L) + np.where(codes(q, 1.0, L) == 0, np.sign(x), 0)
 
-    assert "x = [0, 1, -5, 9]" in verdict("12.codes_of", in_place)
+    assert "x = np.array([0, 1, -5, 9])" in verdict("12.codes_of", in_place)
 
 
 @pytest.mark.parametrize("name", ["12.position_bits", "12.entry_probability", "12.codes_of"])

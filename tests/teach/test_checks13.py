@@ -42,7 +42,7 @@ WRONG = [
     ("13.csr_product", lambda *a: product(*a, value=False), "nonzeros themselves"),
     ("13.csr_product", lambda *a: product(*a, columns=False), "x[indices[...]]"),
     ("13.csr_product", lambda *a: -product(*a), "sign"),
-    ("13.csr_product", lambda *a: product(*a) + 1, "expected [2, 0, 34]"),
+    ("13.csr_product", lambda *a: product(*a) + 1, "expected [ 2.,  0., 34.]"),
     ("13.csr_product", lambda data, indices, indptr, x: data[:1], "shape"),
     ("13.csr_product", lambda data, *a: product(data, *a).astype(data.dtype), "cut to integers"),
     ("13.crossover", lambda v, sparse: 1 - sparse / v, "not negative"),
@@ -86,7 +86,7 @@ def test_the_example_is_tried_first_and_shown(name):
     ],
 )
 def test_a_right_answer_in_another_form(name, answer):
-    assert verdict(name, answer) == f"right: {name}"
+    assert verdict(name, answer).startswith(f"right: {name}")
 
 
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
