@@ -38,6 +38,7 @@ lab: install
 
 # make reset NOTEBOOK=03 starts a student copy anew; the old one moves to work/old/
 reset: install
+	@test -n "$(NOTEBOOK)" || { echo "make reset needs the number of a notebook: make reset NOTEBOOK=03"; exit 2; }
 	@$(BIN)/python -m cspkit.teach.work work --reset $(NOTEBOOK)
 
 install: $(VENV)/installed

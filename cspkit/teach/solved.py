@@ -47,7 +47,7 @@ def progress() -> None:
     for row, names in enumerate(rows.values()):
         for i, name in enumerate(names):
             axes.annotate(name[3:], (i, row), (0, -8), textcoords="offset points",
-                          ha="center", va="top", fontsize=6.5)  # fmt: skip
+                          ha="center", va="top", fontsize=8)  # fmt: skip
     axes.set(yticks=range(len(rows)), yticklabels=notebooks, xticks=[], ylabel="notebook")
     axes.set(xlim=(-0.6, max(map(len, rows.values())) - 0.4), ylim=(len(rows) - 0.3, -0.5))
     axes.grid(False)

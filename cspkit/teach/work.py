@@ -77,8 +77,8 @@ def main() -> int:
             parser.error(str(error))
         print(f"{new} is new; yours is {old}")
     else:
-        for path in prepare(call.folder):
-            print(f"new: {path}")
+        new = prepare(call.folder)
+        print(*(f"new: {path}" for path in new), sep="\n") if new else print("nothing new")
     return 0
 
 
