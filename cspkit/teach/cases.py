@@ -111,11 +111,18 @@ def table(
                     return f"{sentence}; tried with {case.where}"
         if wrong:
             return f"{wrong}; tried with {case.where}"
+        tail = otherwise if isinstance(otherwise, str) else otherwise(answer, expected, case.inputs)
+        what = "the answer"
+        if parts:  # show the first that differs
+            what, answer, expected = next(
+                part
+                for part in zip(parts, answer, expected, strict=True)
+                if not _equal(*part[1:], rtol)
+            )
         shown = [text(value) for value in (answer, expected)]
         if shown[0] == shown[1]:
             shown = [text(value, digits=10) for value in (answer, expected)]
-        tail = otherwise if isinstance(otherwise, str) else otherwise(answer, expected, case.inputs)
-        return f"for {case.where}\nthe answer is {shown[0]}, expected {shown[1]}" + (
+        return f"for {case.where}\n{what} is {shown[0]}, expected {shown[1]}" + (
             f"; {tail}" if tail else ""
         )
 

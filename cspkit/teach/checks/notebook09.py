@@ -41,7 +41,7 @@ def wrong_uniform(answer, right, inputs):
 BETTER = "At s = 0.6 the WER is 1.0 % with these masks, but over 100 % with one threshold for all."
 TRUNCATED = "the number of weights is cut off to an integer; round it"
 compared = table("09.uniform_masks", uniform_masks, [
-    (np.array([1, -2, 3, 4]), np.array([0.1, 0.2]), 0.5),
+    (np.array([1.0, -2, 3, 4]), np.array([0.1, 0.2]), 0.5),
     *("rng = default_rng(9); a = rng.standard_normal((4, 10)) * [[1], [2], [4], [8]]; "
       f"b = 0.01 * rng.standard_normal((5, 6)); s = {s}" for s in (0.4, 0.73)),
 ], [

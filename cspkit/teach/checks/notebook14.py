@@ -202,6 +202,6 @@ table("14.share", share, [(7, 1, 2), (7, 0, 2), (8, 0, 2), (5, 2, 3), (4, 0, 1),
     ("P * m / B => m / B", "the mean over processes divides by P once more: multiply by P"),
     ("P * m / B => 1 / P", "the weight depends on the size of the share, len(positions)"),
     ("P * m / B => B / (P * m) if m else 0", "this is the inverse of the weight"),
-], parts=("the positions", "the weight"),
+], parts=("the array of positions", "the weight"),
     right="If P divides B, every weight is 1: then the plain mean over processes is right.",
 )  # fmt: skip
