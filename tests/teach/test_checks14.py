@@ -225,7 +225,7 @@ WRONG = [
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 1 / P), "size of the share"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: B / (P * m) if m else 0), "inverse"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 3.0), "the weight is 3, expected 0.8571"),
-    ("14.share", lambda B, r, P: range(r, B, P), "expected the positions and the weight"),
+    ("14.share", lambda B, r, P: range(r, B, P), "expected the array of positions and the weight"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
 
