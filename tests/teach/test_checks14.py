@@ -219,12 +219,16 @@ WRONG = [
         lambda *a: share(*a, lambda B, r, P: [5]),
         "the answer has shape (1,), expected (3,)",
     ),
-    ("14.share", lambda *a: share(*a, lambda B, r, P: [1, 2, 5]), "the array of positions is [1, 2, 5], expected [1, 3, 5]"),
+    (
+        "14.share",
+        lambda *a: share(*a, lambda B, r, P: [1, 2, 5]),
+        "is [1, 2, 5], expected [1, 3, 5]",
+    ),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 1.0), "different sizes"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: m / B), "multiply by P"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 1 / P), "size of the share"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: B / (P * m) if m else 0), "inverse"),
-    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 3.0), "the weight is 3, expected 0.8571"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 3.0), "is 3, expected 0.8571"),
     ("14.share", lambda B, r, P: range(r, B, P), "expected the array of positions and the weight"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)
