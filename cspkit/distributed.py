@@ -164,7 +164,7 @@ def total(*values: float) -> list[float]:
     return sums.tolist()
 
 
-def parts(task: Task, batch: Any, n: int) -> tuple[list[Any], list[list[float]]]:
+def parts(task: Task, batch: Any, n: int) -> tuple[list[Any], Callable[[], list[list[float]]]]:
     """Split the share of a batch that this process has; return its parts and their weights.
 
         weight of a part = W m / (sum of m over all parts of all processes)    with W processes
@@ -183,14 +183,24 @@ def parts(task: Task, batch: Any, n: int) -> tuple[list[Any], list[list[float]]]
     -------
     parts : list
         At most n batches.
-    weights : list of list of float
-        For each part the weights of its loss and of its divergence.
+    weights : callable
+        Returns for each part the weights of its loss and of its divergence. It waits for the other
+        processes, so call it after the forward pass.
     """
     found = [batch] if n == 1 else task.split(batch, n)
     if n == 1 and world() == 1:
-        return found, [[1.0, 1.0]]
+        return found, lambda: [[1.0, 1.0]]
     terms = np.array([task.terms(part) for part in found], dtype=float)
-    return found, (world() * terms / np.maximum(total(*terms.sum(axis=0)), 1)).tolist()
+    if not connected():
+        return found, lambda: (terms / np.maximum(terms.sum(axis=0), 1)).tolist()
+    sums = torch.tensor(terms.sum(axis=0), device=_device())
+    sent = dist.all_reduce(sums, async_op=True)
+
+    def weights() -> list[list[float]]:
+        sent.wait()
+        return (world() * terms / np.maximum(sums.cpu().numpy(), 1)).tolist()
+
+    return found, weights
 
 
 def mean(*scalars: Tensor) -> tuple[Tensor, ...]:

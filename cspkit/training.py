@@ -203,11 +203,12 @@ def train(
                 update.zero_grad()
                 loss = divergence = 0.0
                 with pruner.sparse():
-                    for i, (piece, (of_loss, of_D)) in enumerate(zip(pieces, weights, strict=True)):
+                    for i, piece in enumerate(pieces):
                         piece = on_device(piece, device)
                         with distributed.averaging(loss_of, now=i == len(pieces) - 1):
                             with precision() if autocast else nullcontext():
                                 L, D = _terms(loss_of, piece, task, reference, mu)
+                            of_loss, of_D = weights()[i]
                             L, D = of_loss * L, of_D * D
                             (L + mu * D).backward()
                         loss, divergence = loss + L.detach(), divergence + D.detach()
