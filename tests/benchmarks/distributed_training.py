@@ -11,9 +11,9 @@ precision: the largest difference of the loss and of D in any step, the share of
 masks agree, whether the two processes end with equal weights, and whether one process that
 accumulates the gradients of the same halves (`accumulate=2`) ends with these weights too, both to
 the last bit. The rows "csp, continued" are of two processes that were stopped half way and
-continued by one. In float32 csp amplifies rounding, so its masks differ as soon as the gradient is
-a sum of two parts, in one process as in two; the last column shows that two processes add nothing
-to this.
+continued by one. In float32 csp and gmp amplify rounding, so masks differ as soon as the gradient
+is a sum of two parts, in one process as in two; the last column shows that two processes add
+nothing to this.
 
 The exit code is 1 if a float64 loss differs by more than 1e-8, if float64 masks differ, if the two
 processes differ, or if float32 masks agree in less than 99.9 % of the weights and one process that

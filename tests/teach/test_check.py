@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cspkit.arguments import ArgumentError
-from cspkit.teach import check, exercises, verdict
+from cspkit.teach import check, exercises, grade, verdict
 from cspkit.teach.cases import Case, edited, table
 
 registry = importlib.import_module("cspkit.teach.check")
@@ -186,3 +186,11 @@ def test_the_inputs_of_the_next_call_are_kept():
 
 def test_what_is_not_solved_is_passed_on():
     assert told(unsolved).startswith("not solved")
+
+
+def test_grade_raises_the_sentence_of_check_unless_the_answer_is_right():
+    grade("00.sparsity", lambda W: np.mean(W == 0))
+    with pytest.raises(AssertionError, match="not yet: 00.sparsity: .*nonzeros"):
+        grade("00.sparsity", lambda W: np.mean(W != 0))
+    with pytest.raises(AssertionError, match="not yet"):
+        grade("00.no_such_exercise", None)
