@@ -49,7 +49,8 @@ def compare(
     It then ends with the same file as a study that was not killed, except for the times. The
     checksum of the dense model is part of a row's key, so rows of other dense models are never used
     in this study. A row is measured again if the sources that it uses have changed, see
-    `cspkit.study.bench.identified`. Two processes may write to one file.
+    `cspkit.study.bench.identified`, unless a file same_results.csv beside `out` says that they
+    give the same results, see `cspkit.study.rows.read_same`. Two processes may write to one file.
 
     Parameters
     ----------

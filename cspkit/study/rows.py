@@ -14,6 +14,7 @@ from cspkit.arguments import ArgumentError
 from cspkit.files import check_output, locked, replacing
 
 TEXT = ("task", "method", "settings", "dense", "fold", "version", "errors", "words")
+SAME = "same_results.csv"
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -45,6 +46,7 @@ class Rows:
         check_output(path, "out")
         self.path = Path(path)
         self.key = tuple(key)
+        self._same = read_same(self.path.parent / SAME)
         self._rows = self._read()
         if metric is not None:
             self.check_metric(metric)
@@ -66,9 +68,15 @@ class Rows:
             )
 
     def get(self, key: Mapping[str, Any], version: str | None = None) -> dict[str, Any] | None:
-        """Return the row with this key, or None. If a version is given, the row must have it."""
+        """Return the row with this key, or None.
+
+        If a version is given, the row must have it, or a version that gives the same results
+        according to `same_results.csv`, see `read_same`.
+        """
         row = self._rows.get(self._key_of(key))
-        return row if row is None or version in (None, row["version"]) else None
+        if row is None or version in (None, row["version"]):
+            return row
+        return row if (row["version"], version) in self._same else None
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row, together with the rows that other processes have added, to the file."""
@@ -140,6 +148,39 @@ def read_rows(path: str | Path, key: Sequence[str] = ("task", "method", "seed"))
     if missing:
         raise ArgumentError(f"{path} holds no rows of a study: it lacks the column {missing[0]!r}")
     return rows
+
+
+def read_same(path: str | Path) -> dict[tuple[str, str], int]:
+    """Read which versions of the sources give the same results.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV file with the columns "recorded" and "now", two versions, and "rows": how many rows
+        of the first one were measured again with the second one, with results equal to the last
+        bit. Without the file there are no such versions.
+
+    Returns
+    -------
+    dict
+        From (recorded, now) to the number of rows.
+
+    Raises
+    ------
+    ArgumentError
+        If the file does not have this form.
+    """
+    if not Path(path).is_file():
+        return {}
+    with Path(path).open(newline="") as file:
+        records = list(csv.DictReader(file))
+    try:
+        return {(r["recorded"], r["now"]): int(r["rows"]) for r in records}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{path} does not say which versions give the same results: expected the columns "
+            f"recorded, now and rows ({error})"
+        ) from None
 
 
 def _number(text: str) -> int | float:

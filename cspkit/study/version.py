@@ -36,10 +36,8 @@ def sources_version(*modules: str) -> str:
         name = waiting.pop()
         path = None if name in found else _source(name, packages)
         if path is not None:
-            text = path.read_text(encoding="utf-8")
-            tree = ast.parse(text)
-            found[name] = _code(text, tree)
-            waiting += _imports(tree)
+            found[name], imported = _parsed(path.read_text(encoding="utf-8"))
+            waiting += imported
     listed = "\n".join(f"{name}\n{found[name]}" for name in sorted(found))
     return hashlib.sha256(listed.encode()).hexdigest()[:12]
 
@@ -54,6 +52,13 @@ def _source(name: str, packages: set[str]) -> Path | None:
         return None
     found = spec is not None and spec.has_location and spec.origin.endswith(".py")
     return Path(spec.origin) if found else None
+
+
+@cache
+def _parsed(text: str) -> tuple[str, list[str]]:
+    """Return the code of a source, see `_code`, and the names that it imports."""
+    tree = ast.parse(text)
+    return _code(text, tree), list(_imports(tree))
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

@@ -26,7 +26,7 @@ import torch
 
 from cspkit.asr import Transducer, rnnt_loss
 from cspkit.asr.joint import LARGEST, chunked_costs
-from cspkit.asr.transducer import large_config
+from cspkit.asr.transducer_config import large_config
 from cspkit.deploy.reporting import peak_memory
 from cspkit.files import replacing
 

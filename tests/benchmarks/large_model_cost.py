@@ -46,7 +46,7 @@ import torch
 
 from cspkit.asr import Transducer, TransducerConfig
 from cspkit.asr.joint import LARGEST, Joint, chunked_costs, chunked_divergence, joint_of
-from cspkit.asr.transducer import large_config
+from cspkit.asr.transducer_config import large_config
 from cspkit.deploy.reporting import peak_memory
 from cspkit.files import replacing
 from cspkit.pruning import CSP, prunable_weights

@@ -31,7 +31,7 @@ from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "data" / "results" / "packing.csv"
-TUNING = ROOT / "data" / "results" / "next" / "pruning_tuning.csv"
+TUNING = ROOT / "data" / "results" / "pruning_tuning.csv"
 KINDS = ("dense", "csp", "int8 first", "int4 first", "2:4")
 KEY = ["fold", "model", "bits"]
 

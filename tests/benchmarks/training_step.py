@@ -42,7 +42,7 @@ class OneBatch(DigitTask):
 
     def batches(self, split, rng):
         while True:
-            yield self.batch._replace(group=None, pooled=None) if self.new else self.batch
+            yield self.batch._replace(group=None) if self.new else self.batch
 
 
 def stepper(task, dense, method, mu):

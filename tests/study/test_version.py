@@ -4,7 +4,8 @@ import sys
 import pytest
 from study_bench import BlobBench
 
-from cspkit.study import compare, read_rows
+from cspkit.arguments import ArgumentError
+from cspkit.study import compare, missing_runs, read_rows
 from cspkit.study.version import sources_version
 
 
@@ -75,3 +76,21 @@ def test_rows_of_another_version_are_measured_again(tmp_path, monkeypatch):
     again = compare(BlobBench(), ["dense", "gmp"], **call)
     assert list(again["version"]) == ["2", "3"] and len(read_rows(out)) == 2
     assert list(again["test_error"]) == list(first["test_error"])
+
+
+def test_rows_of_a_version_that_gives_the_same_results_are_kept(tmp_path, monkeypatch):
+    out = tmp_path / "rows.csv"
+    call = {"sparsities": [0.5], "seeds": [0], "steps": 2, "out": out}
+    first = compare(BlobBench(), ["dense", "gmp"], **call)
+    before = out.read_bytes()
+    dense, gmp = first["version"]
+    monkeypatch.setattr("cspkit.study.bench.sources_version", lambda *names: str(len(names)))
+    same = tmp_path / "same_results.csv"
+    same.write_text(f"recorded,now,rows\n{dense},2,1\n{gmp},3,2\n")
+    compare(BlobBench(), ["dense", "gmp"], **call)
+    assert out.read_bytes() == before
+    same.write_text(f"recorded,now,rows\n{dense},2,1\n{gmp},4,2\n")
+    assert len(missing_runs(BlobBench(), ["dense", "gmp"], **call)) == 1
+    same.write_text("recorded,rows\na,b\n")
+    with pytest.raises(ArgumentError, match="expected the columns recorded, now and rows"):
+        compare(BlobBench(), ["dense", "gmp"], **call)
