@@ -120,7 +120,7 @@ def table(
                 for part in zip(parts, answer, expected, strict=True)
                 if not _equal(*part[1:], rtol)
             )
-        if np.ndim(expected) == 2 and len(expected) > 1:
+        if getattr(expected, "ndim", 0) == 2 and len(expected) > 1:
             row = next(i for i, e in enumerate(expected) if not _equal(answer[i], e, rtol))
             what, answer, expected = f"row {row} of {what}", answer[row], expected[row]
         shown = [text(value) for value in (answer, expected)]
@@ -257,9 +257,8 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
 
 def _is_several(answer: object, right: tuple) -> bool:
     """Whether an answer has the parts of the right one, in a tuple, a list or one array."""
-    several = isinstance(answer, tuple | list) or np.ndim(answer) > max(
-        map(np.ndim, right), default=0
-    )
+    dimensions = [getattr(part, "ndim", 0) for part in (answer, *right)]
+    several = isinstance(answer, tuple | list) or dimensions[0] > max(dimensions[1:])
     return several and len(answer) == len(right)
 
 
