@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import inspect
 from collections.abc import Callable, Sequence
 from textwrap import dedent
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cspkit.arguments import ArgumentError
-from cspkit.teach.check import NOTHING, Verdict, as_array, exercise
+from cspkit.teach.check import NOTHING, Verdict, a_kind, as_array, exercise
 
 SMALL = 24  # entries of an array that is written out; of a larger one the shape is
 
@@ -76,7 +77,7 @@ def table(
     ]
     cases = [_case(case, names, "" if i else "the example, ") for i, case in enumerate(cases)]
 
-    def check(function: Callable) -> Verdict:
+    def judge(function: Callable) -> Verdict:
         asked = [_ask(function, case, names) for case in cases]
         survived = [
             (answer, case.inputs)
@@ -98,7 +99,7 @@ def table(
                 return wrong
             expected = reference(*case.inputs)
             if hasattr(expected, "detach") and not hasattr(answer, "detach"):
-                return f"the function returns a {type(answer).__name__}, expected a tensor"
+                return f"the function returns {a_kind(answer)}, expected a tensor"
             wrong = _wrong_form(answer, expected, parts)
             if wrong or not _equal(answer, expected, rtol):
                 break
@@ -119,12 +120,21 @@ def table(
                 for part in zip(parts, answer, expected, strict=True)
                 if not _equal(*part[1:], rtol)
             )
+        if getattr(expected, "ndim", 0) == 2 and len(expected) > 1:
+            row = next(i for i, e in enumerate(expected) if not _equal(answer[i], e, rtol))
+            what, answer, expected = f"row {row} of {what}", answer[row], expected[row]
         shown = [text(value) for value in (answer, expected)]
         if shown[0] == shown[1]:
             shown = [text(value, digits=10) for value in (answer, expected)]
         return f"for {case.where}\n{what} is {shown[0]}, expected {shown[1]}" + (
             f"; {tail}" if tail else ""
         )
+
+    def check(function: Callable) -> Verdict:
+        wrong = judge(function)
+        if wrong and (read := _read_outside(function)):
+            wrong += f"; the function reads {', '.join(read)} of the notebook: use its arguments"
+        return wrong
 
     return exercise(name, right)(check)
 
@@ -210,6 +220,19 @@ def _ask(function: Callable, case: Case, names: Sequence[str]) -> tuple[object, 
     return answer, None
 
 
+def _read_outside(function: Callable) -> list[str]:
+    """Data that a function reads from the notebook. Constants, in capitals, are left out."""
+    if not inspect.isfunction(function):
+        return []
+    names = {i.argval for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"}
+    data = {name: function.__globals__.get(name, callable) for name in names}
+    return sorted(
+        name
+        for name, value in data.items()
+        if not (callable(value) or inspect.ismodule(value) or (len(name) > 1 and name.isupper()))
+    )
+
+
 def _same(one: object, other: object) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
@@ -218,10 +241,8 @@ def _same(one: object, other: object) -> bool:
 
 def _equal(answer: object, right: object, rtol: float) -> bool:
     if isinstance(right, tuple):
-        return (
-            isinstance(answer, tuple | list)
-            and len(answer) == len(right)
-            and all(_equal(a, r, rtol) for a, r in zip(answer, right, strict=True))
+        return _is_several(answer, right) and all(
+            _equal(a, r, rtol) for a, r in zip(answer, right, strict=True)
         )
     if isinstance(right, str):
         return isinstance(answer, str) and answer == right
@@ -234,6 +255,13 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
     return array.shape == np.shape(right) and np.allclose(array, right, rtol=rtol, equal_nan=True)
 
 
+def _is_several(answer: object, right: tuple) -> bool:
+    """Whether an answer has the parts of the right one, in a tuple, a list or one array."""
+    dimensions = [getattr(part, "ndim", 0) for part in (answer, *right)]
+    several = isinstance(answer, tuple | list) or dimensions[0] > max(dimensions[1:])
+    return several and len(answer) == len(right)
+
+
 def _is_bool(value: object) -> bool:
     return not isinstance(value, tuple) and np.asarray(value).dtype == bool
 
@@ -241,17 +269,19 @@ def _is_bool(value: object) -> bool:
 def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
     """A sentence if the answer has another type or shape than the right one, or is not finite."""
     if isinstance(right, str):
-        kind = type(answer).__name__
-        return None if kind == "str" else f"the function returns a {kind}, expected a str"
+        wrong = f"the function returns {a_kind(answer)}, expected a str"
+        return None if isinstance(answer, str) else wrong
     if isinstance(right, tuple):
         parts = parts or [f"array {i}" for i in range(len(right))]
-        if not isinstance(answer, tuple | list) or len(answer) != len(parts):
-            return f"the function returns a {type(answer).__name__}, expected {' and '.join(parts)}"
+        if not _is_several(answer, right):
+            return f"the function returns {a_kind(answer)}, expected {' and '.join(parts)}"
         for name, part, expected in zip(parts, answer, right, strict=True):
             if wrong := _wrong_form(part, expected, ()):
                 return f"of {name}: {wrong}"
         return None
     array, wrong = as_array(answer, np.shape(right), bool(np.isfinite(np.asarray(right)).all()))
+    if wrong and _is_bool(right):
+        return wrong.replace("one number", "True or False")
     if not wrong and _is_bool(right) and np.asarray(answer).dtype.kind == "f":
         return f"the answer has the type float ({array.flat[0]}), expected True or False"
     return wrong

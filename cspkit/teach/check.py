@@ -97,12 +97,18 @@ def as_array(
     try:
         array = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):
-        return None, f"the function returns a {type(answer).__name__}, expected {expected}"
+        return None, f"the function returns {a_kind(answer)}, expected {expected}"
     if array.shape != shape:
         return None, f"the answer has shape {array.shape}, expected {shape or 'one number'}"
     if finite and not np.all(np.isfinite(array)):
         return None, "the answer contains nan or inf"
     return array, None
+
+
+def a_kind(answer: object) -> str:
+    """Return the type of an answer with its article: "a list", "an ndarray"."""
+    kind = type(answer).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIO' or kind == 'ndarray' else 'a'} {kind}"
 
 
 def is_exercise(name: str) -> bool:

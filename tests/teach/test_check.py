@@ -194,3 +194,29 @@ def test_grade_raises_the_sentence_of_check_unless_the_answer_is_right():
         grade("00.sparsity", lambda W: np.mean(W != 0))
     with pytest.raises(AssertionError, match="not yet"):
         grade("00.no_such_exercise", None)
+
+
+def test_data_of_the_notebook_that_a_function_reads_are_named():
+    notebook = {"np": np, "n": 100, "RATE": 2.0}
+    exec("def uses_n(v, t): return np.zeros(n) * RATE\ndef right(v, t): return (2 + 0 * n) * v",
+         notebook)  # fmt: skip
+    wrong = told(notebook["uses_n"])
+    assert wrong.endswith("; the function reads n of the notebook: use its arguments")
+    assert told(notebook["right"]) == "right: 99.table"
+
+
+def test_of_a_matrix_the_first_row_that_differs_is_shown():
+    def right(v):
+        return np.outer(v, v)
+
+    def wrong(v):
+        return right(v) + [[0, 0], [0, 1]]
+
+    assert "row 1 of the answer is [2, 5], expected [2, 4]" in told(wrong, right, [((1, 2),)])
+
+
+def test_of_a_truth_value_the_message_asks_for_one():
+    def right(v):
+        return bool(np.all(v))
+
+    assert "returns a str, expected True or False" in told(lambda v: "yes", right, [((1, 2),)])

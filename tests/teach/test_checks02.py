@@ -53,6 +53,19 @@ def gap_with(theta):
     return answer
 
 
+def gap_of(
+    misfit=lambda r: 0.5 * r @ r,
+    size=lambda x: np.sum(np.abs(x)),
+    relative=lambda P, floor, y: (P - floor) / (0.5 * y @ y),
+):
+    """The gap with other parts."""
+
+    def answer(A, y, lam, x):
+        return relative(misfit(y - A @ x) + lam * size(x), floor_under(A, y, lam, x), y)
+
+    return answer
+
+
 def package_gap(A, y, lam, x):
     r = y - A @ x
     return lasso_gap(y, r, x, lam, r, A.T @ r)
@@ -121,6 +134,7 @@ RIGHT = [
     ("02.kkt_violation", violation()),
     ("02.certified_gap", certified_gap),
     ("02.certified_gap", package_gap),
+    ("02.certified_gap", gap_of()),
     ("02.certified_gap", lambda *given: np.float32(certified_gap(*given))),
     ("02.exact_values", lambda *given: exact(*given).tolist()),
     ("02.exact_values", by_least_squares),
@@ -255,6 +269,31 @@ WRONG = [
     ("02.next_knot", lambda *a: 0.9 * knot()(*a), "the answer is 0.9, expected 1"),
     ("02.next_knot", lambda *a: np.nan, "nan or inf"),
     ("02.next_knot", overwrites(knot()), "in place"),
+    (
+        "02.kkt_violation",
+        violation(on=lambda c, lam, x: c - lam * np.sign(x)),
+        "the magnitude of c",
+    ),
+    (
+        "02.kkt_violation",
+        violation(on=lambda c, lam, x: np.abs(c - np.sign(x))),
+        "on the support lam is missing",
+    ),
+    ("02.kkt_violation", violation(off=lambda c, lam: np.abs(c)), "only the part of |c_j| above"),
+    (
+        "02.kkt_violation",
+        lambda A, y, lam, x: violation()(A, y, lam, x) / lam,
+        "is divided by lam",
+    ),
+    (
+        "02.certified_gap",
+        gap_of(misfit=lambda r: 0.5 * np.linalg.norm(r)),
+        "the square of the norm",
+    ),
+    ("02.certified_gap", gap_of(size=np.sum), "adds magnitudes"),
+    ("02.certified_gap", gap_of(size=np.linalg.norm), "the l2 norm of x"),
+    ("02.certified_gap", gap_of(relative=lambda P, f, y: (P - f) / 0.5 * y @ y), "missing below"),
+    ("02.certified_gap", gap_of(relative=lambda P, f, y: P - f / (0.5 * y @ y)), "missing above"),
 ]
 
 

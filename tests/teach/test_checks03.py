@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from answers import answer_tests
 
-from cspkit.recovery import hard_threshold
+from cspkit.recovery import hard_threshold, soft_threshold
 from cspkit.teach.check import verdict
 
 
@@ -40,6 +40,27 @@ def htp_from(moved):
     return answer
 
 
+def htp_by(cut):
+    """HTP with another cut of the moved point."""
+
+    def answer(A, y, x, k, mu):
+        return fit_on(A, y, np.flatnonzero(cut(x + mu * A.T @ (y - A @ x), k)))
+
+    return answer
+
+
+def k_smallest(u, k):
+    return np.isin(np.arange(u.size), np.argsort(np.abs(u))[:k])
+
+
+def fits_the_residual(share):
+    def answer(A, y, x, k, mu):
+        support = np.flatnonzero(htp_step(A, y, x, k, mu))
+        return share * x + fit_on(A, y - A @ x, support)
+
+    return answer
+
+
 def keeps_old_support(A, y, x, k, mu):
     return fit_on(A, y, np.flatnonzero((htp_step(A, y, x, k, mu) != 0) | (x != 0)))
 
@@ -64,6 +85,14 @@ def memory(at="z", start="v", only_kept=False, cut=False, sign=-1, rate=True):
             gradient = np.where(points["z"] != 0, gradient, 0)
         v_new = points[start] + sign * (eta if rate else 1) * gradient
         return points["z"], hard_threshold(v_new, k) if cut else v_new
+
+    return answer
+
+
+def memory_with(cut):
+    def answer(A, y, v, k, eta):
+        z = cut(v, k)
+        return z, v - eta * A.T @ (A @ z - y)
 
     return answer
 
@@ -167,7 +196,7 @@ WRONG = [
     (
         "03.htp_step",
         lambda A, y, x, k, mu: htp_step(A, y, x, k + 1, mu),
-        "entries are not zero, expected",
+        "nonzeros: 2, expected 1",
     ),
     (
         "03.htp_step",
@@ -191,7 +220,7 @@ WRONG = [
     ("03.memory_step", replaced(lambda v, k: v), "v did not move"),
     ("03.memory_step", replaced(hard_threshold), "nothing is remembered"),
     ("03.memory_step", replaced(lambda v, k: 2 * v), "the next v is not v - eta"),
-    ("03.memory_step", lambda A, y, v, k, eta: v, "expected z and v"),
+    ("03.memory_step", lambda A, y, v, k, eta: 2 * v, "an ndarray, expected z and v"),
     ("03.memory_step", lambda A, y, v, k, eta: (None, v), "of z: the function returns None"),
     ("03.memory_step", lambda A, y, v, k, eta: (hard_threshold(v, k), 1.0), "of v: the answer has"),
     ("03.rests", lambda *a: not rests()(*a), "the opposite"),
@@ -206,7 +235,43 @@ WRONG = [
     ("03.rests", strict, "use <="),
     ("03.rests", lambda *a: float(rests()(*a)), "type float (1.0), expected True or False"),
     ("03.rests", lambda *a: True, "the answer is True, expected False"),
-    ("03.rests", lambda A, y, S, ratio: np.ones(16, dtype=bool), "expected one number"),
+    ("03.rests", lambda A, y, S, ratio: np.ones(16, dtype=bool), "expected True or False"),
+    (
+        "03.best_step",
+        lambda A, g, S: g[S] @ g[S] / np.linalg.norm(A[:, S] @ g[S]),
+        "the norm below is not squared",
+    ),
+    ("03.best_step", lambda A, g, S: 1 / np.sum((A[:, S] @ g[S]) ** 2), "on top is missing"),
+    ("03.best_step", lambda A, g, S: 1 / np.linalg.norm(A[:, S], 2) ** 2, "of the columns on S"),
+    ("03.htp_step", htp_by(lambda u, k: u), "the moved vector was not cut"),
+    ("03.htp_step", htp_by(k_smallest), "the k smallest"),
+    ("03.htp_step", lambda *a: htp_step(*a)[htp_step(*a) != 0], "only the values"),
+    ("03.htp_step", fits_the_residual(0), "the residual was fitted"),
+    ("03.htp_step", fits_the_residual(1), "x is added to a fit"),
+    (
+        "03.htp_step",
+        lambda A, y, x, k, mu: fit_on(
+            A, y, np.flatnonzero(x + hard_threshold(mu * A.T @ (y - A @ x), k))
+        ),
+        "the gradient was cut before",
+    ),
+    ("03.memory_step", lambda *a: memory()(*a)[1], "only the new v"),
+    ("03.memory_step", lambda *a: memory()(*a)[0], "only z"),
+    ("03.memory_step", lambda *a: (memory()(*a)[0] != 0, memory()(*a)[1]), "z is a mask"),
+    ("03.memory_step", memory_with(soft_threshold), "the soft threshold"),
+    (
+        "03.memory_step",
+        lambda A, y, v, k, eta: memory_with(
+            lambda v, k: hard_threshold(v - eta * A.T @ (A @ v - y), k)
+        )(A, y, v, k, eta),
+        "cut first",
+    ),
+    (
+        "03.memory_step",
+        lambda A, y, v, k, eta: np.array(memory()(A, y, v, k, eta)) - [0 * v, hard_threshold(v, k)],
+        "only what was cut is kept",
+    ),
+    ("03.rests", rests(push=np.linalg.norm), "joined in a norm"),
 ]
 
 
@@ -244,6 +309,7 @@ def test_an_error_in_a_hidden_case_names_the_case():
         ("03.best_step", lambda A, g, S: np.linalg.lstsq(
             (A[:, S] @ g[S])[:, None], np.linalg.lstsq(A.T, g, rcond=None)[0], rcond=None)[0][0]),
         ("03.memory_step", lambda *a: list(memory()(*a))),
+        ("03.memory_step", lambda *a: np.stack(memory()(*a))),
         ("03.rests", lambda *a: np.bool_(rests()(*a))),
         ("03.rests", lambda *a: int(rests()(*a))),
     ],

@@ -42,6 +42,21 @@ def line(best=np.max, M=lambda z: (1 + z**2) * norm.cdf(-z) - z * norm.pdf(z), c
     return answer
 
 
+def over_M(delta, z=Z):
+    M = (1 + z**2) * norm.cdf(-z) - z * norm.pdf(z)
+    return np.max((1 - 2 / (delta * M)) / (1 + z**2 - 2 * M))
+
+
+def parts(join):
+    """The line, with other ways to join the upper and the lower part of the fraction."""
+
+    def answer(delta, z=Z):
+        M = (1 + z**2) * norm.cdf(-z) - z * norm.pdf(z)
+        return np.max(join(1 - 2 / delta * M, 1 + z**2 - 2 * M))
+
+    return answer
+
+
 def times_delta(delta, z=Z):
     M = (1 + z**2) * norm.cdf(-z) - z * norm.pdf(z)
     return np.max((1 - 2 * delta * M) / (1 + z**2 - 2 * M))
@@ -159,6 +174,60 @@ WRONG = [
     ("04.measurements_needed", lambda n, k: np.ceil(2 * k * np.log(n / k)), "the rule 2 k ln"),
     ("04.measurements_needed", lambda n, k: needed()(n, k) + 0.25, "no integer"),
     ("04.measurements_needed", needed(more=5), "expected 21"),
+    ("04.promised_k", promise(last=np.round), "rounded to the nearest"),
+    ("04.promised_k", promise(last=lambda b: np.floor(b + 1e-9) - 1), "1 is subtracted always"),
+    (
+        "04.promised_k",
+        lambda A: promise(normalise=False)(A / np.linalg.norm(A, axis=1, keepdims=True)),
+        "the rows were normalised",
+    ),
+    (
+        "04.promised_k",
+        lambda A: promise(normalise=False)((A / np.linalg.norm(A, axis=0)).T),
+        "products of rows",
+    ),
+    ("04.weak_threshold", line(best=np.argmax), "the index of the maximum"),
+    ("04.weak_threshold", parts(lambda a, b: 1 - (1 - a) / b), "brackets are missing"),
+    ("04.weak_threshold", parts(lambda a, b: np.max(a) / np.max(b)), "above and below"),
+    ("04.weak_threshold", over_M, "stands above"),
+    ("04.weak_threshold", line(c=1), "missing above"),
+    ("04.weak_threshold", line(denominator=1), "missing below"),
+    (
+        "04.weak_threshold",
+        line(M=lambda z: (1 + z) ** 2 * norm.cdf(-z) - z * norm.pdf(z)),
+        "not (1 + alpha)^2",
+    ),
+    (
+        "04.weak_threshold",
+        line(M=lambda z: (1 + z**2) * norm.cdf(-z) - norm.pdf(z)),
+        "alpha is missing",
+    ),
+    (
+        "04.next_tau",
+        lambda tau, X, G, delta, sigma, alpha: np.sqrt(
+            sigma**2 + np.mean(soft_threshold(X + tau * G, alpha * tau) - X) ** 2 / delta
+        ),
+        "squares the mean",
+    ),
+    ("04.next_tau", step(combine=lambda e, d, s: s + np.sqrt(e / d)), "under the root, too"),
+    ("04.next_tau", step(combine=lambda e, d, s: s + e / d), "of sigma**2 alone"),
+    (
+        "04.next_tau",
+        step(lambda t, X, G, a: soft_threshold(X + t * G, a * t) - X - t * G),
+        "subtract the signal X",
+    ),
+    (
+        "04.next_tau",
+        lambda tau, X, G, delta, sigma, alpha: np.sqrt(
+            sigma**2 + np.mean((soft_threshold(X + sigma * G, alpha * tau) - X) ** 2) / delta
+        ),
+        "an entry has the noise tau * xi",
+    ),
+    (
+        "04.measurements_needed",
+        needed(lambda n, k, m: k >= m * phase_transition(m / n)),
+        "the wrong way round",
+    ),
 ]
 
 

@@ -153,13 +153,13 @@ WRONG = [
         lambda W, G, k: top(np.abs(W) * np.sqrt(np.diag(G))[:, None], k),
         "multiply every column",
     ),
-    ("05.aware_mask", one_too_many, "entries, expected"),
+    ("05.aware_mask", one_too_many, "kept in a row: 2; expected 1"),
     ("05.aware_mask", other_entries, "have a larger score"),
     ("05.aware_mask", lambda W, G, k: W * top(score(W, G), k), "return the mask"),
     ("05.aware_mask", lambda W, G, k: np.argsort(-score(W, G))[:, :k], "the places are returned"),
     ("05.aware_mask", overwrites_W, "in place"),
     ("05.refit_row", lambda w, G, S: refit()(w, G, S)[S], "only the values on the support"),
-    ("05.refit_row", leaves_the_rest, "off the support are not zero"),
+    ("05.refit_row", leaves_the_rest, "off the support z must be zero"),
     ("05.refit_row", overwrites_w, "in place"),
     ("05.refit_row", lambda w, G, S: np.zeros_like(w), "are the solved values written"),
     ("05.refit_row", refit(lambda w, G, S: w[S]), "keep their old values"),
@@ -224,6 +224,58 @@ WRONG = [
         "the hard threshold",
     ),
     ("05.bregman_step", step(primal=lambda V, old, G, lam: 0 * V), "V is right, but Z"),
+    (
+        "05.gram_error",
+        lambda G, Z, W: np.sqrt(energy(Z - W, G)) / energy(W, G),
+        "the root is taken above only",
+    ),
+    (
+        "05.gram_error",
+        lambda G, Z, W: np.mean(
+            [gram_error(G, z[None], w[None]) for z, w in zip(Z, W, strict=True)]
+        ),
+        "the mean of the errors of the rows",
+    ),
+    (
+        "05.gram_error",
+        lambda G, Z, W: np.sqrt(
+            np.linalg.norm((Z - W) @ G @ (Z - W).T) / np.linalg.norm(W @ G @ W.T)
+        ),
+        "not its norm",
+    ),
+    (
+        "05.aware_mask",
+        lambda W, G, k: top(np.abs(W) * np.linalg.norm(G, axis=0), k),
+        "of a column of G is no rms",
+    ),
+    (
+        "05.aware_mask",
+        lambda W, G, k: score(W, G) >= np.sort(score(W, G), axis=None)[-k],
+        "k weights are kept in all",
+    ),
+    (
+        "05.refit_row",
+        refit(lambda w, G, S: np.linalg.lstsq(G[:, S], G @ w, rcond=None)[0]),
+        "G is used like A",
+    ),
+    ("05.refit_row", refit(where=lambda S: np.arange(S.size)), "in the wrong places"),
+    ("05.bregman_step", step(lambda V, Z, W, G, lam, L: V - Z @ G / L), "W is missing"),
+    ("05.bregman_step", step(lambda V, Z, W, G, lam, L: V - (Z - W) @ G @ G / L), "G only once"),
+    (
+        "05.bregman_step",
+        step(primal=lambda V, old, G, lam: np.maximum(V - lam, 0)),
+        "negative entries of V are lost",
+    ),
+    (
+        "05.bregman_step",
+        step(primal=lambda V, old, G, lam: np.sign(V) * (np.abs(V) - lam)),
+        "change their sign",
+    ),
+    (
+        "05.bregman_step",
+        lambda V, Z, W, G, lam: (step()(V, Z, W, G, lam)[0], soft_threshold(Z, lam)),
+        "the old Z is thresholded",
+    ),
 ]
 
 
@@ -256,6 +308,7 @@ def test_values_of_the_type_of_an_integer_row_are_refused():
             np.trace((Z - W) @ G @ (Z - W).T) / np.trace(W @ G @ W.T)))),
         ("05.refit_row", lambda w, G, S: list(refit()(w, G, S))),
         ("05.bregman_step", lambda *a: list(step()(*a))),
+        ("05.bregman_step", lambda *a: np.array(step()(*a))),
     ],
 )  # fmt: skip
 def test_a_right_answer_in_another_form(name, answer):

@@ -228,7 +228,7 @@ WRONG = [
     (SOFT, soft(extra=0.5), "tau is not the smallest"),
     (SOFT, lambda w, k: w.clone(), "nothing is cut"),
     (SOFT, lambda w, k: 2 * soft()(w, k), "expected [ 2., -1.,  0.,  0.]"),
-    (SOFT, lambda w, k: 0 * w, "entries are left, expected"),
+    (SOFT, lambda w, k: 0 * w, "nonzeros: 0, expected"),
     (SOFT, lambda w, k: soft()(w, k)[None], "the answer has shape (1, 4)"),
     (SOFT, overwrites_w, "in place"),
     (NARANG, narang(ratio=1.0), "one slope all the way"),

@@ -22,6 +22,8 @@ table("03.best_step", best_step, [
      "the fraction is upside down: ||g_S||^2 belongs on top"),
     ("np.linalg.norm(g[support]) / np.linalg.norm(A_g)",
      "the norms must be squared, above and below"),
+    ("(A_g @ A_g) => np.linalg.norm(A_g)", "the norm below is not squared: A_g @ A_g"),
+    ("1 / (A_g @ A_g)", "||g_S||^2 on top is missing"),
     ("g @ g / np.sum((A @ g) ** 2)", "the whole g is used; only its entries on S move"),
     ("g @ g / (A_g @ A_g)", "||g||^2 on top takes the whole g; use g on S above and below"),
     ("g[support] @ g[support] / np.sum((A @ g) ** 2)",
@@ -31,6 +33,8 @@ table("03.best_step", best_step, [
     ("return => return 0.5 *", "a factor 2 too small: the derivative of the square has it twice"),
     ("1 / np.linalg.norm(A, 2) ** 2",
      "this is 1/L, safe for all directions; take the best step along g_S"),
+    ("1 / np.linalg.norm(A[:, support], 2) ** 2",
+     "this is 1/L of the columns on S, safe for all their directions; take the best along g_S"),
 ], "another step makes ||r - eta A g_S|| smaller",
     right="If the step changes the support, it may be too long: the package's iht then halves it.",
 )  # fmt: skip
@@ -44,7 +48,7 @@ def htp_step(A, y, x, k, eta):
 def wrong_htp(answer, right, inputs):
     count, k = np.count_nonzero(answer), inputs[3]
     if count != k:
-        return f"{count} entries are not zero, expected {k}"
+        return f"nonzeros: {count}, expected {k}"
     return "the values are not the least squares fit on the support of the moved point"
 
 
@@ -55,7 +59,7 @@ MADE = (
 SOMEWHERE = MADE + "x[[2, 9, 21, 28]] = 1.5, -0.8, 0.6, -1.2; "
 table("03.htp_step", htp_step, [
     Case("the example, A = I, y = (3, 0, -4), x = 0, k = 1, eta = 0.5",
-         (np.eye(3, dtype=int), np.array([3, 0, -4]), np.zeros(3, dtype=int), 1, 0.5)),
+         (np.eye(3, dtype=int), np.array([3, 0, -4]), np.zeros(3), 1, 0.5)),
     SOMEWHERE + "eta = 0.7",
     MADE + "eta = 1.0",
     SOMEWHERE + "eta = 3.0",
@@ -63,6 +67,17 @@ table("03.htp_step", htp_step, [
     ("hard_threshold(moved, k)",
      "this is a step of IHT: the support is right, now fit its values to y"),
     ("moved", "nothing was cut; keep the k largest with hard_threshold"),
+    ("hard_threshold(moved, k) => moved",
+     "the moved vector was not cut: its k largest magnitudes are the support"),
+    ("np.flatnonzero(hard_threshold(moved, k)) => np.argsort(np.abs(moved))[:k]",
+     "the k smallest magnitudes were kept; keep the largest"),
+    ("fit_on(A, y, S := np.flatnonzero(hard_threshold(moved, k)))[S]",
+     "only the values on the support are returned; write them into n zeros"),
+    ("fit_on(A, y, => fit_on(A, y - A @ x,", "the residual was fitted; fit y itself"),
+    ("return fit_on(A, y, => return x + fit_on(A, y - A @ x,",
+     "x is added to a fit of the residual; the new answer is a fit of y alone"),
+    ("hard_threshold(moved, k) => x + hard_threshold(moved - x, k)",
+     "the gradient was cut before it was added; add it, then cut the sum"),
     ("x + eta => x - eta", "the step goes uphill: add eta A^T (y - A x)"),
     ("x + eta * =>", "the support is chosen from the gradient alone; the step starts at x"),
     ("x + eta * A.T @ (y - A @ x) => A.T @ y",
@@ -101,6 +116,13 @@ table("03.memory_step", memory_step, [
     "rng.standard_normal(12); k = 3; eta = 0.2",
 ], [
     ("v_new, z", "z and v are returned in the wrong order"),
+    ("v_new", "only the new v is returned; return the pair z, v"),
+    ("z", "only z is returned; return the pair z, v"),
+    ("z != 0, v_new", "z is a mask here; it must have the values of v"),
+    ("z = hard_threshold(v, k) => z = np.sign(v) * np.maximum(np.abs(v) - k, 0)",
+     "this is the soft threshold; hard_threshold keeps the k largest values as they are"),
+    ("z = hard_threshold(v, k) => z = hard_threshold(v - eta * A.T @ (A @ v - y), k)", LATE),
+    ("v_new = v => v_new = v - z", "only what was cut is kept in v; the step starts at all of v"),
     ("v, v_new", "z is not cut; it keeps only the k largest magnitudes of v"),
     ("hard_threshold(v, k) => v", "nothing is cut: z is H_k(v)"),
     ("hard_threshold(v_new, k), v_new", LATE),
@@ -156,6 +178,9 @@ table("03.rests", rests, [
     ("max => min", "the smallest |g_j| was taken; the largest one enters first"),
     ("(y - A @ z) => y", "g is A^T y; it must be the gradient at z, A^T (y - A z)"),
     ("ratio * =>", "the ratio is not used"),
-    ("<= => <", "with g = 0 and z_i = 0 the two sides are equal, and it rests: use <="),
+    ("np.max(np.abs(off)) => np.linalg.norm(off)",
+     "all |g_j| were joined in a norm; only the largest counts"),
+    ("<= => <",
+     "with g = 0 and z_i = 0 the two sides are equal, and it rests: use <=, and do not divide"),
 ], right="A larger ratio leaves fewer resting places; a support that explains y always is one."
 )  # fmt: skip

@@ -27,6 +27,12 @@ table("05.gram_error", gram_error, [
       for Z in ("Z = W * (rng.random(W.shape) < 0.5)", "Z = 0.9 * W", "Z = W", "Z = 0 * W")),
 ], [
     ("np.sqrt =>", "this is the square of the error; the root is missing"),
+    ("np.sqrt(np.sum((D @ G) * D)) / np.sum((W @ G) * W)",
+     "the root is taken above only; take it of the whole fraction"),
+    ("np.mean(np.sqrt(np.sum((D @ G) * D, axis=1) / np.sum((W @ G) * W, axis=1)))",
+     "this is the mean of the errors of the rows; sum over all rows above and below, then divide"),
+    ("np.sqrt(np.linalg.norm(D @ G @ D.T) / np.linalg.norm(W @ G @ W.T))",
+     "sum d^T G d over rows: the trace of D G D^T, not its norm"),
     ("np.sqrt(np.sum((D @ G) * D))", "the error is not relative: divide by what W computes"),
     ("np.sum((D @ G) * D)", "neither the division by what W computes nor the root is there"),
     ("@ G =>", "this is the error of the weights; G, which knows the inputs, is not used"),
@@ -51,7 +57,7 @@ def aware_mask(W, G, k):
 def wrong_mask(answer, right, inputs):
     per_row, k = np.unique(np.count_nonzero(answer, axis=1)), inputs[2]
     if not np.array_equal(per_row, [k]):
-        return f"the rows keep {', '.join(map(str, per_row))} entries, expected {k} in every row"
+        return f"kept in a row: {', '.join(map(str, per_row))}; expected {k} in every row"
     return "other entries have a larger score |w| * sqrt(G[j, j])"
 
 
@@ -67,6 +73,8 @@ table("05.aware_mask", aware_mask, [
      "this is the choice by magnitude; multiply every column by the rms of its input"),
     ("np.diag(G)) => np.diag(G))[:, None]",
      "every row is multiplied by an rms; multiply every column by the rms of its input"),
+    ("np.sqrt(np.diag(G)) => np.linalg.norm(G, axis=0)",
+     "the norm of a column of G is no rms; the mean square of input j is G[j, j]"),
     ("np.abs(W) => W", "negative weights are overlooked; the score needs |W|"),
     ("-score => score", "the smallest scores are kept; the largest must stay"),
     ("np.sqrt =>", "the mean square is used; its root, the rms, is missing"),
@@ -74,6 +82,7 @@ table("05.aware_mask", aware_mask, [
     ("~mask", "the mask is inverted: True means that the weight stays"),
     ("score >= np.sort(score, axis=None)[-k * len(W)]",
      "the k largest must be chosen in every row, not over the whole layer"),
+    ("score >= np.sort(score, axis=None)[-k]", "k weights are kept in all; keep k in every row"),
     ("axis=1 => axis=0 && [:, :k] => [:k]",
      "k entries of each column were chosen; choose along the row"),
     ("np.abs(W) * => 0 * W +", "the score has only the rms; multiply by |W|"),
@@ -91,7 +100,7 @@ def wrong_refit(answer, right, inputs):
     if not np.any(z):
         return "z is all zeros; are the solved values written into it?"
     if np.any(off):
-        return f"{np.count_nonzero(off)} entries off the support are not zero"
+        return "off the support z must be zero"
     return "the values on the support do not solve G[S, S] z_S = G[S] @ w"
 
 
@@ -114,6 +123,10 @@ table("05.refit_row", refit_row, [
     ("values) => 2 * w[S] - values)", "the correction has the wrong sign"),
     ("values) => (G[S] @ w) / np.diag(G)[S])", "only the diagonal of the block is inverted"),
     ("values) => np.linalg.inv(G)[S] @ w)", "all of G is inverted; take the block G[np.ix_(S, S)]"),
+    ("values) => np.linalg.lstsq(G[:, S], G @ w, rcond=None)[0])",
+     "G is used like A; its equations are G[S, S] z_S = G[S] @ w"),
+    ("S, values => np.arange(S.size), values",
+     "the right values in the wrong places: z[support] = values"),
     ("S, values => np.sort(S), values",
      "the right values in the wrong order; value i belongs to position support[i]"),
 ], wrong_refit,
@@ -144,6 +157,8 @@ table("05.bregman_step", bregman_step, [
     ("new", "only V is returned; return the pair V, Z"),
     ("soft_threshold(new, lam)", "only Z is returned; return the pair V, Z"),
     ("V - (Z => V + (Z", "the sign is wrong: V moves against the gradient (Z - W) G"),
+    ("(Z - W) => Z", "W is missing in the gradient (Z - W) G"),
+    ("@ G => @ G @ G", "the gradient (Z - W) G has G only once"),
     ("(Z - W) => (V - W)", "the gradient is taken at V; it must be taken at Z"),
     ("V - (Z => Z - (Z", "V is built from Z, so it forgets; build it from the old V"),
     ("/ np.linalg.norm(G, 2) =>", "the step 1/L is missing"),
@@ -156,6 +171,10 @@ table("05.bregman_step", bregman_step, [
     ("new, new", "Z equals V: the threshold is missing"),
     ("(new, lam) => (new, lam / np.linalg.norm(G, 2))",
      "the threshold is lam / L; here it is lam itself"),
+    ("(new, lam) => (Z, lam)", "the old Z is thresholded; threshold the new V"),
+    ("new, np.maximum(new - lam, 0)", "negative entries of V are lost; use soft_threshold"),
+    ("new, np.sign(new) * (np.abs(new) - lam)",
+     "entries of V smaller than lam change their sign; use soft_threshold"),
     ("(new, lam) => (V, lam)", "Z is made from the old V; threshold the new one"),
     ("new, np.where(np.abs(new) > lam, new, 0)",
      "this is the hard threshold; soft also shrinks by lam"),

@@ -169,7 +169,7 @@ def soft_to(w, k):
 def wrong_soft(answer, right, inputs):
     size, expected = np.abs(np.asarray(answer)), np.abs(right)
     if (left := np.count_nonzero(size)) != inputs[1]:
-        return f"{left} entries are left, expected {inputs[1]}"
+        return f"nonzeros: {left}, expected {inputs[1]}"
     if np.all((size > 0) == (expected > 0)) and np.all(size <= expected + 1e-6):
         return "the right entries are left, but tau is not the smallest: too much is taken off"
     return ""

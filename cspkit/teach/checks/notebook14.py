@@ -9,7 +9,7 @@ from torch import nn
 from cspkit.pruner import Pruner
 from cspkit.pruning import GradualPruner
 from cspkit.teach.cases import table
-from cspkit.teach.check import NOTHING, exercise
+from cspkit.teach.check import NOTHING, a_kind, exercise
 
 
 def plain(text):
@@ -158,7 +158,7 @@ def never_back(answer):
         if scores is None:
             return NOTHING
         if not isinstance(scores, dict):
-            return f"`scores` returns a {type(scores).__name__}, expected a dict, by name"
+            return f"`scores` returns {a_kind(scores)}, expected a dict, by name"
         raise
     for case in CASES:
         (masks, V), (right, right_V), (negative, _), (only, _) = (
