@@ -246,6 +246,8 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
         )
     if isinstance(right, str):
         return isinstance(answer, str) and answer == right
+    if hasattr(right, "detach") and not hasattr(answer, "detach"):
+        return False
     try:
         array = np.asarray(answer, dtype=float)
     except (TypeError, ValueError, RuntimeError):

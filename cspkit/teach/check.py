@@ -95,6 +95,8 @@ def as_array(
         return None, NOTHING
     expected = f"one array of shape {shape}" if shape else "one number"
     try:
+        if isinstance(answer, str):  # np.asarray reads "inf" and "0.5" as numbers
+            raise TypeError
         array = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):
         return None, f"the function returns {a_kind(answer)}, expected {expected}"

@@ -54,6 +54,19 @@ def changes_V(V, k):
             lambda t, n, s, p, total: total - round(s * (1 - (1 - t / n) ** p) * total),
             "after step n",
         ),
+        (lambda t, n, s, p, total: total - round((t < n) * ramp(t, n, s, p) * total), "after step"),
+        (lambda t, n, s, p, total: total - round(ramp(t, n, 1, p) * total), "multiply by s"),
+        (
+            lambda t, n, s, p, total: (
+                total - round(ramp(n - t, n, s, p) * total) if t < n else total - round(s * total)
+            ),
+            "use (1 - t / n) ** p",
+        ),
+        (
+            lambda t, n, s, p, total: total - round((s - ramp(t, n, s, p) if t < n else s) * total),
+            "falls from s",
+        ),
+        (lambda t, n, s, p, total: 1 - ramp(t, n, s, p), "this is a share"),
         (lambda t, n, s, p, total: total - round(ramp(t, n, s, 3) * total), "p has no effect"),
         (lambda t, n, s, p, total: total - round(s * total), "at step 0"),
         (lambda t, n, s, p, total: total - int(ramp(t, n, s, p) * total), "is rounded down"),
@@ -78,6 +91,14 @@ def test_kept(answer, says):
         (lambda V, k: right_threshold(V, k).flatten(), "keep the shape"),
         (lambda V, k: V * (V.abs() >= V.abs().flatten().topk(k).values[-1]), "exactly k"),
         (lambda V, k: V.clone(), "nothing was cut"),
+        (lambda V, k: V - right_threshold(V, k), "the k largest became 0"),
+        (lambda V, k: right_threshold(V, k) != 0, "this is the mask"),
+        (
+            lambda V, k: V.sign() * (V.abs() - V.abs().flatten().sort().values[-k - 1]).relu(),
+            "soft threshold",
+        ),
+        (lambda V, k: V * (V.abs() > k), "as a limit"),
+        (lambda V, k: right_threshold(V, k).numpy(), "returns a ndarray, expected a tensor"),
         (lambda V, k: V * (V.abs() > V.abs().flatten().sort().values[-k - 1]), "fewer than k"),
         (lambda V, k: V * (V.abs() > V.abs().flatten().topk(k).values[-1]), "one entry is missing"),
         (last_of_equals, "right: "),
@@ -108,6 +129,11 @@ def kl(log_q, log_p):
     return (np.exp(log_q) * (log_q - log_p)).sum(axis=1)
 
 
+@np.errstate(invalid="ignore")
+def kl_of_logs(log_q, log_p):
+    return (np.exp(log_q) * (np.log(log_q) - np.log(log_p))).sum(axis=1).mean()
+
+
 RIGHT = {"10.recover": step, "10.divergence": lambda q, p: kl(q, p).mean()}
 WRONG = [
     ("10.recover", changes_its_V, "V itself was changed"),
@@ -124,6 +150,11 @@ WRONG = [
         lambda V, m, g, eta, rho: step(V - eta * g, m, 0 * g, eta, rho),
         "the leak comes after the step",
     ),
+    ("10.recover", lambda V, m, g, eta, rho: np.where(m, V, rho * V) - eta * g, "not rho"),
+    ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, eta, rho) - V + m * V, "not from Z"),
+    ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, eta, rho * eta), "the leak is not"),
+    ("10.recover", lambda V, m, g, eta, rho: V - eta * g - rho * (V - m), "not the mask"),
+    ("10.recover", lambda V, m, g, eta, rho: V - eta * g - rho * abs(~m * V), "sign of V"),
     ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, eta, min(rho, 0.5)), "with rho = 1"),
     ("10.recover", lambda V, m, g, eta, rho: step(V, m, g, 2 * eta, rho), "expected ["),
     ("10.divergence", lambda q, p: kl(p, q).mean(), "exchanged"),
@@ -143,6 +174,12 @@ WRONG = [
         lambda q, p: (np.exp(q) * (np.exp(q) - np.exp(p))).sum(axis=1).mean(),
         "P is multiplied by P - Q",
     ),
+    ("10.divergence", lambda q, p: (np.exp(p) * (q - p)).sum(axis=1).mean(), "not by Q"),
+    ("10.divergence", lambda q, p: (np.exp(q) * (q - p)).sum(axis=0).mean(), "axis 1"),
+    ("10.divergence", lambda q, p: (np.exp(q) * abs(q - p)).sum(axis=1).mean(), "absolute value"),
+    ("10.divergence", lambda q, p: (np.exp(q) * q / p).sum(axis=1).mean(), "logarithms already"),
+    ("10.divergence", lambda q, p: (q * np.log(q / p)).sum(axis=1).mean(), "logarithms already"),
+    ("10.divergence", lambda q, p: kl_of_logs(q, p), "logarithms already"),
     ("10.divergence", lambda q, p: 3 * kl(q, p).mean(), "expected"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

@@ -44,6 +44,14 @@ def too_few(speakers, share):
     return np.isin(speakers, list(chosen))
 
 
+def of_speakers(speakers, number):
+    return np.isin(speakers, sorted(set(speakers))[: int(np.ceil(number))])
+
+
+def largest_first(speakers):
+    return sorted(set(speakers), key=speakers.count, reverse=True)
+
+
 def one_more(speakers, share):
     test = held_out(speakers, share)
     rest = sorted({name for name, chosen in zip(speakers, test, strict=True) if not chosen})
@@ -104,6 +112,21 @@ class Inverted(GradualPruner):
 class Negative(GradualPruner):
     def scores(self):
         return {n: s.where(self.masks[n], -1) for n, s in super().scores().items()}
+
+
+class Signed(GradualPruner):
+    def scores(self):
+        return {name: w.detach() * self.masks[name] for name, w in self.weights.items()}
+
+
+class WrongKey(GradualPruner):
+    def scores(self):
+        return {"weight": super().scores()["w"] * self.masks["w"]}
+
+
+class Shorter(GradualPruner):
+    def scores(self):
+        return {name: s[self.masks[name]] for name, s in super().scores().items()}
 
 
 class AsList(GradualPruner):
@@ -180,6 +203,10 @@ WRONG = [
     ("14.held_out", lambda *a: held_out(*a, order=dict.fromkeys), "order of their names"),
     ("14.held_out", too_few, "smaller than the share"),
     ("14.held_out", lambda *a: held_out(*a, more=1e-9), ">=, not >"),
+    ("14.held_out", lambda *a: held_out(*a, order=largest_first), "order of their names"),
+    ("14.held_out", lambda s, share: of_speakers(s, share * len(s)), "not the speakers"),
+    ("14.held_out", lambda s, share: of_speakers(s, share * len(set(s))), "not the speakers"),
+    ("14.held_out", lambda s, share: held_out(s, share / len(s)), "a fraction of all lines"),
     ("14.held_out", one_more, "as soon as the share is reached;"),
     (
         "14.held_out",
@@ -193,6 +220,15 @@ WRONG = [
     ("14.pauses", lambda *a: pauses(*a, place=lambda first, stop: stop), "end; take"),
     ("14.pauses", lambda *a: pauses(*a, place=lambda f, s: (f + s) / 2), "use //"),
     ("14.pauses", lambda *a: pauses(*a, place=lambda f, s: (f + s - 1) // 2), "first frame after"),
+    ("14.pauses", lambda *a: pauses(*a, place=lambda f, s: (f + s - 2) // 2), "one frame early"),
+    ("14.pauses", lambda *a: pauses(*a, edges=True)[1:-1], "touch an end"),
+    (
+        "14.pauses",
+        lambda a, level: pauses(
+            a, level, place=lambda f, s: [i + a[i:j].argmin() for i, j in zip(f, s, strict=True)]
+        ),
+        "quietest frame",
+    ),
     ("14.pauses", lambda *a: pauses(*a, loud=True), "middles of the words"),
     ("14.pauses", lambda a, level: pauses(a, np.nextafter(level, 1)), "a < level"),
     ("14.pauses", lambda a, level: np.flatnonzero(a < level), "all quiet frames"),
@@ -202,6 +238,9 @@ WRONG = [
     ("14.never_back", Inverted, "comes back"),
     ("14.never_back", InPlace, "must only rank"),
     ("14.never_back", Negative, "at least 0"),
+    ("14.never_back", Signed, "a score is -8"),
+    ("14.never_back", WrongKey, "the keys are ['weight']"),
+    ("14.never_back", Shorter, "a tensor of its shape"),
     ("14.never_back", AsList, "returns a list, expected a dict"),
     ("14.never_back", MasksOnly, "the magnitude decides"),
     ("14.never_back", Reversed, "keeps the weights"),
@@ -227,7 +266,13 @@ WRONG = [
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 1.0), "different sizes"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: m / B), "multiply by P"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 1 / P), "size of the share"),
-    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: B / (P * m) if m else 0), "inverse"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: B / (P * m) if m else 0), "not B / m"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: B / m), "not B / m"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: m / P), "the size B of the batch"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: m / (B // P)), "not B // P"),
+    ("14.share", lambda *a: share(*a, weight=lambda B, m, P: P * (B // P) / B), "not B // P"),
+    ("14.share", lambda B, r, P: (range(r, B // P * P, P), B // P * P / B), "not B // P"),
+    ("14.share", lambda B, r, P: (range(r, B + 1, P), P * len(range(r, B + 1, P)) / B), "B - 1"),
     ("14.share", lambda *a: share(*a, weight=lambda B, m, P: 3.0), "is 3, expected 0.8571"),
     ("14.share", lambda B, r, P: range(r, B, P), "expected the array of positions and the weight"),
 ]

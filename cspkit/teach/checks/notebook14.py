@@ -52,6 +52,8 @@ def wrong_held_out(answer, right, inputs):
     return f"speaker {both[0]!r} is in both parts: take whole speakers" if both else ""
 
 
+LINES = "count the lines of the speakers that are taken, not the speakers"
+NAMES = "take the speakers in the order of their names"
 ENOUGH = "stop as soon as the share is reached"
 table("14.held_out", held_out, [
     (["b", "a", "b", "c", "a"], 0.3), (["c", "c", "b", "a"], 0.25),
@@ -59,7 +61,14 @@ table("14.held_out", held_out, [
 ], [
     ("return => return ~", "True is for the test lines"),
     ("sorted(set(speakers)) => list(dict.fromkeys(speakers))",
-     "take the speakers in the order of their names"),
+     NAMES),
+    ("sorted(set(speakers)) => sorted(set(speakers), key=lambda name: -speakers.count(name))",
+     NAMES),
+    ("np.isin(speakers, names[:taken]).sum() => taken", LINES),
+    ("np.isin(speakers, names[: round(share * len(names))])", LINES),
+    ("np.isin(speakers, names[: int(np.ceil(share * len(names)))])", LINES),
+    ("share * len(speakers) => share",
+     "share is a fraction of all lines: compare with share * len(speakers)"),
     ("np.isin(speakers, names[: taken - 1])", "the test part is smaller than the share"),
     ("np.isin(speakers, names[: taken + 1])", ENOUGH),
     ("< share => <= share", f"{ENOUGH}: >=, not >"),
@@ -86,6 +95,11 @@ table("14.pauses", pauses, [(np.array(loudness), 0.5) for loudness in (
     ("first[inside]", "this is where the pauses begin; take their middles"),
     ("stop[inside]", "this is where the pauses end; take their middles"),
     ("// 2 => / 2", "frames are whole numbers: use //"),
+    ("np.array([i + np.argmin(a[i:j]) for i, j in zip(first[inside], stop[inside])], dtype=int)",
+     "cut in the middle, not at the quietest frame"),
+    (") // 2 => - 2) // 2", "one frame early: np.diff counts from the frame before"),
+    ("inside = (first > 0) & (stop < len(a)) => inside = slice(1, -1)",
+     "the first and the last run may be pauses, too: look whether they touch an end"),
     (") // 2 => - 1) // 2", "stop is the first frame after the pause"),
     ("a < level => a >= level && (first > 0) & (stop < len(a)) => first >= 0",
      "these are the middles of the words"),
@@ -100,30 +114,27 @@ class NeverBack(GradualPruner):
         return {name: self.masks[name] * size for name, size in super().scores().items()}
 
 
-class Negative(GradualPruner):
-    def scores(self):
-        return {name: s.where(self.masks[name], -1) for name, s in super().scores().items()}
-
-
 class MasksOnly(GradualPruner):
     def scores(self):
         return {name: mask.float() for name, mask in self.masks.items()}
 
 
 def watched(method, start, gradient):
-    """Return the masks of each step, and the dense weights after the last step."""
+    """Return the masks of each step, the lowest score, and the dense weights after the last."""
     weight, direction = nn.Parameter(torch.tensor(start)), torch.tensor(gradient)
     pruner = method({"w": weight}, 0.5, 9)
     optimizer, masks = torch.optim.SGD([weight], lr=1.0), []
+    lowest = 0.0
     pruner.attach(optimizer)
     for _ in range(6):  # the steps before the support is frozen
         optimizer.zero_grad()
+        lowest = min(lowest, pruner.scores()["w"].min().item())
         with pruner.sparse():
             masks.append(pruner.masks["w"].numpy().copy())
             (direction * weight).sum().backward()
         optimizer.step()
     pruner.detach()
-    return np.array(masks), weight.detach().numpy().copy()
+    return np.array(masks), lowest, weight.detach().numpy().copy()
 
 
 def scores_of(method):
@@ -133,6 +144,7 @@ def scores_of(method):
         return method(weights, 0.5, 9)
     pruner = method.__new__(method)
     Pruner.__init__(pruner, weights)
+    pruner.masks["w"][0] = False
     return pruner.scores()
 
 
@@ -153,24 +165,30 @@ def never_back(answer):
         return "this is an object; give the class itself"
     try:
         watched(answer, *CASES[0])
-    except (AttributeError, TypeError):
+    except NotImplementedError:
+        raise
+    except Exception:
         scores = scores_of(answer)
         if scores is None:
             return NOTHING
         if not isinstance(scores, dict):
             return f"`scores` returns {a_kind(scores)}, expected a dict, by name"
+        if set(scores) != {"w"}:
+            return f"the keys are {list(scores)}, expected those of self.weights, here ['w']"
+        if not isinstance(scores["w"], torch.Tensor) or scores["w"].shape != (8,):
+            return "the scores of a weight must be a tensor of its shape"
         raise
     for case in CASES:
-        (masks, V), (right, right_V), (negative, _), (only, _) = (
-            watched(method, *case) for method in (answer, NeverBack, Negative, MasksOnly)
+        (masks, lowest, V), (right, _, right_V), (only, *_) = (
+            watched(method, *case) for method in (answer, NeverBack, MasksOnly)
         )
         where, back = "weights {}, gradient {}".format(*case), np.argwhere(masks[1:] & ~masks[:-1])
+        if lowest < 0:
+            return f"{where}: a score is {lowest:g}, but must be at least 0; magnitudes are ranked"
         if np.array_equal(masks, right):
             if np.array_equal(V, right_V):
                 continue
             return f"{where}: the dense weights V have changed; `scores` must only rank them"
-        if np.array_equal(masks, negative):
-            return f"{where}: a score is at least 0; absolute values are ranked"
         if len(back):
             t, i = back[0]
             return f"{where}: weight {i} was cut before step {t + 1}, and comes back in this step"
@@ -187,6 +205,7 @@ def share(B, r, P):
     return np.arange(r, B, P), P * m / B
 
 
+UNEQUAL = "shares may differ in size: this one has len(positions) utterances, not B // P"
 POSITIONS = (  # named whatever the weight is
     ("np.array_split(np.arange(B), P)[r]",
      "take every P-th position, not a block of neighbours"),
@@ -200,8 +219,15 @@ table("14.share", share, [(7, 1, 2), (7, 0, 2), (8, 0, 2), (5, 2, 3), (4, 0, 1),
     ("P * m / B => 1.0",
      "the shares have different sizes; this gives a small share too much weight"),
     ("P * m / B => m / B", "the mean over processes divides by P once more: multiply by P"),
+    ("range(r, B => range(r, B + 1", "positions end at B - 1"),
+    ("np.arange(r, B, P), P * m / B => r + P * np.arange(B // P), P * (B // P) / B", UNEQUAL),
+    ("P * m / B => m / (B // P)", UNEQUAL),
+    ("P * m / B => P * (B // P) / B", UNEQUAL),
+    ("P * m / B => m / P", "m is compared with the size B of the batch"),
     ("P * m / B => 1 / P", "the weight depends on the size of the share, len(positions)"),
-    ("P * m / B => B / (P * m) if m else 0", "this is the inverse of the weight"),
+    *((f"P * m / B => {inverse} if m else 0",
+       "the share has m of B utterances: use m / B, not B / m")
+      for inverse in ("B / (P * m)", "P * B / m", "B / m")),
 ], parts=("the array of positions", "the weight"),
     right="If P divides B, every weight is 1: then the plain mean over processes is right.",
 )  # fmt: skip
