@@ -244,9 +244,10 @@ def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
         kind = type(answer).__name__
         return None if kind == "str" else f"the function returns a {kind}, expected a str"
     if isinstance(right, tuple):
+        expected = " and ".join(parts) or f"a list of {len(right)} arrays"
         parts = parts or [f"array {i}" for i in range(len(right))]
         if not isinstance(answer, tuple | list) or len(answer) != len(parts):
-            return f"the function returns a {type(answer).__name__}, expected {' and '.join(parts)}"
+            return f"the function returns a {type(answer).__name__}, expected {expected}"
         for name, part, expected in zip(parts, answer, right, strict=True):
             if wrong := _wrong_form(part, expected, ()):
                 return f"of {name}: {wrong}"
