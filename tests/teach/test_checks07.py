@@ -291,8 +291,11 @@ WRONG = [
     (CELL, assigns, "subtract with -="),
     (CELL, lambda p, b, y, k: cell()(p, b, y, k) / (b + y), "divided by gamma"),
     (CELL, cell(lambda p, b, y: b * y * p), "gamma is xi_blank + xi_label"),
-    (CELL, lambda p, b, y, k: cell()(p, p[-1] * b, p[k] * y, k) + (b + y - p[-1] * b - p[k] * y) * p,
-     "subtract xi itself"),
+    (
+        CELL,
+        lambda p, b, y, k: cell()(p, p[-1] * b, p[k] * y, k) + (b + y - p[-1] * b - p[k] * y) * p,
+        "subtract xi itself",
+    ),
     (CELL, overwrites_p, "in place"),
     (CELL, lambda p, b, y, k: cell()(p, b, y, k) + 0.1, "must balance"),
     (CELL, lambda p, b, y, k: 2 * cell()(p, b, y, k), "it is not gamma"),

@@ -192,8 +192,11 @@ def wrong_interval(function, ends):
         return "the interval has no width; draw with replacement, so that the sets differ"
     wrong = named(
         (ends / 100, right, "this is in per cent; return fractions"),
-        (ends, quantiles(rates(ERRORS, np.full(N, 1 / N))),
-         "these are numbers of errors; divide by the words of the same set"),
+        (
+            ends,
+            quantiles(rates(ERRORS, np.full(N, 1 / N))),
+            "these are numbers of errors; divide by the words of the same set",
+        ),
         (ends, distances, DISTANCES),
         (ends * (-1, 1), distances, DISTANCES),
         (ends, of_utterances, "these are quantiles of the utterances; nothing was drawn anew"),

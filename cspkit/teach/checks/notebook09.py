@@ -123,7 +123,8 @@ for mask in ([[False] * 4] * 2, [[True, False, True, False], [False, True, True,
  (", before => , 0.0", "cut weights became zero; they must keep their value"),
  (f"{VALUE}before)) =>",
   "cut weights have moved: Adam's momentum moves them, so put their old values back, into "
-  "weight.data; if you do, remember them with .clone(), since the step also changes weight.detach() and weight.data"),
+  "weight.data; if you do, remember them with .clone(), since the step also changes "
+  "weight.detach() and weight.data"),
  (f"{GRADIENT} && {VALUE}before)) =>",
   "cut weights have moved: their gradient is not masked, and their old values, remembered with "
   ".clone(), are not put back"),
