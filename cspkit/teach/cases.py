@@ -274,9 +274,10 @@ def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
         wrong = f"the function returns {a_kind(answer)}, expected a str"
         return None if isinstance(answer, str) else wrong
     if isinstance(right, tuple):
+        several = " and ".join(parts) or f"a list of {len(right)} arrays"
         parts = parts or [f"array {i}" for i in range(len(right))]
         if not _is_several(answer, right):
-            return f"the function returns {a_kind(answer)}, expected {' and '.join(parts)}"
+            return f"the function returns {a_kind(answer)}, expected {several}"
         for name, part, expected in zip(parts, answer, right, strict=True):
             if wrong := _wrong_form(part, expected, ()):
                 return f"of {name}: {wrong}"

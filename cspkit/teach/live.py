@@ -31,6 +31,9 @@ class LivePlot:
     stopping : EarlyStopping, optional
         Its results on the dev part are drawn. Give it to `train` too, before this LivePlot.
 
+    title : str
+        Title of the figure.
+
     Attributes
     ----------
     rows : list of dict
@@ -54,7 +57,9 @@ class LivePlot:
         every: int = 50,
         reference: float | None = None,
         stopping: EarlyStopping | None = None,
+        title: str = "",
     ) -> None:
+        self.title = title
         self.every, self.reference, self.stopping = count("every", every), reference, stopping
         self.rows: list[dict[str, float]] = []
         self.figure: plt.Figure | None = None
@@ -92,6 +97,7 @@ class LivePlot:
     def _draw(self) -> plt.Figure:
         pruned = any(row["sparsity"] > 0 for row in self.rows)
         figure, panels = plt.subplots(1, 1 + pruned, squeeze=False)
+        figure.suptitle(self.title, fontsize="medium")
         step = np.array([row["step"] + 1 for row in self.rows])
         loss = np.array([row["loss"] for row in self.rows])
         axes = panels[0, 0]

@@ -63,6 +63,11 @@ def other_widths(rising, falling):
     return answer
 
 
+def falls_the_wrong_way(left, centre, right, hertz):
+    rise, fall = sides(left, centre, right, hertz)
+    return np.maximum(0, np.minimum(rise, -fall))
+
+
 def in_hertz(left, centre, right, hertz):
     return np.maximum(0, np.minimum(hertz - left, right - hertz))
 
@@ -128,6 +133,13 @@ def without_norm(on_the_way_back, on_the_way_forth):
     return answer
 
 
+def forward(transform=scipy.fft.dct, axis=1):
+    def answer(c, level):
+        return transform(10 * np.log10(power(c, level)), norm="ortho", axis=axis)[:, : c.shape[1]]
+
+    return answer
+
+
 RIGHT = {
     "06.cut": frames(),
     "06.triangle": triangle,
@@ -151,6 +163,8 @@ WRONG = [
     (CUT, lambda x: frames()(x)[:, :399], "expected (6, 400)"),
     (CUT, spoiled(slice(0, 10)), "mirrored samples"),
     (CUT, spoiled(slice(300, 310)), "200 apart"),
+    (CUT, lambda x: frames()(x)[:-1], "the last frame is missing"),
+    (CUT, lambda x: frames()(x)[: -(-len(x) // 200)], "the last frame is missing"),
     (CUT, overwrites_x, "in place"),
     (TRI, lambda *e: np.minimum(*sides(*e)), "it must be 0"),
     (TRI, lambda *e: np.maximum(*sides(*e)), "not the larger"),
@@ -173,6 +187,10 @@ WRONG = [
     (TRI, other_widths(True, True), "the width of the other side"),
     (TRI, lambda *e: triangle(*e) > 0, "this is a box"),
     (TRI, lambda *e: triangle(*e) ** 2, "does not rise"),
+    (TRI, lambda a, b, c, h: np.maximum(0, 1 - np.abs(h - b) / (c - a)), "the same slope"),
+    (TRI, falls_the_wrong_way, "the falling line rises"),
+    (TRI, lambda *e: np.minimum(0, np.minimum(*sides(*e))), "keeps what is negative"),
+    (TRI, lambda *e: triangle(*e).astype(e[3].dtype), "whole numbers"),
     (TRI, overwrites_hertz, "in place"),
     (BACK, back(n=None), "fill up with zeros"),
     (BACK, back(norm=None), 'norm="ortho" is missing'),
@@ -184,6 +202,7 @@ WRONG = [
     (BACK, lambda c: "bands", "returns a str"),
     (BACK, wrong_mean, "coefficient 0"),
     (BACK, zeros_in_front, "they belong behind"),
+    (BACK, lambda c: np.maximum(back()(c), back()(c).max() - 80), "not the inverse"),
     (BACK, overwrites_c, "in place"),
     (HISS, lambda c, level: c + np.eye(1, c.shape[1]) * level * np.sqrt(128), "add powers"),
     (HISS, lambda c, level: c + level, "added to the coefficients"),
@@ -200,7 +219,13 @@ WRONG = [
     (HISS, without_norm(True, False), "way back to bands"),
     (HISS, without_norm(False, True), "way forward"),
     (HISS, without_norm(True, True), "back and forward"),
-    (HISS, lambda c, level: 2 * hiss(c, level), "it is not the DCT"),
+    (HISS, lambda c, level: 3 * hiss(c, level), "it is not the DCT"),
+    (HISS, lambda c, level: hiss(c, 10 * level), "divided by 10"),
+    (HISS, lambda c, level: hiss(10 * c, 10 * level), "divided by 10"),
+    (HISS, lambda c, level: 2 * hiss(c, level), "belongs to amplitudes"),
+    (HISS, lambda c, level: 10 * np.log10(10 ** (c / 10) + 10 ** (level / 10)), "of coefficients"),
+    (HISS, forward(scipy.fft.idct), "is dct, not idct"),
+    (HISS, forward(axis=0), "runs over time"),
     (HISS, overwrites_coefficients, "in place"),
 ]
 

@@ -52,6 +52,27 @@ def only_blanks(p_blank, p_label, frames):
     return probability()(p_blank, np.ones_like(p_label), frames)
 
 
+def label_in_each_of_its_frames(p_blank, p_label, frames):
+    product, u = 1.0, 0
+    for t in range(len(p_blank)):
+        if t in frames:
+            product *= p_label[t, u]
+            u += 1
+        product *= p_blank[t, u]
+    return product
+
+
+def blanks_before_labels(and_the_last):
+    def answer(p_blank, p_label, frames):
+        product, t = 1.0, 0
+        for u, frame in enumerate(frames):
+            product *= p_blank[t:frame, u].prod() * p_label[frame, u]
+            t = frame
+        return product * (p_blank[-1, -1] if and_the_last else 1)
+
+    return answer
+
+
 def overwrites_blank(p_blank, p_label, frames):
     right = probability()(p_blank, p_label, frames)
     p_blank[:] = 0
@@ -72,6 +93,27 @@ def beta_table(p_blank, p_label, end=None, join=sum, leaves=False, at_target=Fal
                 ways.append(p_label[t, min(u + at_target, U - 1)] * beta[t, u + 1])
             beta[t, u] = join(ways) if ways else (p_blank[t, u] if end is None else end)
     return beta
+
+
+def beta_over(frames=None, labels=None, end_first=True, last_t=-1, last_u=-1):
+    """beta with loops in another order or over fewer cells."""
+
+    def answer(p_blank, p_label):
+        T, U = p_label.shape
+        beta = np.zeros((T, U + 1))
+        if end_first:
+            beta[-1, -1] = p_blank[-1, -1]
+        for t in frames(T) if frames else range(T - 1, last_t, -1):
+            for u in labels(U) if labels else range(U, last_u, -1):
+                if (t, u) == (T - 1, U):
+                    beta[t, u] = p_blank[t, u]
+                if t + 1 < T:
+                    beta[t, u] += p_blank[t, u] * beta[t + 1, u]
+                if u < U:
+                    beta[t, u] += p_label[t, u] * beta[t, u + 1]
+        return beta
+
+    return answer
 
 
 def alpha_table(p_blank, p_label):
@@ -128,6 +170,12 @@ def cell(expected=lambda p, b, y: (b + y) * p, blank=1.0, label=1.0, place=-1):
     return answer
 
 
+def assigns(p, xi_blank, xi_label, k):
+    gradient = (xi_blank + xi_label) * p
+    gradient[-1], gradient[k] = -xi_blank, -xi_label
+    return gradient
+
+
 def overwrites_p(p, xi_blank, xi_label, k):
     p *= xi_blank + xi_label
     p[-1] -= xi_blank
@@ -146,21 +194,33 @@ def subtracts(value):
     return answer
 
 
-def viterbi(log_blank, log_label):
+def viterbi(log_blank, log_label, join=max):
     T, U = log_label.shape
     best, came = np.full((T, U + 1), -np.inf), np.zeros((T, U + 1), dtype=bool)
     best[0, 0] = 0
     for t, u in np.ndindex(T, U + 1):
         if t:
             best[t, u] = best[t - 1, u] + log_blank[t - 1, u]
-        if u and best[t, u - 1] + log_label[t, u - 1] > best[t, u]:
-            best[t, u], came[t, u] = best[t, u - 1] + log_label[t, u - 1], True
+        if u:
+            by_label = best[t, u - 1] + log_label[t, u - 1]
+            came[t, u] = by_label > best[t, u]
+            best[t, u] = join(best[t, u], by_label)
     frames, t, u = [], T - 1, U
     while u:
         if came[t, u]:
             frames, u = [t, *frames], u - 1
         else:
             t -= 1
+    return frames
+
+
+def arc_by_arc(log_blank, log_label):
+    t, u, frames = 0, 0, []
+    while u < log_label.shape[1]:
+        if t + 1 < len(log_blank) and log_blank[t, u] > log_label[t, u]:
+            t += 1
+        else:
+            frames, u = [*frames, t], u + 1
     return frames
 
 
@@ -189,12 +249,21 @@ WRONG = [
     (ALIGN, probability(several=False), "several labels may share"),
     (ALIGN, no_blank_after_a_label, "ends with a blank as well"),
     (ALIGN, added, "multiply them"),
+    (ALIGN, label_in_each_of_its_frames, "several labels may share"),
+    (ALIGN, blanks_before_labels(False), "after the last label"),
+    (ALIGN, blanks_before_labels(True), "after the last label"),
     (ALIGN, overwrites_blank, "in place"),
     (ALIGN, lambda *a: 2 * probability()(*a), "expected"),
     (ALIGN, lambda *a: [0.1, 0.2], "expected one number"),
     (BACK, lambda b, y: beta_table(b, y, end=1.0), "which ends the utterance"),
     (BACK, alpha_table, "this is alpha"),
     (BACK, lambda b, y: beta_table(b, y, join=max), "add the two ways"),
+    (BACK, beta_over(lambda T: range(T), lambda U: range(U + 1)), "before it is computed"),
+    (BACK, beta_over(lambda T: range(T), lambda U: range(U + 1), False), "before it is computed"),
+    (BACK, beta_over(last_t=0), "a row of zeros"),
+    (BACK, beta_over(last_u=0), "a row of zeros"),
+    (BACK, beta_over(last_t=0, last_u=0), "a row of zeros"),
+    (BACK, lambda b, y: beta_table(b, y, join=lambda ways: ways[-1]), "replaces the first"),
     (BACK, lambda b, y: beta_table(b, y, leaves=True), "only the blank of the last cell"),
     (BACK, lambda b, y: beta_table(b, y, at_target=True), "the cell that it leaves"),
     (BACK, lambda b, y: np.log(beta_table(b, y)), "logarithms"),
@@ -219,6 +288,14 @@ WRONG = [
     (CELL, cell(lambda p, b, y: y * p), "gamma is xi_blank + xi_label"),
     (CELL, cell(lambda p, b, y: b * p), "gamma is xi_blank + xi_label"),
     (CELL, lambda p, b, y, k: p.copy(), "p itself"),
+    (CELL, assigns, "subtract with -="),
+    (CELL, lambda p, b, y, k: cell()(p, b, y, k) / (b + y), "divided by gamma"),
+    (CELL, cell(lambda p, b, y: b * y * p), "gamma is xi_blank + xi_label"),
+    (
+        CELL,
+        lambda p, b, y, k: cell()(p, p[-1] * b, p[k] * y, k) + (b + y - p[-1] * b - p[k] * y) * p,
+        "subtract xi itself",
+    ),
     (CELL, overwrites_p, "in place"),
     (CELL, lambda p, b, y, k: cell()(p, b, y, k) + 0.1, "must balance"),
     (CELL, lambda p, b, y, k: 2 * cell()(p, b, y, k), "it is not gamma"),
@@ -227,6 +304,11 @@ WRONG = [
     (BEST, lambda b, y: [-1] * y.shape[1], "are no frames"),
     (BEST, lambda b, y: np.arange(y.shape[1])[::-1] % len(b), "cannot come before"),
     (BEST, lambda b, y: np.argmax(y, axis=0), "the blanks count too"),
+    (BEST, arc_by_arc, "compare whole alignments"),
+    (BEST, lambda b, y: viterbi(b, y, np.logaddexp), "keep only the better one"),
+    (BEST, lambda b, y: viterbi(np.exp(b), np.exp(y)), "add their logarithms"),
+    (BEST, lambda b, y: viterbi(np.vstack([b[1:], b[-1:]]), y), "cell that it leaves"),
+    (BEST, lambda b, y: [t for t in viterbi(b, y) if t], "walk on until u is 0"),
     (BEST, most_probable_each, "follow one alignment"),
     (BEST, lambda b, y: [0] * y.shape[1], "more probable by a factor"),
     (BEST, lambda b, y: [sum(f <= t for f in viterbi(b, y)) for t in range(len(b))], "per frame"),

@@ -1,5 +1,7 @@
 """The checks of notebook 08 accept the right answer and name each typical mistake."""
 
+from difflib import SequenceMatcher
+
 import numpy as np
 import pytest
 from answers import answer_tests
@@ -49,13 +51,13 @@ def biggest(gradients):
     return max(np.abs(g).max() for g in gradients)
 
 
-def table_of(spoken, heard, sub=1, ins=1, dele=1, row=1, column=1):
+def table_of(spoken, heard, sub=1, ins=1, dele=1, row=1, column=1, differ=str.__ne__):
     D = np.zeros((len(spoken) + 1, len(heard) + 1), dtype=int)
     D[:, 0] = column * dele * np.arange(len(spoken) + 1)
     D[0] = row * ins * np.arange(len(heard) + 1)
     for i in range(1, len(spoken) + 1):
         for j in range(1, len(heard) + 1):
-            change = D[i - 1, j - 1] + sub * (spoken[i - 1] != heard[j - 1])
+            change = D[i - 1, j - 1] + sub * differ(spoken[i - 1], heard[j - 1])
             D[i, j] = min(change, D[i - 1, j] + dele, D[i, j - 1] + ins)
     return D
 
@@ -71,6 +73,16 @@ def place_by_place(spoken, heard):
 
 def longer(spoken, heard):
     return abs(len(spoken.split()) - len(heard.split()))
+
+
+def in_common(spoken, heard):
+    blocks = SequenceMatcher(None, spoken.split(), heard.split()).get_matching_blocks()
+    return sum(block.size for block in blocks)
+
+
+def by_opcodes(spoken, heard):
+    matcher = SequenceMatcher(None, spoken.split(), heard.split())
+    return sum(max(j - i, n - m) for kind, i, j, m, n in matcher.get_opcodes() if kind != "equal")
 
 
 def bag_of_words(spoken, heard):
@@ -123,6 +135,10 @@ def draws_apart(errors, words, rng, n=1000):
 
 def draws_n_utterances(errors, words, rng, n=1000):
     return ends(ratio(errors, words, rng.integers(len(words), size=(1000, n))))
+
+
+def misses_one(errors, words, rng, n=1000):
+    return ends(ratio(errors, words, rng.integers(1, len(words), size=(n, len(words)))))
 
 
 def overwrites_errors(errors, words, rng, n=1000):
@@ -185,13 +201,20 @@ WRONG = [
     (CLIP, clip(factor=lambda b, n: -b / n if n > b else 1), "sign is turned"),
     (CLIP, clip(factor=lambda b, n: 0.5 * b / n if n > b else 1), "the norm of the answer is 1.3"),
     (CLIP, clip(factor=lambda b, n: b / n if n > b else 0.5), "stay as they are"),
-    (CLIP, lambda gradients, bound: bound / 5, "returns a float, expected array 0 and array 1"),
-    (CLIP, lambda gradients, bound: clip()(gradients, bound)[:1], "expected array 0 and array 1"),
+    (CLIP, lambda gradients, bound: bound / 5, "returns a float, expected a list of 2 arrays"),
+    (CLIP, lambda gradients, bound: clip()(gradients, bound)[:1], "expected a list of 2 arrays"),
+    (CLIP, clip(norm=lambda g: np.sqrt(sum(np.linalg.norm(a, 2) ** 2 for a in g))), "singular"),
+    (CLIP, clip(norm=lambda g: np.sqrt(sum(a.sum() ** 2 for a in g))), "before they are squared"),
     (CLIP, lambda gradients, bound: [g[:1] for g in gradients], "shape"),
     (ERRORS, lambda s, h: table_of(s, h)[-1, -1], "split both lines into words"),
     (ERRORS, lambda s, h: place_by_place(s, h) + longer(s, h), "after one lost word"),
     (ERRORS, place_by_place, "too long or too short costs nothing"),
     (ERRORS, longer, "difference of the lengths counts"),
+    (ERRORS, by_opcodes, "difflib does not look for"),
+    (ERRORS, lambda s, h: max(len(s.split()), len(h.split())) - in_common(s, h), "are two errors"),
+    (ERRORS, lambda s, h: len(set(s.split()) ^ set(h.split())), "compared as sets"),
+    (ERRORS, words(differ=lambda a, b: True), "always costs 1"),
+    (ERRORS, words(differ=lambda a, b: a == b), "the other way round"),
     (ERRORS, words(sub=2), "a substitution costs two"),
     (ERRORS, words(sub=0), "a word heard as another is an error"),
     (ERRORS, words(ins=0), "insertions cost nothing"),
@@ -239,6 +262,9 @@ WRONG = [
         "with two bad utterances",
     ),
     (INTERVAL, of_draws(lambda rates, rate: rates), "all drawn rates"),
+    (INTERVAL, of_draws(lambda rates, rate: np.percentile(rates, (0.025, 0.975))), "np.percentile"),
+    (INTERVAL, interval(rate=lambda e, w, i: e[i].sum(axis=1)), "numbers of errors"),
+    (INTERVAL, misses_one, "one utterance is never drawn"),
     (INTERVAL, overwrites_errors, "in place"),
     (INTERVAL, lambda e, w, rng, n: interval()(e, w, rng, 300), "with n = 1 both ends must be"),
     (INTERVAL, lambda e, w, rng, n: interval(level=0.9)(e, w, rng, 3000), "with n = 1 both ends"),
@@ -263,6 +289,7 @@ WRONG = [
         counting(embedding=lambda w, u: 32 * u, output=lambda w, u: u * (w + 1)),
         "the blank counts as a unit",
     ),
+    (COUNT, counting(embedding=lambda w, u: 32 * (u + 2)), "share an embedding"),
     (COUNT, counting(embedding=lambda w, u: 32 * u), "the blank has no embedding"),
     (COUNT, counting(output=lambda w, u: u * (w + 1)), "the output has no blank"),
     (COUNT, counting(embedding=lambda w, u: 0), "the embedding is missing"),

@@ -94,6 +94,20 @@ def forgets_to_clone(weight, mask, adam):
     weight.data.copy_(torch.where(mask, weight.data, before))
 
 
+def names_a_new_tensor(weight, mask, adam):
+    before = weight.detach().clone()
+    weight.grad.mul_(mask)
+    adam.step()
+    weight = torch.where(mask, weight, before)
+
+
+def returns_a_new_tensor(weight, mask, adam):
+    before = weight.detach().clone()
+    weight.grad.mul_(mask)
+    adam.step()
+    return torch.where(mask, weight, before)
+
+
 def keeps_by_index(weight, mask, adam):
     """Another right answer."""
     before = weight.data[~mask]
@@ -148,6 +162,14 @@ def soft(rank=0, extra=0.0, sign=torch.sign, floor=0.0):
     return answer
 
 
+def kth(values, k):
+    return values.sort(descending=True).values[k]
+
+
+def soft_at(tau):
+    return lambda w, k: w.sign() * (w.abs() - tau(w, k)).clamp(min=0)
+
+
 def overwrites_w(w, k):
     w.copy_(soft()(w, k))
     return w
@@ -199,6 +221,8 @@ WRONG = [
     (UNIFORM, uniform(then=torch.flatten), "view_as"),
     (UNIFORM, lambda W, s: list(uniform()(W, s).values()), "a dict with the keys"),
     (STEP, step(put_back=False), "Adam's momentum moves them"),
+    (STEP, names_a_new_tensor, "only names a new tensor"),
+    (STEP, returns_a_new_tensor, "into weight.data"),
     (STEP, forgets_to_clone, "remember them with .clone()"),
     (STEP, step(mask_gradient=False), "into Adam's memory"),
     (STEP, step(mask_gradient=False, put_back=False), "their gradient is not masked"),
@@ -223,6 +247,12 @@ WRONG = [
     (SOFT, hard, "this is the hard threshold"),
     (SOFT, soft(sign=torch.ones_like), "sign of negative entries"),
     (SOFT, soft(rank=-1), "also cuts the k-th largest"),
+    (SOFT, soft_at(lambda w, k: w.abs().sort(descending=True).values[k - 1]), "one rank too large"),
+    (SOFT, soft_at(lambda w, k: w.abs().sort().values[k]), "ascending order"),
+    (SOFT, soft_at(lambda w, k: w.sort(descending=True).values[k]), "from the magnitudes"),
+    (SOFT, lambda w, k: (w - kth(w.abs(), k)).clamp(min=0), "all negative entries are cut"),
+    (SOFT, lambda w, k: w.sign() * (w - kth(w, k)).clamp(min=0), "magnitudes are missing"),
+    (SOFT, lambda w, k: (w - kth(w, k)).clamp(min=0), "magnitudes are missing"),
     (SOFT, soft(rank=1), "k + 1 entries are left"),
     (SOFT, soft(floor=-torch.inf), "become negative"),
     (SOFT, soft(extra=0.5), "tau is not the smallest"),

@@ -67,8 +67,9 @@ def test_outside_a_notebook_nothing_is_shown(screen, monkeypatch):
 
 
 def test_it_shows_the_log_and_its_means():
-    plot = LivePlot(every=10, reference=0.7)
+    plot = LivePlot(every=10, reference=0.7, title="the loss falls")
     log = run(plot)
+    assert plot.figure.get_suptitle() == "the loss falls"
     (axes,) = plot.figure.axes
     loss = np.array([row["loss"] for row in log])
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), loss)

@@ -18,6 +18,7 @@ def wrong_frames(answer, right, inputs):
     return "the samples are not those of the padded sound, 200 apart from row to row"
 
 
+LAST = "the last frame is missing; there are 1 + n // 200"
 table("06.cut", cut, [
     "x = np.arange(1000)",
     *(f"x = default_rng({n}).standard_normal({n})" for n in (201, 1600, 1799)),
@@ -26,6 +27,8 @@ table("06.cut", cut, [
     ('np.pad(x, 200, "reflect") => x', "the ends are not padded, so frames are missing"),
     ("399, 200 => 399, 1", "there is a frame for every sample; take every 200th"),
     ("399, 200 => 399, 400", "the hop is 200, not 400"),
+    ("reshape(-1, 400) => reshape(-1, 400)[:-1]", LAST),
+    ("399, 200 => 400, 200", LAST),
     ("x, 200 => x, 400", "400 samples are mirrored at each end, expected 200"),
     ("reflect => symmetric",
      'the first sample is doubled (mode "symmetric"); "reflect" mirrors around it'),
@@ -45,6 +48,7 @@ def triangle(left, centre, right, hertz):
     return np.maximum(0, np.minimum(up, down))
 
 
+SLOPES = "both sides have the same slope; each side has its own width"
 NO_FALL, NO_RISE = "the falling side is missing", "the rising side is missing"
 FALL = "the falling line has the width of the rising side; divide by right - centre"
 RISE = "the rising line has the width of the falling side; divide by centre - left"
@@ -62,8 +66,14 @@ table("06.triangle", triangle, [
      "the triangle has area 1; here its peak is 1 (not normalised by area)"),
     ("/ rise => && / fall =>",
      "the lines are in Hz; divide each by the width of its side, so that the peak is 1"),
-    ("np.maximum(0, 1 - np.abs(hertz - centre) / ((right - left) / 2))",
-     "both sides have the same slope; each side has its own width"),
+    ("np.maximum(0, 1 - np.abs(hertz - centre) / ((right - left) / 2))", SLOPES),
+    ("np.maximum(0, 1 - np.abs(hertz - centre) / (right - left))", SLOPES),
+    ("right - hertz => hertz - right",
+     "the falling line rises: it is right - hertz, divided by its width"),
+    ("np.maximum(0 => np.minimum(0", "np.minimum(0, ...) keeps what is negative; make it 0"),
+    ("np.floor(np.maximum(0, np.minimum(up, down)))",
+     "the weights are cut off to whole numbers: np.zeros_like(hertz) is an array of integers if "
+     "hertz is"),
     ("np.maximum(0, 1 - np.abs(hertz - centre) / rise)", FALL),
     ("np.maximum(0, 1 - np.abs(hertz - centre) / fall)", RISE),
     ("/ fall => / rise", FALL),
@@ -82,7 +92,7 @@ def bands_of(c):
 OVER_TIME = "the transform runs over time; it must run along each row, axis=1"
 table("06.bands_of", bands_of, [
     "c = np.array([[np.sqrt(128)]])",
-    *(f"c = 10 * default_rng({k}).standard_normal(({T}, {k}))"
+    *(f"c = 30 * default_rng({k}).standard_normal(({T}, {k}))"
       for T, k in ((7, 13), (128, 128), (3, 40), (5, 1))),
 ], [
     ("n=128, =>", "the bands are as many as the coefficients; fill up with zeros to 128 (n=128)"),
@@ -107,6 +117,7 @@ def hiss(C, level):
     return dct(noisy, norm="ortho", axis=1)[:, : C.shape[1]]
 
 
+TENTH = "a level in dB must be divided by 10: its power is 10 ** (dB / 10)"
 table("06.hiss", hiss, [
     "C = np.array([[-300, 40, -20, 5]]); level = -200",
     "C = -80 * np.sqrt(128) * np.eye(1, 13); level = 0",
@@ -130,6 +141,14 @@ table("06.hiss", hiss, [
      "the level is still in dB when it is added; turn it into a power, too"),
     ("10 * np.log10(power) => power",
      "the powers are not turned back into dB before the transform"),
+    ("level / 10 => level", TENTH),
+    ("bands / 10 => bands && level / 10 => level", TENTH),
+    ("10 * np.log10 => 20 * np.log10",
+     "20 log10 belongs to amplitudes; these are powers, 10 log10"),
+    ("10 * np.log10(10 ** (C / 10) + 10 ** (level / 10))",
+     "the powers are those of coefficients; only bands are in dB, so go back to bands first"),
+    ("dct(noisy => idct(noisy", "the way forward, from bands to coefficients, is dct, not idct"),
+    ("axis=1)[:, => axis=0)[:,", OVER_TIME),
     ("10 * np => np", "10 is missing before log10: decibels are 10 log10"),
     ('noisy, norm="ortho", => noisy,', 'norm="ortho" is missing on the way forward'),
     ('n=128, norm="ortho", => n=128,', 'norm="ortho" is missing on the way back to bands'),

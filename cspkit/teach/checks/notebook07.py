@@ -4,7 +4,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from cspkit.teach.cases import Case, table
+from cspkit.teach.cases import Case, edited, table
 
 TOY = (
     np.array([[0.8, 0.5, 0.8], [0.4, 0.6, 0.8], [0.5, 0.2, 0.8]]),  # p_blank
@@ -30,6 +30,8 @@ def alignment_probability(p_blank, p_label, frames):
     return product
 
 
+SHARED = "several labels may share a frame: use `while`, not `if`"
+AFTER = "the blanks after the last label are missing; every frame ends with one"
 table("07.alignment_probability", alignment_probability, [
     *(Case(f"the lattice of the text, frames = {frames}", (*TOY, frames))
       for frames in ([1, 2], [0, 0])),
@@ -49,17 +51,24 @@ table("07.alignment_probability", alignment_probability, [
     ("1.0 => 0.0 && *= => +=", "the arcs are added; multiply them"),
     ("p_blank[t, u] => p_blank[t, u - frames.count(t)]",
      "the blank of a frame comes after its labels, at the raised u"),
-    ("while => if", "several labels may share a frame: use `while`, not `if`"),
+    ("while => if", SHARED),
+    ("while u < len(frames) and frames[u] == t => if t in frames", SHARED),
+    ("p_blank[t, u] => p_blank[t, u] if u < len(frames) else 1", AFTER),
+    ("p_blank[t, u] => p_blank[t, u] if u < len(frames) or t + 1 == len(p_blank) else 1", AFTER),
 ], right="This is one term of P. Section 2 adds up all terms without a list.")  # fmt: skip
 
 
 def backward(p_blank, p_label):
     T, U = p_label.shape
-    label, beta = np.pad(p_label, ((0, 0), (0, 1))), np.zeros((T + 1, U + 2))
-    beta[T, U] = 1
-    for t, u in np.argwhere(np.ones((T, U + 1)))[::-1]:
-        beta[t, u] = sum([p_blank[t, u] * beta[t + 1, u], label[t, u] * beta[t, u + 1]])
-    return beta[:T, :-1]
+    beta = np.zeros((T, U + 1))
+    beta[-1, -1] = p_blank[-1, -1]
+    for t in range(T - 1, -1, -1):
+        for u in range(U, -1, -1):
+            if t + 1 < T:
+                beta[t, u] += p_blank[t, u] * beta[t + 1, u]
+            if u < U:
+                beta[t, u] += p_label[t, u] * beta[t, u + 1]
+    return beta
 
 
 def forward(p_blank, p_label):
@@ -83,24 +92,35 @@ def wrong_beta(answer, right, inputs):
     return f"beta({t}, {u}) is {beta[t, u]:.4g}, expected {right[t, u]:.4g}"
 
 
+FORWARD = "range(T - 1, -1, -1) => range(T) && range(U, -1, -1) => range(U + 1)"
+ORDER = "a cell is used before it is computed; both loops must run from the end to the start"
+ZEROS = "a row of zeros is left: range(..., -1, -1) ends at 0, but range(..., 0, -1) ends at 1"
 table("07.backward", backward, [
     Case("the lattice of the text", TOY),
     *(drawn(T, U, seed=10 * T + U) for T, U in ((5, 3), (3, 2), (2, 4), (1, 2))),
 ], [
     ("beta[0, 0]", "only beta(0, 0) is returned; return the whole table"),
-    ("beta[:T, :-1].T", "frames go first: the table has the shape (T, U + 1)"),
-    ("]) => ]) / (p_blank[t, u] if (t, u) == (T - 1, U) else 1)",
+    ("beta.T", "frames go first: the table has the shape (T, U + 1)"),
+    ("= p_blank[-1, -1] => = 1",
      "the last cell is 1; its blank, which ends the utterance, is missing"),
     (forward, "this is alpha, the ways from the start"),
-    ("sum => max", "the larger way is taken; add the two ways"),
-    ("beta[T, U] => beta[T]",
+    ("+= p_label[t, u] * beta[t, u + 1] => = max(beta[t, u], p_label[t, u] * beta[t, u + 1])",
+     "the larger way is taken; add the two ways"),
+    ("+= p_label => = p_label", "the second way replaces the first; add the two ways, with +="),
+    (FORWARD, ORDER),
+    (FORWARD + " && beta[-1, -1] = p_blank[-1, -1] => && return => beta[-1, -1] = p_blank[-1, -1]; "
+     "return", ORDER),
+    ("T - 1, -1, -1 => T - 1, 0, -1", ZEROS),
+    ("(U, -1, -1 => (U, 0, -1", ZEROS),
+    ("T - 1, -1, -1 => T - 1, 0, -1 && (U, -1, -1 => (U, 0, -1", ZEROS),
+    ("beta[-1, -1] = p_blank[-1, -1] => beta[-1] = p_blank[-1]",
      "in the last frame only the blank of the last cell leads to the end; the others leave the "
      "lattice with labels missing"),
-    ("p_blank[t, u] => p_blank[min(t + 1, T - 1), u] && label[t, u] => label[t, min(u + 1, U - 1)]",
+    ("p_blank[t, u] => p_blank[t + 1, u] && p_label[t, u] => p_label[t, min(u + 1, U - 1)]",
      "the probabilities are taken at the cell where an arc arrives; an arc belongs to the cell "
      "that it leaves"),
-    ("np.log(beta[:T, :-1])", "these are logarithms; return probabilities"),
-    ("beta[:T, :-1] * forward(p_blank, p_label)", "this is alpha * beta; return beta alone"),
+    ("np.log(beta)", "these are logarithms; return probabilities"),
+    ("beta * forward(p_blank, p_label)", "this is alpha * beta; return beta alone"),
 ], wrong_beta,
     right="alpha * beta / P is the probability to pass through a cell; the gradient needs it.",
 )  # fmt: skip
@@ -133,6 +153,11 @@ table("07.cell_gradient", cell_gradient, [
     ("-= => -= 0 *", "only what was expected is there; subtract what was taken"),
     ("-= xi_label => -= 0", "xi_label is not subtracted from its label"),
     ("-= xi_blank => -= 0", "xi_blank is not subtracted from the blank"),
+    ("-= => = -", "the share of gamma * p is lost at the blank or the label; subtract with -="),
+    ("gradient / gamma", "divided by gamma; a cell counts only as much as alignments pass through"),
+    ("= xi_blank + xi_label => = xi_blank * xi_label", GAMMA),
+    ("-= xi_blank => -= xi_blank * p[-1] && -= xi_label => -= xi_label * p[label]",
+     "what is taken is multiplied by p; subtract xi itself"),
     ("-= => -= gamma -", "the two xi are exchanged"),
     ("-= => +=", "what was taken is added; subtract it"),
     ("-= => -= gamma #", "subtract each arc's own xi, not gamma"),
@@ -160,6 +185,33 @@ def most_probable_each(log_blank, log_label):
     return np.argmax(through, axis=0)
 
 
+def greedy(log_blank, log_label):
+    t, frames = 0, []
+    while len(frames) < log_label.shape[1]:
+        u = len(frames)
+        if t + 1 == len(log_blank) or log_label[t, u] > log_blank[t, u]:
+            frames.append(t)
+        else:
+            t += 1
+    return np.array(frames)
+
+
+def walk_over_sums(log_blank, log_label):
+    p_blank, p_label = np.exp(log_blank), np.exp(log_label)
+    alpha, t, u, frames = forward(p_blank, p_label), *p_label.shape, []
+    t -= 1
+    while u:
+        by_blank = alpha[t - 1, u] * p_blank[t - 1, u] if t else 0
+        if alpha[t, u - 1] * p_label[t, u - 1] > by_blank:
+            u, frames = u - 1, [t, *frames]
+        else:
+            t -= 1
+    return np.array(frames)
+
+
+added = edited(alignment_probability, "1.0 => 0.0 && *= => +=")
+
+
 def wrong_best(answer, right, inputs):
     frames, T = [float(t) for t in answer], len(inputs[0])
     if any(t < 0 or t >= T or t != int(t) for t in frames):
@@ -173,12 +225,19 @@ def wrong_best(answer, right, inputs):
 table("07.best_frames", best_frames, [
     Case("the lattice of the text", tuple(map(np.log, TOY))),
     *(f"{drawn(*given)}; log_blank, log_label = np.log(p_blank), np.log(p_label)"
-      for given in ((5, 3, 2), (4, 4, 3), (6, 2, 17), (3, 2, 2), (2, 3, 3), (1, 2, 0))),
+      for given in ((5, 3, 2), (4, 4, 4), (6, 2, 17), (3, 2, 2), (2, 3, 3), (1, 2, 0))),
 ], [
     ("np.array(best)[::-1]", "the frames are in the order of the walk back; turn them round"),
     ("np.array(best) + 1", "the frames are one too large: count from 0"),
     ("np.argmax(log_label, axis=0)",
      "each label has the frame where it is most probable; the blanks count too"),
+    (greedy, "each cell takes its more probable arc; compare whole alignments"),
+    (walk_over_sums, "the scores add the two ways; keep only the better one"),
+    ("probability(log_blank, log_label => added(np.exp(log_blank), np.exp(log_label)",
+     "probabilities are added along the alignment; add their logarithms"),
+    ("probability(log_blank => probability(np.vstack([log_blank[1:], log_blank[-1:]])",
+     "a blank is taken at the cell where it arrives; it belongs to the cell that it leaves"),
+    ("np.array([t for t in best if t])", "labels at frame 0 are missing: walk on until u is 0"),
     (most_probable_each,
      "each label has its most probable frame over all alignments; follow one alignment"),
     ("np.sum(best <= np.arange(len(log_blank))[:, None], axis=1)",

@@ -1,6 +1,7 @@
 """Checks of the exercises of notebook 08, training a compact recogniser."""
 
 from collections import Counter
+from difflib import SequenceMatcher
 
 import numpy as np
 
@@ -38,6 +39,9 @@ table("08.clip", clip, [
     ("bound / norm if norm > bound else 1.0 => min(bound, norm) / norm",
      "nan comes out; gradients that are all zero need no division"),
     ("bound / norm => 1 / norm", "the norm of the answer is 1, expected the bound: multiply by it"),
+    ("(g**2).sum() => np.linalg.norm(g, 2)**2",
+     "of a matrix, np.linalg.norm(g, 2) is the largest singular value; add all squares"),
+    ("(g**2).sum() => g.sum()**2", "the entries are added before they are squared"),
     ("np.sqrt =>", "the root is missing: the norm is sqrt of the sum of squares"),
     ("np.sqrt => && (g**2).sum() => np.linalg.norm(g)",
      "the norms are added; add the squares, then take the root"),
@@ -68,6 +72,17 @@ def other_words(spoken, heard):
     return max(a.total(), b.total()) - (a & b).total()
 
 
+def in_common(spoken, heard):
+    """Words that difflib finds in both lines, in the same order."""
+    blocks = SequenceMatcher(None, spoken.split(), heard.split()).get_matching_blocks()
+    return sum(block.size for block in blocks)
+
+
+def by_difflib(spoken, heard):
+    changes = SequenceMatcher(None, spoken.split(), heard.split()).get_opcodes()
+    return sum(max(b - a, d - c) for kind, a, b, c, d in changes if kind != "equal")
+
+
 table("08.word_errors", word_errors, [
     ("one two three", "two three four"), ("one two three", "one two three"),
     ("one two three", "one five three"), ("one two three", "one two"),
@@ -83,6 +98,13 @@ table("08.word_errors", word_errors, [
      "words are compared place by place, and what is too long or too short costs nothing"),
     ("abs(len(a) - len(b))",
      "only the difference of the lengths counts; a word heard as another is an error, too"),
+    (by_difflib, "difflib does not look for the fewest errors; fill the table"),
+    ("max(len(a), len(b)) - in_common(spoken, heard)",
+     "what is not in both lines is counted as substitutions; a lost and an added word are two "
+     "errors"),
+    ("len(set(a) ^ set(b))", "the lines are compared as sets; order and repetition count"),
+    ("(a[i] != b[j]) => 1", "the step along the diagonal always costs 1; equal words cost 0"),
+    ("!= => ==", "equal words cost 1 and others 0; it is the other way round"),
     ("(a[i] => 2 * (a[i]", "a substitution costs two; it is one error, a step along the diagonal"),
     ("d[0, :] = => d[0, :] = 0 * && d[i + 1, j] + 1 => d[i + 1, j]",
      "insertions cost nothing; each is an error"),
@@ -170,6 +192,11 @@ def wrong_interval(function, ends):
         return "the interval has no width; draw with replacement, so that the sets differ"
     wrong = named(
         (ends / 100, right, "this is in per cent; return fractions"),
+        (
+            ends,
+            quantiles(rates(ERRORS, np.full(N, 1 / N))),
+            "these are numbers of errors; divide by the words of the same set",
+        ),
         (ends, distances, DISTANCES),
         (ends * (-1, 1), distances, DISTANCES),
         (ends, of_utterances, "these are quantiles of the utterances; nothing was drawn anew"),
@@ -177,6 +204,11 @@ def wrong_interval(function, ends):
     )
     if wrong := wrong or ignored(function):
         return wrong
+    if ends[1] < np.quantile(drawn, 0.02):
+        return (
+            "both ends are among the smallest rates; np.percentile takes 2.5 and 97.5, "
+            "np.quantile 0.025 and 0.975"
+        )
     if ends[0] < np.quantile(drawn, 0.002) and ends[1] > np.quantile(drawn, 0.998):
         return "these are about the smallest and the largest rate; take quantiles"
     return named(
@@ -206,13 +238,15 @@ def interval(function):
 
 def wrong_with_few_errors(function):
     """What only few errors show: the rates are skewed, and none is below zero."""
-    errors, words = 4 * np.isin(np.arange(80), [5, 60]), np.full(80, 4)
+    errors, words = 4 * np.isin(np.arange(80), [0, 79]), np.full(80, 4)
     ends, wrong, _ = ends_of(function, errors, words, 4)
     right = quantiles(rates(errors, words))
     if wrong or np.allclose(ends, right, rtol=0, atol=1e-3):
         return wrong
     if ends[0] < 0:
         return "with few errors the low end is below zero; take quantiles of the drawn rates"
+    if np.allclose(ends, quantiles(rates(errors[1:], words[1:])), rtol=0, atol=1e-3):
+        return "one utterance is never drawn; rng.integers(N) draws from 0 to N - 1"
     return f"with two bad utterances of 80 the answer is {text(ends)}, expected about {text(right)}"
 
 
@@ -242,6 +276,8 @@ table("08.count_weights", count_weights, [(128, 10), (16, 10), (5, 10), (64, 10)
     ("lstm(32) => lstm(width)", "the predictor's inputs are embeddings: 32 of them, not `width`"),
     ("n_units + 1 => n_units",
      "the blank counts as a unit, too, in the embedding and in the output"),
+    ("32 * (n_units + 1) => 32 * (n_units + 2)",
+     "the blank and the start share an embedding: the blank stands for the start"),
     ("32 * (n_units + 1) => 32 * n_units",
      "the blank has no embedding here; it stands for the start, and needs one"),
     ("(n_units + 1) * => n_units *", "the output has no blank here; it is a unit, the last one"),

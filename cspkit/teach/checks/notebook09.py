@@ -1,5 +1,8 @@
 """Checks of the exercises of notebook 09, pruning as people do it."""
 
+import dis
+import inspect
+import re
 from operator import itemgetter
 
 import numpy as np
@@ -119,8 +122,9 @@ for mask in ([[False] * 4] * 2, [[True, False, True, False], [False, True, True,
   "the mask is read the wrong way round: True is what is kept, and learns"),
  (", before => , 0.0", "cut weights became zero; they must keep their value"),
  (f"{VALUE}before)) =>",
-  "cut weights have moved: Adam's momentum moves them, so put their old values back; if you do, "
-  "remember them with .clone(), since the step also changes weight.detach() and weight.data"),
+  "cut weights have moved: Adam's momentum moves them, so put their old values back, into "
+  "weight.data; if you do, remember them with .clone(), since the step also changes "
+  "weight.detach() and weight.data"),
  (f"{GRADIENT} && {VALUE}before)) =>",
   "cut weights have moved: their gradient is not masked, and their old values, remembered with "
   ".clone(), are not put back"),
@@ -133,7 +137,20 @@ for mask in ([[False] * 4] * 2, [[True, False, True, False], [False, True, True,
 
 @exercise("09.masked_step", right="Putting the old values back also undoes weight decay.")
 def same_memory(answer):
-    return same_steps(trained(answer))
+    """Compare what the steps leave; say so if a step only gives the name weight to a new tensor."""
+    wrong = same_steps(trained(answer))
+    if wrong and wrong.startswith("cut weights have moved") and assigns_argument(answer):
+        return "`weight = ...` only names a new tensor; to change the parameter, use weight.data"
+    return wrong
+
+
+def assigns_argument(function):
+    """Whether a function assigns a new value to the name of its first argument."""
+    name = next(iter(inspect.signature(function).parameters))
+    return any(
+        step.opname.startswith("STORE_FAST") and name in re.findall(r"\w+", step.argrepr)
+        for step in dis.get_instructions(function)
+    )
 
 
 def returns(masks):
@@ -175,6 +192,8 @@ def wrong_soft(answer, right, inputs):
     return ""
 
 
+LARGE = "tau is one rank too large: it also cuts the k-th largest"
+NO_MAGNITUDES = "magnitudes are missing: sort w.abs(), and shrink w.abs()"
 same_soft = table("09.soft_to", soft_to, [
     "w = np.array([3, -2, 1, 0.5]); k = 2", "w = np.array([0.1, 0.9, -0.4]); k = 1",
     *(f"w = default_rng(4).standard_normal(30); k = {k}" for k in (0, 7, 29)),
@@ -184,7 +203,17 @@ same_soft = table("09.soft_to", soft_to, [
     ("np.sign(w) * =>", "the sign of negative entries is lost"),
     ("w", "nothing is cut: this is w"),
     ("np.sign(w) * (np.abs(w) - tau)", "magnitudes below tau become negative"),
-    ("[k] => [max(k - 1, 0)]", "tau is one rank too large: it also cuts the k-th largest"),
+    ("[k] => [max(k - 1, 0)]", LARGE),
+    ("[k] => [k - 1]", LARGE),
+    ("[::-1][k] => [k]",
+     "tau is the magnitude at place k of the ascending order; sort in descending order"),
+    ("np.sort(np.abs(w)) => np.sort(w)",
+     "tau is taken from the values; it must come from the magnitudes, w.abs()"),
+    ("np.maximum(np.abs(w) => np.maximum(w",
+     "all negative entries are cut: shrink magnitudes, w.abs() - tau"),
+    ("np.sort(np.abs(w)) => np.sort(w) && np.maximum(np.abs(w) => np.maximum(w", NO_MAGNITUDES),
+    ("np.sort(np.abs(w)) => np.sort(w) && np.sign(w) * => && np.maximum(np.abs(w) => np.maximum(w",
+     NO_MAGNITUDES),
     ("[k] => [min(k + 1, w.size - 1)]", "tau is one rank too small: k + 1 entries are left"),
 ], wrong_soft)  # fmt: skip
 
