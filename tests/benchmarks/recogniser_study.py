@@ -1,10 +1,9 @@
-"""The dense recogniser, measured: over folds, without a speaker, by width, by unit.
+"""The dense recogniser, measured: over folds, without a speaker, by width.
 
     python tests/benchmarks/recogniser_study.py folds        seed i on fold i, and their curves
     python tests/benchmarks/recogniser_study.py further      these models, 2,000 steps more
     python tests/benchmarks/recogniser_study.py speakers     leave one out, augmented or not
     python tests/benchmarks/recogniser_study.py widths       16 to 128 units a layer, folds 0 to 2
-    python tests/benchmarks/recogniser_study.py characters   character units, folds 0 to 2
 
 Rows go to data/results/recogniser_STUDY.csv, each as it is measured; rows that are there are not
 measured again, so a study that was stopped goes on where it was. The models of the folds are the
@@ -27,7 +26,6 @@ from cspkit.training import evaluating, train
 
 DATA = Path(__file__).parents[2] / "data"
 SHORT = 1500
-CHARACTER_STEPS = 2000  # each about twice as long, since lattices are larger
 CURVE_EVERY = 250
 FURTHER_STEPS, FURTHER_RATES = 2000, (3e-4, 1e-3)  # rates below that of `dense+`, which hurts
 
@@ -48,14 +46,10 @@ def runs(study):
             for i, s in enumerate(load_spoken_digits().speakers())
             for augmented in (True, False)
         ]
-    if study == "widths":
-        return [
-            {"fold": f, "seed": f, "steps": SHORT, "width": w}
-            for w in (16, 32, 64, 128)
-            for f in range(3)
-        ]
     return [
-        {"fold": f, "seed": f, "steps": CHARACTER_STEPS, "units": "characters"} for f in range(3)
+        {"fold": f, "seed": f, "steps": SHORT, "width": w}
+        for w in (16, 32, 64, 128)
+        for f in range(3)
     ]
 
 
@@ -83,11 +77,11 @@ class Curve:
         self.processor += time.process_time() - processor
 
 
-def measure(study, fold, seed, steps, augmented=True, width=128, units="words"):
+def measure(study, fold, seed, steps, augmented=True, width=128):
     """Train one model; return its row, and its learning curve."""
     task = DigitTask(
         fold=fold,
-        config=config_for(units, width),
+        config=config_for("words", width),
         curriculum=steps,
         augmentation=AUGMENTATION if augmented else None,
     )
@@ -141,7 +135,7 @@ def write(rows, out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=["folds", "further", "speakers", "widths", "characters"])
+    parser.add_argument("study", choices=["folds", "further", "speakers", "widths"])
     parser.add_argument("--part", default="0/1", help="I/N: run every N-th only, from the I-th")
     call = parser.parse_args()
     first, every = map(int, call.part.split("/"))
