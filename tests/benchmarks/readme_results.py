@@ -178,8 +178,8 @@ correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % int
   {born.minus("gmp", "small-dense", 0.95)}.
 - **Where it loses:** against the dense model. "No loss", an interval that ends below half a point,
   is shown at none of these sparsities; at 98 % the loss is certain, with 600 steps and with 2,000,
-  and at 99 % `csp` makes {ratio_99:.1f} times the errors of `dense`. Pruning hits strangers harder than the speakers of the
-  training. The dense models are trained out: 2,000 further steps leave them at
+  and at 99 % `csp` makes {ratio_99:.1f} times the errors of `dense`. Pruning hits
+  strangers harder than the speakers of the training. The dense models are trained out: 2,000 further steps leave them at
   {long.rate("dense+")} % ({interval(long.rates.interval(more, ("dense", 0.0, 0)))} points).
 - **What it costs:** a dense training step takes {step["milliseconds"]["dense"]:.0f} ms on one core.
   In units of that, a step takes {costs}."""
