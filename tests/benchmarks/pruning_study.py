@@ -45,7 +45,7 @@ from cspkit.study import (
     tune,
     tuned,
 )
-from cspkit.study.grid import grid
+from cspkit.study.grid import KEY, grid
 from cspkit.teach.digit_bench import DigitBench
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +85,11 @@ CHANGES = (
     {"measurement": "identity", "threshold": "firm"},
     {"measurement": "identity", "threshold": "soft"},
 )
+
+
+def key_of(row):
+    """What a row is known by, apart from its dense model."""
+    return tuple(row[column] for column in KEY if column != "dense")
 
 
 class WaitingError(Exception):
@@ -194,11 +199,20 @@ class Studies:
             given = self.complete(study, call)
             if all(given["bench"].checkpoint(seed).is_file() for seed in given["seeds"]):
                 runs += missing_runs(**given)
-            else:  # no dense model, so no rows
+            else:  # without the dense models, rows of any dense model count
                 names = ("methods", "sparsities", "seeds", "steps", "settings")
-                runs += grid(*(given[name] for name in names))
+                asked = grid(*(given[name] for name in names))
+                known = self.known(study, given["bench"].name)
+                runs += [run for run in asked if key_of(run.key(given["bench"].name)) not in known]
         longer = self.call.dense_steps if study == "small-dense" else 0
         return len(runs), sum(run.steps + longer for run in runs)
+
+    def known(self, study, task):
+        """The keys of the rows of a task in the file of a study, without their dense models."""
+        if not self.file(study).is_file():
+            return set()
+        rows = read_rows(self.file(study)).query("task == @task")
+        return {key_of(row) for row in rows.to_dict("records")}
 
     def status(self, studies):
         """Print what is left of each study, and how long it will take. Return the runs left."""

@@ -145,7 +145,7 @@ def results(methods, without):
         with_terms.minus("csp", "csp-D", 0.95),
         born.minus("csp", "small-dense", 0.95),
     )
-    more = "dense+", 0.0, long.steps
+    trained_on = long.rates.interval(("dense+", 0.0, long.steps), ("dense", 0.0, 0))
     rivals = [c for c in with_terms.rates.columns if c[0].endswith("+D")]
     with_d = verdicts(with_terms.rates, pairs={rival: ("csp", *rival[1:]) for rival in rivals})
     with_d = [verdict for verdict, _ in with_d.values()]
@@ -179,8 +179,8 @@ correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % int
 - **Where it loses:** against the dense model. "No loss", an interval that ends below half a point,
   is shown at none of these sparsities; at 98 % the loss is certain, with 600 steps and with 2,000,
   and at 99 % `csp` makes {ratio_99:.1f} times the errors of `dense`. Pruning hits
-  strangers harder than the speakers of the training. The dense models are trained out: 2,000 further steps leave them at
-  {long.rate("dense+")} % ({interval(long.rates.interval(more, ("dense", 0.0, 0)))} points).
+  strangers harder than the speakers of the training. The dense models are trained out: 2,000
+  further steps leave them at {long.rate("dense+")} % ({interval(trained_on)} points).
 - **What it costs:** a dense training step takes {step["milliseconds"]["dense"]:.0f} ms on one core.
   In units of that, a step takes {costs}."""
 
