@@ -5,6 +5,7 @@ from itertools import combinations, combinations_with_replacement, product
 
 import numpy as np
 from answers import answer_tests
+from scipy.stats import t
 
 
 def difference(a, b, words, drawn):
@@ -49,6 +50,13 @@ def benjamini_hochberg(p):
     for rank in range(len(p), 0, -1):
         smallest = min(smallest, p[order[rank - 1]] * len(p) / rank)
         adjusted[order[rank - 1]] = smallest
+    return adjusted
+
+
+def hochberg(p):
+    order, adjusted = np.argsort(p), np.empty(len(p))
+    stepped = np.arange(len(p), 0, -1) * np.asarray(p)[order]
+    adjusted[order] = np.minimum.accumulate(stepped[::-1])[::-1]
     return adjusted
 
 
@@ -98,6 +106,8 @@ WRONG = [
     ("11.folds_needed", folds(whole=round), "rounded to the nearest"),
     ("11.holm", lambda p: p / 2, "for the example, p = [0.01, 0.04, 0.03]\n"),
     ("11.holm", lambda p: float(p.min()), "shape"),
+    ("11.best_of", best_of(mean=np.median), "median of the minima"),
+    ("11.best_of", lambda r, k: np.mean([*set(map(min, combinations(r, k)))]), "the same minimum"),
     ("11.best_of", lambda rates, k: rates.min(), "best of all"),
     ("11.best_of", lambda rates, k: rates[:k].min(), "first k"),
     ("11.best_of", best_of(best=max), "not the largest"),
@@ -114,5 +124,8 @@ WRONG = [
     ("11.folds_needed", folds(z=2 * 1.96), "half of the interval"),
     ("11.folds_needed", folds(z=1.0), "68 %"),
     ("11.folds_needed", lambda d, margin: 5, "expected"),
+    ("11.folds_needed", lambda d, m: folds(z=t.ppf(0.975, len(d) - 1))(d, m), "1.96 was asked"),
+    ("11.holm", hochberg, "Hochberg's procedure"),
+    ("11.drawn_difference", lambda *inputs: abs(difference(*inputs)), "has a sign"),
 ]
 test_right, test_wrong, test_unsolved, test_nothing = answer_tests(RIGHT, WRONG)

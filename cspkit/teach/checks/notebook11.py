@@ -4,6 +4,7 @@ import math
 from itertools import combinations
 
 import numpy as np
+from scipy import stats
 
 from cspkit.teach.cases import table
 
@@ -33,6 +34,8 @@ table("11.drawn_difference", drawn_difference, draws(), [
      "WER is the sum of errors over the sum of words"),
     ("[drawn] =>", "all utterances count once; take those that were drawn"),
     ("[drawn] => [np.unique(drawn)]", "an utterance that was drawn twice counts twice"),
+    ("np.abs(a.sum() - b.sum()) / w.sum()",
+     "the difference has a sign: the first model less the second"),
     ("words[drawn] => words", "divide by the words of the utterances drawn, not of all"),
     ("a.sum() / w.sum()", "this is the rate of the first model alone"),
     ("a.sum() / w.sum() - errors_b.sum() / words.sum()",
@@ -62,6 +65,8 @@ table("11.holm", holm, [(np.array(p),) for p in (
      "np.maximum.accumulate(stepped) => np.minimum.accumulate(stepped[::-1])[::-1]",
      "this is Benjamini-Hochberg, which bounds the share of false findings; Holm bounds the "
      "chance of any"),
+    ("np.maximum.accumulate(stepped) => np.minimum.accumulate(stepped[::-1])[::-1]",
+     "this is Hochberg's procedure; for Holm's take the largest value so far"),
     ("len(p), 0, -1 => 1, len(p) + 1", "the smallest takes the largest factor, m"),
 ], lambda answer, right, inputs: "a probability is at most 1" if np.max(answer) > 1 else "",
     right="Holm's values are never above those of Bonferroni, and the guarantee is the same.",
@@ -81,7 +86,11 @@ def drawn_again(rates, k):
 table("11.best_of", best_of, [
     (np.array([3.0, 1.0, 2.0]), 2), (np.array([3.0, 2.2, 2.5, 1.0, 4.1]), 3),
     (np.array([3.0, 1.0, 2.0]), 1), (np.array([2.0]), 1),
+    (np.array([3.0, 2.2, 2.5, 1.0, 4.1]), 2),
 ], [
+    ("np.mean => np.median", "this is the median of the minima; take their mean"),
+    ("np.mean([*{min(chosen) for chosen in combinations(rates, k)}])",
+     "every choice counts, also those with the same minimum"),
     ("rates.min()", "this is the best of all; only k of them were run"),
     ("rates.mean()", "this is the mean run, the best of one"),
     ("min => max", "the best has the smallest rate, not the largest"),
@@ -95,6 +104,11 @@ table("11.best_of", best_of, [
 def folds_needed(differences, margin):
     spread = np.std(differences, ddof=1)
     return math.ceil((1.96 * spread / margin) ** 2)
+
+
+def by_student(differences, margin):
+    spread, n = np.std(differences, ddof=1), len(differences)
+    return math.ceil((stats.t.ppf(0.975, n - 1) * spread / margin) ** 2)
 
 
 table("11.folds_needed", folds_needed, [
@@ -112,5 +126,6 @@ table("11.folds_needed", folds_needed, [
      "divide by the root of F asked for, not of n"),
     ("1.96 => 1.645", "95 % on both sides is 1.96 standard errors"),
     ("1.96 => 2 * 1.96", "the margin is half of the interval's width"),
+    (by_student, "1.96 was asked for: Student's quantile would change with the F to be found"),
     ("1.96 => 1.0", "one standard error is a 68 % interval: 1.96 of them"),
 ], right="Half the margin takes about four times as many folds.")  # fmt: skip
