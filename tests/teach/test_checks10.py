@@ -98,7 +98,7 @@ def test_kept(answer, says):
             "soft threshold",
         ),
         (lambda V, k: V * (V.abs() > k), "as a limit"),
-        (lambda V, k: right_threshold(V, k).numpy(), "returns a ndarray, expected a tensor"),
+        (lambda V, k: right_threshold(V, k).numpy(), "returns an ndarray, expected a tensor"),
         (lambda V, k: V * (V.abs() > V.abs().flatten().sort().values[-k - 1]), "fewer than k"),
         (lambda V, k: V * (V.abs() > V.abs().flatten().topk(k).values[-1]), "one entry is missing"),
         (last_of_equals, "right: "),
