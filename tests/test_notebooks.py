@@ -90,6 +90,13 @@ def test_metadata_is_the_same_on_every_machine(path, notebook):
     assert normalise(nbformat.from_dict(notebook)) == notebook
 
 
+def test_every_exercise_has_an_example_and_two_hints(path, notebook):
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    for exercise in re.split(r"(?m)^(?=### Exercise)", prose)[1:]:
+        assert re.findall(r"<summary>(Hint.*?)</summary>", exercise) == ["Hint 1", "Hint 2"]
+        assert re.search(r"^Example", exercise, re.M), exercise
+
+
 def test_every_exercise_has_a_check_and_its_solution_is_right(path, notebook):
     called = {}
     for cell in code(notebook):
