@@ -1,4 +1,18 @@
-"""The base class of all pruners. A pruner works in any training loop."""
+"""The base class of all pruners. A pruner works in any training loop.
+
+The life of a step, with the methods that are called, those of a pruning method in capitals:
+
+    with pruner.sparse():      _enter         CHOOSE the support; if DENSE_NOW, SHOW Z
+        forward, backward      _on_gradient   notes gradients from outside of the block
+                               _leave         V comes back; AFTER_BACKWARD
+    optimizer.step()           _before_step   refuses, skips, or BEFORE_UPDATE
+                               _after_step    AFTER_UPDATE; the next step may choose again
+    pruner.finish()                           CONCLUDE
+
+The class has its parts in this order: methods for a training loop, what a stopped run stores, hooks
+of a pruning method, helpers for it; then, inside, how Z and V change places (`_enter` to
+`_restore`) and how the optimizer's steps are followed (`_on_step` to `_after_step`).
+"""
 
 from __future__ import annotations
 
@@ -215,6 +229,8 @@ class Pruner:
         kept = sum(int(m.count_nonzero()) for m in self.masks.values())
         return 1.0 - kept / total if total else 0.0
 
+    # What a stopped run stores
+
     @property
     def settings(self) -> dict[str, object]:
         """The settings that identify this run. A resumed run must have the same ones."""
@@ -315,7 +331,7 @@ class Pruner:
             if weight.grad is not None:
                 weight.grad.mul_(self.masks[name])
 
-    # Internals
+    # Inside: copies and what is stored
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles are not attached to an optimizer."""
@@ -332,6 +348,8 @@ class Pruner:
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+    # Inside: Z and V change places
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -378,6 +396,8 @@ class Pruner:
                 weight.copy_(self._dense[name])
             self._swapped = False
         torch.clear_autocast_cache()
+
+    # Inside: the steps of the optimizer are followed
 
     def _on_step(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> Any:
         """Step hook of the optimizer. A closure computes loss and gradients inside the step."""
@@ -433,6 +453,8 @@ class Pruner:
         self.after_update(self.steps_done)
         self.steps_done += 1
         self._chosen = self._outside = False
+
+    # Inside: refusals
 
     def _refuse_inside(self, what: str) -> None:
         if self._depth:

@@ -148,6 +148,13 @@ def results(methods, without):
     rivals = [c for c in with_terms.rates.columns if c[0].endswith("+D")]
     with_d = verdicts(with_terms.rates, pairs={rival: ("csp", *rival[1:]) for rival in rivals})
     with_d = [verdict for verdict, _ in with_d.values()]
+    # What the text says in words:
+    assert (
+        not methods.table["lossless"].loc["csp"].any()
+        and not long.table["lossless"].loc["csp"].any()
+    )
+    assert min(lines.line("csp", 0.98)["excess_low"] for lines in (methods, long)) > 0
+    assert trained_on[0] < 0 < trained_on[1]
     star = " \\*: no loss, it ends below half a point." if "*" in excess + tables[1] else ""
     ratio_99 = long.line("csp", 0.99)["rate"] / long.line("dense")["rate"]
     return f"""{tables[0]}

@@ -7,8 +7,8 @@ old, whether or not it changes a result. From the rows of each version in the fi
 (data/results/pruning_methods.csv if none is named) this draws N at random, trains their models
 again, and prints the rates and the loss that were recorded beside those that come now. If all of a
 version are equal to the last bit, data/results/same_results.csv says so from then on, and the
-studies take these rows for rows of the present code. They can be equal only on the same kind of
-processor. Ends with 1 if something differs.
+studies take these rows for rows of the present code; if one differs, it no longer says so. They
+can be equal only on the same kind of processor. Ends with 1 if something differs.
 """
 
 import argparse
@@ -48,10 +48,13 @@ def again(row):
 
 
 def record(recorded, now, rows, path=RESULTS / SAME):
-    """Note that two versions give the same results, in place of what the older one equalled."""
+    """Note that rows of two versions were the same, in place of what the older one equalled.
+
+    With 0 rows the versions differ, and nothing is said of the older one.
+    """
     with locked(path, wait=-1):
         known = {pair: n for pair, n in read_same(path).items() if pair[0] != recorded}
-        lines = sorted([*pair, n] for pair, n in (known | {(recorded, now): rows}).items())
+        lines = sorted([*pair, n] for pair, n in (known | {(recorded, now): rows}).items() if n)
         with replacing(path) as file:
             pd.DataFrame(lines, columns=["recorded", "now", "rows"]).to_csv(file, index=False)
 
@@ -75,8 +78,8 @@ def main():
             for figure in FIGURES:
                 print(f"  {figure:9s} recorded {row[figure]!r:24} now {now[figure].item()!r}")
                 same = same and row[figure] == now[figure]
-        if same and now["version"] != version:
-            record(version, now["version"], len(chosen))
+        if now["version"] != version:
+            record(version, now["version"], len(chosen) if same else 0)
         differ = differ or not same
     sys.exit(1 if differ else 0)
 

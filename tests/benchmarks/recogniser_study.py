@@ -27,7 +27,10 @@ from cspkit.training import evaluating, train
 DATA = Path(__file__).parents[2] / "data"
 SHORT = 1500
 CURVE_EVERY = 250
-FURTHER_STEPS, FURTHER_RATES = 2000, (3e-4, 1e-3)  # rates below that of `dense+`, which hurts
+FURTHER_STEPS, FURTHER_RATES = (
+    2000,
+    (3e-4, 1e-3),
+)  # the tuned one of `dense+`, and more
 
 
 def runs(study):
