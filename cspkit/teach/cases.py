@@ -1,4 +1,4 @@
-"""Exercise checks as tables: a right function, inputs, and known mistakes with their sentences."""
+"""The check of a function: inputs, a right function, and known mistakes with their sentences."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import copy
 import dis
 import inspect
 from collections.abc import Callable, Sequence
-from textwrap import dedent
 from typing import NamedTuple
 
 import numpy as np
 
-from cspkit.arguments import ArgumentError
-from cspkit.teach.check import NOTHING, Verdict, a_kind, as_array, exercise
+from cspkit.teach.check import NOTHING, Verdict, a_kind, as_array
 
 SMALL = 24  # entries of an array that is written out; of a larger one the shape is
 
@@ -25,57 +23,42 @@ class Case(NamedTuple):
 
 
 def table(
-    name: str,
     reference: Callable,
-    cases: Sequence[Case | tuple | str],
-    mistakes: Sequence[tuple[Callable | str, str]],
+    cases: Sequence[Case],
+    mistakes: Sequence[tuple[Callable, str]],
     otherwise: str | Callable[[object, object, tuple], str] = "",
     parts: Sequence[str] = (),
     rtol: float = 1e-5,
     *,
-    right: str = "",
     also: Sequence[Callable] = (),
 ) -> Callable[[Callable], Verdict]:
-    """Register the check of an exercise that compares a function with a reference.
+    """Return a check that compares a function with a reference.
 
     Parameters
     ----------
-    name : str
-        Name of the exercise, such as "03.best_step".
     reference : callable
-        The right answer. If it is a bool, an answer may be a bool or an integer; integers must be
-        equal; if it is a tensor, an answer must be a tensor.
-    cases : sequence of Case, tuple or str
-        The example of the text comes first, then the hidden inputs. A tuple has the inputs. A str
-        is code that assigns the inputs to the names of the reference's arguments. Both are shown
-        to the reader as they are: a tuple as name = value, with the shape of a large array.
-    mistakes : sequence of (callable or str, str)
+        The right answer. If it returns a bool, an answer may return a bool or an integer; integers
+        must be equal; if it returns a tensor, an answer must return a tensor.
+    cases : sequence of Case
+    mistakes : sequence of (callable, str)
         Wrong answers, each with the sentence that names the mistake. The first mistake is named
         that agrees with the answer on every case that the answer survives; or else, if the answer
-        is no bool, on every case where the answer is wrong. A str is the code of the reference,
-        edited: "old => new", several edits with " && " between; or a new value to return.
+        is no bool, on every case where the answer is wrong.
     otherwise : str or callable
         What to add if no mistake is known; or a function of answer, right answer and inputs.
     parts : sequence of str
         Names of the arrays, if the exercise returns more than one.
     rtol : float
         Relative tolerance.
-    right : str
-        A sentence that is printed after a right answer.
     also : sequence of callables
         Other right answers, whose values differ from those of `reference`.
 
     Returns
     -------
     callable
-        The check, for an exercise that needs another question before or after it.
+        It takes an answer, and returns None or a sentence, as a check does.
     """
     names = list(inspect.signature(reference).parameters)
-    mistakes = [
-        (edited(reference, mistake) if isinstance(mistake, str) else mistake, sentence)
-        for mistake, sentence in mistakes
-    ]
-    cases = [_case(case, names, "" if i else "the example, ") for i, case in enumerate(cases)]
 
     def judge(function: Callable) -> Verdict:
         asked = [_ask(function, case, names) for case in cases]
@@ -136,29 +119,7 @@ def table(
             wrong += f"; the function reads {', '.join(read)} of the notebook: use its arguments"
         return wrong
 
-    return exercise(name, right)(check)
-
-
-def edited(function: Callable, edit: str) -> Callable:
-    """Return a function with another code: "old => new" at every place, or a new return value.
-
-    Raises
-    ------
-    ArgumentError
-        If the code of the function has no `old`.
-    """
-    source = dedent(inspect.getsource(function))
-    if "=>" in edit:
-        for change in edit.split(" && "):
-            old, new = (part.strip(" ") for part in change.split("=>"))
-            if old not in source:
-                raise ArgumentError(f"edit has {old!r}: expected a part of\n{source}")
-            source = source.replace(old, new)
-    else:
-        source = source[: source.rindex("return ")] + f"return {edit}"
-    names = dict(function.__globals__)
-    exec(source, names)
-    return names[function.__name__]
+    return check
 
 
 def text(value: object, digits: int = 4) -> str:
@@ -190,16 +151,6 @@ def label(names: Sequence[str], inputs: tuple) -> str:
 
 def _size(value: object) -> int:
     return sum(map(_size, value)) if isinstance(value, list | tuple) else np.asarray(value).size
-
-
-def _case(given: Case | tuple | str, names: Sequence[str], before: str) -> Case:
-    if isinstance(given, Case):
-        return given
-    if isinstance(given, str):
-        assigned: dict[str, object] = {"np": np, "default_rng": np.random.default_rng}
-        exec(given, assigned)
-        return Case(before + given, tuple(assigned[name] for name in names))
-    return Case(before + label(names, given), given)
 
 
 def _ask(function: Callable, case: Case, names: Sequence[str]) -> tuple[object, Verdict]:

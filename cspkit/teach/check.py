@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 
 import numpy as np
 
-from cspkit.teach import checks
 from cspkit.teach.record import record
 
 Verdict = str | None  # a sentence that says what is wrong, or None if the answer is right
@@ -114,18 +111,19 @@ def a_kind(answer: object) -> str:
 
 
 def is_exercise(name: str) -> bool:
-    """Whether an exercise has a check. Only the checks of its notebook are imported."""
-    if name not in _CHECKS and f"notebook{name[:2]}" in _modules():
-        importlib.import_module(f"{checks.__name__}.notebook{name[:2]}")
+    """Whether an exercise has a check. Only the checks of its notebook are loaded."""
+    from cspkit.teach.tables import load, notebooks
+
+    if name not in _CHECKS and name[:2] in notebooks():
+        load(name[:2])
     return name in _CHECKS
 
 
 def exercises() -> list[str]:
     """Return the names of all exercises that have a check, in the order of the notebooks."""
-    for module in _modules():
-        importlib.import_module(f"{checks.__name__}.{module}")
+    from cspkit.teach.tables import load, notebooks
+
+    for notebook in notebooks():
+        if not any(name.startswith(notebook) for name in _CHECKS):
+            load(notebook)
     return sorted(_CHECKS, key=lambda name: name[:2])
-
-
-def _modules() -> list[str]:
-    return [module.name for module in pkgutil.iter_modules(checks.__path__)]

@@ -1,1 +1,1 @@
-"""The checks of the exercises, a module per notebook; `check` imports the one that it needs."""
+"""Checks of the exercises: a table a notebook, and the code that some need."""

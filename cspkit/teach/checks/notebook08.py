@@ -1,18 +1,12 @@
-"""Checks of the exercises of notebook 08, training a compact recogniser."""
+"""Other counts of word errors, and the check of an interval, for notebook 08."""
 
 from collections import Counter
 from difflib import SequenceMatcher
 
 import numpy as np
 
-from cspkit.teach.cases import table, text
-from cspkit.teach.check import as_array, exercise
-
-
-def clip(gradients, bound):
-    norm = np.sqrt(sum((g**2).sum() for g in gradients))
-    factor = bound / norm if norm > bound else 1.0
-    return tuple(factor * g for g in gradients)
+from cspkit.teach.cases import text
+from cspkit.teach.check import as_array
 
 
 def wrong_clip(answer, right, inputs):
@@ -20,51 +14,6 @@ def wrong_clip(answer, right, inputs):
     if norms[1] <= inputs[1]:
         return "gradients whose norm is below the bound stay as they are"
     return f"the norm of the answer is {norms[0]:.4g}, expected {inputs[1]:g}, in the old direction"
-
-
-LARGER = "a gradient whose norm is below the bound was enlarged; it stays as it is"
-table("08.clip", clip, [
-    ([np.array([3.0, 4.0]), np.array([0.0, 12.0])], 2.6),
-    ([np.array([[2.0, -1.0], [0.0, 2.0]]), np.array([4.0, 0.0, 12.0])], 5.0),
-    ([np.array([[0.1, -1.3], [0.6, 0.4]]), np.array([-0.5, 0.4]), np.array([11.0, 8.0])], 2.0),
-    ([np.array([0.3, 0.0]), np.array([-0.4])], 5.0), ([np.zeros(2), np.zeros((2, 2))], 5.0),
-], [
-    ("tuple(g * min(1, bound / max(np.linalg.norm(g), 1e-300)) for g in gradients)",
-     "every array is clipped by its own norm; the norm is that of all of them together"),
-    ("tuple(np.clip(g, -bound, bound) for g in gradients)",
-     "the entries are clipped one by one; that turns the step"),
-    ("tuple(gradients)", "nothing was clipped, though the norm is above the bound"),
-    ("norm > bound => norm", LARGER),
-    ("if norm > bound else 1.0 =>", LARGER),
-    ("bound / norm if norm > bound else 1.0 => min(bound, norm) / norm",
-     "nan comes out; gradients that are all zero need no division"),
-    ("bound / norm => 1 / norm", "the norm of the answer is 1, expected the bound: multiply by it"),
-    ("(g**2).sum() => np.linalg.norm(g, 2)**2",
-     "of a matrix, np.linalg.norm(g, 2) is the largest singular value; add all squares"),
-    ("(g**2).sum() => g.sum()**2", "the entries are added before they are squared"),
-    ("np.sqrt =>", "the root is missing: the norm is sqrt of the sum of squares"),
-    ("np.sqrt => && (g**2).sum() => np.linalg.norm(g)",
-     "the norms are added; add the squares, then take the root"),
-    ("np.sqrt => && g**2 => np.abs(g)",
-     "this is the sum of magnitudes; the norm is that of the squares"),
-    ("np.sqrt(sum( => (max( && (g**2).sum() => np.abs(g).max()",
-     "this bounds the largest entry; bound the norm"),
-    ("np.sqrt( => np.sqrt(1 / sum(g.size for g in gradients) *",
-     "this bounds the mean square; sum the squares"),
-    ("bound / norm => norm / bound", "the factor is upside down: bound / norm"),
-    ("bound / norm => -bound / norm", "the sign is turned"),
-], wrong_clip, right="torch.nn.utils.clip_grad_norm_ does the same, in place.")  # fmt: skip
-
-
-def word_errors(spoken, heard):
-    a, b = spoken.split(), heard.split()
-    d = np.zeros((len(a) + 1, len(b) + 1), dtype=int)
-    d[:, 0] = np.arange(len(a) + 1)
-    d[0, :] = np.arange(len(b) + 1)
-    for i, j in np.ndindex(len(a), len(b)):
-        change = d[i, j] + (a[i] != b[j])
-        d[i + 1, j + 1] = min(change, d[i, j + 1] + 1, d[i + 1, j] + 1)
-    return d[-1, -1]
 
 
 def other_words(spoken, heard):
@@ -81,45 +30,6 @@ def in_common(spoken, heard):
 def by_difflib(spoken, heard):
     changes = SequenceMatcher(None, spoken.split(), heard.split()).get_opcodes()
     return sum(max(b - a, d - c) for kind, a, b, c, d in changes if kind != "equal")
-
-
-table("08.word_errors", word_errors, [
-    ("one two three", "two three four"), ("one two three", "one two three"),
-    ("one two three", "one five three"), ("one two three", "one two"),
-    ("one two three", "two three"), ("one two", "one six two seven"), ("one two", "six one two"),
-    ("five", ""), ("one one two", "two one"), ("zero four four nine", "four nine four zero four"),
-    ("eight", "nine nine nine"),
-], [
-    ("d", "a table is returned; the answer is its last entry, one number"),
-    (".split() =>", "letters are counted; split both lines into words"),
-    ("sum(map(str.__ne__, a, b)) + abs(len(a) - len(b))",
-     "words are compared place by place; after one lost word all others are in another place"),
-    ("sum(map(str.__ne__, a, b))",
-     "words are compared place by place, and what is too long or too short costs nothing"),
-    ("abs(len(a) - len(b))",
-     "only the difference of the lengths counts; a word heard as another is an error, too"),
-    (by_difflib, "difflib does not look for the fewest errors; fill the table"),
-    ("max(len(a), len(b)) - in_common(spoken, heard)",
-     "what is not in both lines is counted as substitutions; a lost and an added word are two "
-     "errors"),
-    ("len(set(a) ^ set(b))", "the lines are compared as sets; order and repetition count"),
-    ("(a[i] != b[j]) => 1", "the step along the diagonal always costs 1; equal words cost 0"),
-    ("!= => ==", "equal words cost 1 and others 0; it is the other way round"),
-    ("(a[i] => 2 * (a[i]", "a substitution costs two; it is one error, a step along the diagonal"),
-    ("d[0, :] = => d[0, :] = 0 * && d[i + 1, j] + 1 => d[i + 1, j]",
-     "insertions cost nothing; each is an error"),
-    ("d[:, 0] = => d[:, 0] = 0 * && d[i, j + 1] + 1 => d[i, j + 1]",
-     "deletions cost nothing; each is an error"),
-    ("np.arange => 0 * np.arange",
-     "row 0 and column 0 of the table are zero; there, j words are inserted, i deleted"),
-    ("d[:, 0] = => d[:, 0] = 0 *",
-     "column 0 of the table is zero; entry (i, 0) is i: so many words were deleted"),
-    ("d[0, :] = => d[0, :] = 0 *",
-     "row 0 of the table is zero; entry (0, j) is j: so many words were inserted"),
-    ("d[-1, -1] / len(a)", "this is a rate; return the number of errors"),
-    (other_words, "the order of the words has no effect; it should"),
-], right="cspkit.asr.score also says how many are substitutions, deletions and insertions."
-)  # fmt: skip
 
 
 # Errors and words of 40 utterances: the short ones go wrong more often, and all go wrong altogether
@@ -223,8 +133,7 @@ def wrong_interval(function, ends):
     ) or f"the answer is {text(ends)}, expected about {text(right)}"  # fmt: skip
 
 
-@exercise("08.interval", right="Notebook 11 draws the difference of two models in the same way.")
-def interval(function):
+def interval(function, compare):
     """Check the percentile interval of a ratio of sums over utterances drawn anew."""
     ends, wrong, _ = ends_of(function, ERRORS, WORDS, 1)
     if wrong:
@@ -248,47 +157,3 @@ def wrong_with_few_errors(function):
     if np.allclose(ends, quantiles(rates(errors[1:], words[1:])), rtol=0, atol=1e-3):
         return "one utterance is never drawn; rng.integers(N) draws from 0 to N - 1"
     return f"with two bad utterances of 80 the answer is {text(ends)}, expected about {text(right)}"
-
-
-def count_weights(width, n_units):
-    def lstm(inputs):
-        return 4 * width * (inputs + width + 2)
-
-    encoder, predictor, embedding = lstm(39) + lstm(width), lstm(32), 32 * (n_units + 1)
-    joiner, output = 2 * width**2 + width, (n_units + 1) * (width + 1)
-    return encoder + predictor + embedding + joiner + output
-
-
-table("08.count_weights", count_weights, [(128, 10), (16, 10), (5, 10), (64, 10), (32, 27)], [
-    (lambda width, n_units: count_weights(128, n_units), "`width` has no effect"),
-    ("336235", "`width` has no effect"),
-    (lambda width, n_units: count_weights(width, 10),
-     "with 10 units it is right, with 27 it is not; use `n_units`"),
-    ("4 * width => width", "an LSTM layer has four such matrices, one for each gate"),
-    ("4 * width => 3 * width", "there are three gates and the cell's input: four matrices"),
-    ("+ 2 => + 1", "PyTorch gives an LSTM two vectors of biases, each of 4 width"),
-    ("+ 2 =>", "the biases of the LSTM layers are missing"),
-    ("+ lstm(width) =>", "the encoder has two layers; the second takes `width` inputs"),
-    ("lstm(width) => lstm(39)", "the second layer of the encoder takes `width` inputs, not 39"),
-    ("inputs + width => inputs",
-     "the recurrent matrices are missing: (4 width, width) in each layer"),
-    ("inputs + width => width", "the input matrices are missing: (4 width, inputs) in each layer"),
-    ("lstm(32) => lstm(width)", "the predictor's inputs are embeddings: 32 of them, not `width`"),
-    ("n_units + 1 => n_units",
-     "the blank counts as a unit, too, in the embedding and in the output"),
-    ("32 * (n_units + 1) => 32 * (n_units + 2)",
-     "the blank and the start share an embedding: the blank stands for the start"),
-    ("32 * (n_units + 1) => 32 * n_units",
-     "the blank has no embedding here; it stands for the start, and needs one"),
-    ("(n_units + 1) * => n_units *", "the output has no blank here; it is a unit, the last one"),
-    ("+ embedding =>", "the embedding is missing: 32 numbers for each unit and the start"),
-    ("**2 + width => **2", "the joiner's encoder matrix has a bias of `width`"),
-    ("**2 + width => **2 + 2 * width", "only one of the joiner's two matrices has a bias"),
-    ("2 * width**2 => width**2", "the joiner has two matrices, one for each side"),
-    ("+ joiner =>", "the joiner is missing"),
-    ("(width + 1) => width", "the output layer has a bias for each unit"),
-    ("+ output =>", "the output layer is missing"),
-    ("+ predictor =>", "the predictor's LSTM is missing"),
-], lambda answer, right, inputs: f"they differ by {answer - right:+,.0f}",
-    right="From 64 to 128 units it grows 3.6 times: most weights are in (width, width) matrices.",
-)  # fmt: skip

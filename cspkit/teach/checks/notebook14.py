@@ -1,6 +1,4 @@
-"""Checks of the exercises of notebook 14, your own speech, and more than one machine."""
-
-import re
+"""What is wrong with a choice of speakers, and the check of a pruner, for notebook 14."""
 
 import numpy as np
 import torch
@@ -8,41 +6,7 @@ from torch import nn
 
 from cspkit.pruner import Pruner
 from cspkit.pruning import GradualPruner
-from cspkit.teach.cases import table
-from cspkit.teach.check import NOTHING, a_kind, exercise
-
-
-def plain(text):
-    text = re.sub(r"[^\w']|_", " ", text.lower())
-    return " ".join(text.split())
-
-
-def wrong_plain(answer, right, inputs):
-    same = " ".join(answer.split()) == right
-    return "put one space between words, and none at the ends" if same else ""
-
-
-table("14.plain", plain, [
-    ("Turn LEFT, please!",), ("It's  5 o'clock.",), ("",), ("blue-green\nred",),
-    ("Zürich (à Paris)",), ("snake_case",),
-], [
-    (".lower() =>", "make all letters small"),
-    (r"\w' => \w", "an apostrophe stays"),
-    (r"""\w']|_", " " => \w' ]|_", "" """,
-     "what is removed leaves a space, so that two words do not become one"),
-    (r"\w']|_ => a-z']", "digits stay, and so do the letters of other languages, such as ü"),
-    (r"\w']|_ => a-z0-9']", "the letters of other languages stay, such as ü"),
-    (r"[^\w']|_ => (?!)", "replace commas, points and other signs by a space"),
-    ("|_ =>", "_ is neither a letter nor a digit"),
-], wrong_plain, right="Apply the same rule to what is recognised, before errors are counted."
-)  # fmt: skip
-
-
-def held_out(speakers, share):
-    names, taken = sorted(set(speakers)), 0
-    while np.isin(speakers, names[:taken]).sum() < share * len(speakers):
-        taken += 1
-    return np.isin(speakers, names[:taken])
+from cspkit.teach.check import NOTHING, a_kind
 
 
 def wrong_held_out(answer, right, inputs):
@@ -50,63 +14,6 @@ def wrong_held_out(answer, right, inputs):
              for side in (True, False)]  # fmt: skip
     both = sorted(sides[0] & sides[1])
     return f"speaker {both[0]!r} is in both parts: take whole speakers" if both else ""
-
-
-LINES = "count the lines of the speakers that are taken, not the speakers"
-NAMES = "take the speakers in the order of their names"
-ENOUGH = "stop as soon as the share is reached"
-table("14.held_out", held_out, [
-    (["b", "a", "b", "c", "a"], 0.3), (["c", "c", "b", "a"], 0.25),
-    (["b", "b", "a", "a", "c", "c"], 0.5), (["dan", "ada", "ben", "dan"], 0.6),
-], [
-    ("return => return ~", "True is for the test lines"),
-    ("sorted(set(speakers)) => list(dict.fromkeys(speakers))",
-     NAMES),
-    ("sorted(set(speakers)) => sorted(set(speakers), key=lambda name: -speakers.count(name))",
-     NAMES),
-    ("np.isin(speakers, names[:taken]).sum() => taken", LINES),
-    ("np.isin(speakers, names[: round(share * len(names))])", LINES),
-    ("np.isin(speakers, names[: int(np.ceil(share * len(names)))])", LINES),
-    ("share * len(speakers) => share",
-     "share is a fraction of all lines: compare with share * len(speakers)"),
-    ("np.isin(speakers, names[: taken - 1])", "the test part is smaller than the share"),
-    ("np.isin(speakers, names[: taken + 1])", ENOUGH),
-    ("< share => <= share", f"{ENOUGH}: >=, not >"),
-], wrong_held_out,
-    right="A random choice of lines would put a speaker with many lines into both parts.",
-)  # fmt: skip
-
-
-def pauses(a, level):
-    edges = np.diff(np.concatenate([[0], a < level, [0]]))
-    first, stop = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    inside = (first > 0) & (stop < len(a))
-    return (first[inside] + stop[inside]) // 2
-
-
-table("14.pauses", pauses, [(np.array(loudness), 0.5) for loudness in (
-[0, 0.9, 0.8, 0.1, 0.1, 0.1, 0.7, 0], [0.9, 0.1, 0.2, 0.2, 0.1, 0.8, 0.3, 0.9], [0.6, 0.7],
-[0, 0.1, 0.5, 0.2, 0.0, 0.0, 0.1, 0.9, 0.4, 0.4, 0.6, 0, 0], [0.1, 0.2, 0.1],
-)], [
-    ("first > 0 => first >= 0 && stop < len(a) => stop > 0",
-     "the silence at the beginning and at the end is no pause"),
-    ("stop < len(a) => stop > 0", "the silence at the end is no pause"),
-    ("first > 0 => first >= 0", "the silence at the beginning is no pause"),
-    ("first[inside]", "this is where the pauses begin; take their middles"),
-    ("stop[inside]", "this is where the pauses end; take their middles"),
-    ("// 2 => / 2", "frames are whole numbers: use //"),
-    ("np.array([i + np.argmin(a[i:j]) for i, j in zip(first[inside], stop[inside])], dtype=int)",
-     "cut in the middle, not at the quietest frame"),
-    (") // 2 => - 2) // 2", "one frame early: np.diff counts from the frame before"),
-    ("inside = (first > 0) & (stop < len(a)) => inside = slice(1, -1)",
-     "the first and the last run may be pauses, too: look whether they touch an end"),
-    (") // 2 => - 1) // 2", "stop is the first frame after the pause"),
-    ("a < level => a >= level && (first > 0) & (stop < len(a)) => first >= 0",
-     "these are the middles of the words"),
-    ("a < level => a <= level", "a frame at the level itself is loud: a < level"),
-    ("np.flatnonzero(a < level)", "these are all quiet frames; each pause gives one cut"),
-], right="A level that is too high cuts within words; one that is too low finds no pause."
-)  # fmt: skip
 
 
 class NeverBack(GradualPruner):
@@ -155,11 +62,7 @@ CASES = (
 )
 
 
-@exercise(
-    "14.never_back",
-    right="narang of notebook 09 never takes a weight back either.",
-)
-def never_back(answer):
+def never_back(answer, compare):
     """Check a pruner whose cut weights stay cut."""
     if isinstance(answer, GradualPruner):
         return "this is an object; give the class itself"
@@ -198,36 +101,3 @@ def never_back(answer):
         kept, wanted = (np.flatnonzero(m[t]).tolist() for m in (masks, right))
         return f"{where}: step {t} keeps the weights {kept}, expected {wanted}"
     return None
-
-
-def share(B, r, P):
-    m = len(range(r, B, P))
-    return np.arange(r, B, P), P * m / B
-
-
-UNEQUAL = "shares may differ in size: this one has len(positions) utterances, not B // P"
-POSITIONS = (  # named whatever the weight is
-    ("np.array_split(np.arange(B), P)[r]",
-     "take every P-th position, not a block of neighbours"),
-    ("np.arange(B)", "this is the whole batch: each process would do all the work"),
-    ("np.arange(r * B, r * B + B)", "the batch of all processes together is B"),
-    ("r + 1 + P * np.arange(m)", "positions start at 0"),
-)  # fmt: skip
-table("14.share", share, [(7, 1, 2), (7, 0, 2), (8, 0, 2), (5, 2, 3), (4, 0, 1), (2, 2, 3)], [
-    *((f"{positions}, {weight}", sentence) for positions, sentence in POSITIONS
-      for weight in ("P * m / B", "m / B", "1.0")),
-    ("P * m / B => 1.0",
-     "the shares have different sizes; this gives a small share too much weight"),
-    ("P * m / B => m / B", "the mean over processes divides by P once more: multiply by P"),
-    ("range(r, B => range(r, B + 1", "positions end at B - 1"),
-    ("np.arange(r, B, P), P * m / B => r + P * np.arange(B // P), P * (B // P) / B", UNEQUAL),
-    ("P * m / B => m / (B // P)", UNEQUAL),
-    ("P * m / B => P * (B // P) / B", UNEQUAL),
-    ("P * m / B => m / P", "m is compared with the size B of the batch"),
-    ("P * m / B => 1 / P", "the weight depends on the size of the share, len(positions)"),
-    *((f"P * m / B => {inverse} if m else 0",
-       "the share has m of B utterances: use m / B, not B / m")
-      for inverse in ("B / (P * m)", "P * B / m", "B / m")),
-], parts=("the array of positions", "the weight"),
-    right="If P divides B, every weight is 1: then the plain mean over processes is right.",
-)  # fmt: skip
