@@ -118,13 +118,14 @@ def results(methods, without):
             [(f"`{m}`", *(methods.cell(m, s) for s in EVERY)) for m in by_loss],
         ),
         table(
-            ["in other places", "zeros", "dense", "csp", *OTHERS, "csp minus dense"],
+            ["other conditions", "zeros", "dense", "csp", *OTHERS, "csp minus dense"],
             [
                 (what, f"{100 * s:g} %", lines.rate("dense"), lines.rate("csp", s),
                  *(lines.cell(m, s) for m in OTHERS), lines.excess("csp", s))
                 for what, lines, sparsities in (
                     (f"2,000 steps, {len(long.rates.folds)} folds", long, LONG),
-                    (f"600 steps, {len(strangers.rates.folds)} strangers", strangers, (0.9, 0.95)),
+                    (f"600 steps, {len(strangers.rates.folds)} strangers "
+                     "(speakers not in the training)", strangers, (0.9, 0.95)),
                 )
                 for s in sparsities
             ],
@@ -132,7 +133,7 @@ def results(methods, without):
     ]  # fmt: skip
     excess = "; ".join(f"{methods.excess('csp', s)} at {100 * s:g} %" for s in EVERY)
     costs = ", ".join(
-        f"{what} {step['of_dense'][kind]:.2f}"
+        f"{step['of_dense'][kind]:.2f} {what}"
         for what, kind in (
             ("with `csp`", "csp"),
             ("with `csp` on utterances that are new to the dense model", "csp, new strings"),
@@ -159,7 +160,8 @@ def results(methods, without):
     ratio_99 = long.line("csp", 0.99)["rate"] / long.line("dense")["rate"]
     return f"""{tables[0]}
 
-`dense` {methods.rate("dense")}; `dense+`, trained on for as many steps, {methods.rate("dense+")}.
+`dense` {methods.rate("dense")}; `dense+`, the dense model trained for as many further steps,
+{methods.rate("dense+")}.
 w, t, l: a win, a tie, a loss of `csp`, by a paired t-test over folds (p < .05 after Holm's
 correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % interval:
 {excess}.{star}
@@ -169,8 +171,9 @@ correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % int
 - **The harder the cut, the more it matters which weights are kept.** Of eight rivals `csp` beats
   {wins[0]} at 80 %, {wins[1]} at 90 %, {wins[2]} at 95 % and {wins[3]} at 98 % (the largest p
   of a win is {judged.loc[judged["verdict"] == "win", "p"].max():.4f}).
-- **What does it:** at 95 % `csp` makes {with_terms.rate("csp", 0.95)} % of errors, and
-  {with_terms.rate("csp-D", 0.95)} % without its error term D, the distance of the outputs to those
+- **Where the advantage comes from:** at 95 % `csp` makes
+  {with_terms.rate("csp", 0.95)} % of errors, and {with_terms.rate("csp-D", 0.95)} % without
+  its error term D, the distance of the outputs to those
   of the dense model (the difference is {of_d} points).
   With D added, `dpf` makes {with_terms.rate("dpf+D", 0.95)} %, `gmp`
   {with_terms.rate("gmp+D", 0.95)} % and `admm` {with_terms.rate("admm+D", 0.95)} %. Of
@@ -178,19 +181,21 @@ correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % int
   {with_d.count("win")} are wins and {with_d.count("tie")} ties.
 - **At equal time**, at 95 %, `dpf` makes {at_equal_time("dpf")}, `gmp`
   {at_equal_time("gmp")}, and `csp` without D {at_equal_time("csp-D")}; in brackets `csp` with D
-  minus that, in points.
+  minus the method before the bracket, in points.
 - **A model born small,** with about as many weights as pruning leaves at 95 %, makes
-  {born.rate("small-dense", 0.95)} % of errors, if it is trained as long as the large one and its
-  pruning; `csp` minus that is {born_small} points, `gmp` minus that
+  {born.rate("small-dense", 0.95)} % of errors, if it is trained for as many steps as the training
+  and the pruning of the large model together; `csp` minus this small model is
+  {born_small} points, `gmp` minus this small model
   {born.minus("gmp", "small-dense", 0.95)}.
-- **Where it loses:** against the dense model. "No loss", an interval that ends below half a point,
-  is shown at none of these sparsities; at 98 % the loss is certain, with 600 steps and with 2,000,
+- **Where it loses:** against the dense model. "No loss" means that the interval of `csp` minus
+  `dense` ends below half a point. It is shown at none of these sparsities; at 98 % the loss
+  is certain, with 600 steps and with 2,000,
   and at 99 % `csp` makes {ratio_99:.1f} times the errors of `dense`. In points, pruning
   hits strangers, speakers who were not in the training, harder than others. The dense models are
-  trained out: 2,000 further steps leave them at {long.rate("dense+")} %
+  fully trained: 2,000 further steps leave them at {long.rate("dense+")} %
   ({interval(trained_on)} points).
 - **What it costs:** a dense training step takes {step["milliseconds"]["dense"]:.0f} ms on one core.
-  In units of that, a step takes {costs}."""
+  As multiples of that time, a step takes {costs}."""
 
 
 def in_use():
@@ -246,15 +251,16 @@ def in_use():
     order = packing["test_wer"].groupby(["model", "bits"]).mean()
     return f"""{sizes}
 
-Five folds; in brackets the 95 % interval. If the dense model is rounded before it is pruned, then
-with 8 bits `csp` makes {percent(order["int8 first", 8])} % of errors, packed with 8 bits, and
-{percent(order["int8 first", 4])} % with 4; if it is rounded to 4 bits before,
-{percent(order["int4 first", 4])} % with 4.
+Five folds; in brackets the 95 % interval. If the dense model is rounded to 8 bits
+before `csp` prunes it, the pruned model makes {percent(order["int8 first", 8])} % of errors packed
+with 8 bits, and {percent(order["int8 first", 4])} % packed with 4. If the dense model is rounded to
+4 bits before, the pruned model makes {percent(order["int4 first", 4])} % packed with 4.
 
 {times}
 
-The columns of other programs are their times over that of cspkit, medians over turns in one
-process; they run the same weights as dense matrices."""
+The columns of other programs show their time divided by that of cspkit. The programs take turns in
+one process; each number is the median over the turns. The other programs run the same weights as
+dense matrices."""
 
 
 def own_speech():
@@ -265,7 +271,7 @@ def own_speech():
         float(e) for e in t_interval((rows["csp_errors"] - rows["dense_errors"]) / rows["words"])
     ]
     minutes = rows["processor_seconds"].max() / 60
-    return f"""Measured with sixty recordings of one speaker, who says eight times yes or no in each
+    return f"""Measured with sixty recordings of one speaker, who says yes or no eight times in each
 (six minutes, OpenSLR 1; five disjoint test parts, {rows["words"].sum()} words in all): the dense
 model makes
 {percent(rates["dense"])} % of word errors, and with 90 % of zeros, pruned by `csp` and packed with
@@ -277,8 +283,8 @@ def several_processes():
     """How much faster two processes are than one."""
     ratio = pd.read_csv(RESULTS / "distributed_training.csv").set_index("method")["ratio"]
     found = ", ".join(f"{ratio[method]:.2f} with `{method}`" for method in sorted(ratio.index))
-    return f"""Utterances a second of two processes, with 32 strings for each, over those of one
-process with 32 strings, on two free cores: {found}."""
+    return f"""On two free cores, two processes with 32 strings each train on more utterances a
+second than one process with 32 strings, by a factor of {found}."""
 
 
 def parts():
