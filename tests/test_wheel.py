@@ -79,8 +79,11 @@ def environment(wheel, tmp_path_factory):
 def test_the_wheel_holds_the_package_and_its_data(wheel):
     names = {name for name in contents(wheel) if name.startswith("cspkit/")}
     modules = {str(file.relative_to(ROOT)) for file in (ROOT / "cspkit").rglob("*.py")}
+    tables = {str(file.relative_to(ROOT)) for file in (ROOT / "cspkit").rglob("*.toml")}
     modules.remove("cspkit/teach/site/conf.py")  # the site is built only where the notebooks are
     assert {name for name in names if name.endswith(".py")} == modules
+    assert tables
+    assert {name for name in names if name.endswith(".toml")} == tables
     for folder in ("digits", "models"):
         sums = (ROOT / "data" / folder / "SHA256SUMS").read_text().split()[1::2]
         assert {f"cspkit/data/{folder}/{name}" for name in (*sums, "README.md")} <= names

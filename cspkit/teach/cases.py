@@ -116,7 +116,8 @@ def table(
     def check(function: Callable) -> Verdict:
         wrong = judge(function)
         if wrong and (read := _read_outside(function)):
-            wrong += f"; the function reads {', '.join(read)} of the notebook: use its arguments"
+            names_read = ", ".join(read)
+            wrong += f"; the function reads {names_read} of the notebook: use the arguments instead"
         return wrong
 
     return check

@@ -7,7 +7,10 @@
                                                            csp with and without D, dpf and gmp with
                                                            two seeds a fold at .95 and .98
     python tests/benchmarks/pruning_study.py long          2,000 steps, .95 to .99
-    python tests/benchmarks/pruning_study.py equal-time    the strongest for as long as csp takes
+    python tests/benchmarks/pruning_study.py tune-equal-time    as tune, for csp without D and the
+                                                           strongest, as long as csp takes
+    python tests/benchmarks/pruning_study.py tune-98       the same at .98, and csp
+    python tests/benchmarks/pruning_study.py equal-time    csp, and these methods as long as csp
     python tests/benchmarks/pruning_study.py error-term    the strongest with D
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
@@ -17,9 +20,10 @@
 
 First it prints what is done, what is left, and how long that will take. Rows go to
 data/results/pruning_STUDY.csv, each as it is measured. A study that was stopped continues. The
-other studies take their settings from `tune`; `long`, `equal-time` and `error-term` take the
-strongest methods from `methods`: those with the smallest loss on dev. Dense models that are missing
-are trained into build/. At equal time a cheaper method makes as many more steps as the recorded
+other studies take their settings from `tune`; but `equal-time` takes those of `tune-equal-time` at
+.95, and of `tune-98` at .98. `long`, `error-term` and the studies at equal time take the strongest
+methods from `methods`: those with the smallest loss on dev. Dense models that are missing are
+trained into build/. At equal time a cheaper method makes as many more steps as the recorded
 processor seconds of the dearer one allow.
 """
 
@@ -97,17 +101,18 @@ class WaitingError(Exception):
 
 
 class Studies:
-    """All studies. A study is a list of calls of `compare`; only `tune` is of its own kind."""
+    """All studies. A study is a list of calls of `compare`, or, of `tunings`, of `tune`."""
 
-    names = ("tune", "methods", "long", "equal-time", "error-term", "small-dense", "speakers",
-             "ablation", "blocks", "pool")  # fmt: skip
+    tunings = {"tune": 0.95, "tune-equal-time": 0.95, "tune-98": 0.98}
+    names = ("tune", "methods", "long", "tune-equal-time", "tune-98", "equal-time", "error-term",
+             "small-dense", "speakers", "ablation", "blocks", "pool")  # fmt: skip
 
     def __init__(self, call):
         self.call = call
         self.bench = DigitBench(str(ROOT / "build"), dense_steps=call.dense_steps)
 
     def file(self, study):
-        name = "tuning" if study == "tune" else study.replace("-", "_")
+        name = study.replace("-", "_").replace("tune", "tuning")
         return self.call.results / f"pruning_{name}.csv"
 
     def rows(self, name):
@@ -116,8 +121,18 @@ class Studies:
         rows = read_rows(self.file(name))
         return rows[rows["task"] == self.bench.name]
 
-    def settings(self):
-        return tuned(self.rows("tune"))
+    def settings(self, study="tune"):
+        """The best settings of each method that a tuning tried."""
+        rows = self.rows(study)
+        best = [tuned(trials) for _, trials in rows.groupby("method")]  # each has its own steps
+        return {method: settings for one in best for method, settings in one.items()}
+
+    def searches(self, study):
+        """The entries that a tuning starts from, and their numbers of steps."""
+        times = [(m, STEPS) for m in START] if study == "tune" else self.steps_in_equal_time()
+        if study == "tune-98":
+            times = [("csp", STEPS), *times]
+        return [(entry(m, **START.get(m, {})), self.call.steps or steps) for m, steps in times]
 
     def calls(self, study):
         """The calls of `compare` that make up a study."""
@@ -134,11 +149,15 @@ class Studies:
             methods = [*REFERENCES, "csp", "dpf", "gmp", others[0]]
             return [{"methods": methods, "sparsities": [*BOTH, 0.99], "steps": LONG_STEPS}]
         if study == "equal-time":
-            rows = self.rows("methods")
-            return [
-                {"methods": [m], "sparsities": BOTH, "steps": self.as_long_as_csp(rows, m)}
-                for m in ("csp-D", *self.strongest())
-            ]
+            calls = []
+            for tuning in ("tune-equal-time", "tune-98"):
+                if self.left(tuning)[0]:
+                    raise WaitingError(tuning)
+                settings = self.settings("tune") | self.settings(tuning)
+                for method, steps in [("csp", STEPS), *self.steps_in_equal_time()]:
+                    call = {"methods": [method], "sparsities": [self.tunings[tuning]]}
+                    calls.append(call | {"steps": steps, "settings": settings})
+            return calls
         if study == "error-term":
             return [{"methods": [f"{m}+D" for m in self.strongest()], "sparsities": BOTH}]
         if study == "small-dense":
@@ -170,30 +189,30 @@ class Studies:
         losses = rows.assign(log=np.log(rows["dev_loss"])).groupby("method")["log"].mean()
         return list(losses.nsmallest(count).index)
 
-    def as_long_as_csp(self, rows, method):
-        """Steps of a method in the time of csp, to the nearest ten."""
-        ratio = cost_ratio(rows[rows["sparsity"].isin(BOTH)], "csp", method)
-        if np.isnan(ratio):
-            raise WaitingError("methods")
-        return 10 * round(STEPS * ratio / 10)
+    def steps_in_equal_time(self):
+        """csp without D and the strongest, each with its steps in the time of csp, in tens."""
+        rows = self.rows("methods").query("sparsity in @BOTH")
+        found = []
+        for method in ("csp-D", *self.strongest()):
+            ratio = cost_ratio(rows, "csp", method)
+            if np.isnan(ratio):
+                raise WaitingError("methods")
+            found.append((method, 10 * round(STEPS * ratio / 10)))
+        return found
 
     def complete(self, study, call):
         """A call of `compare` with all of its arguments."""
         seeds = call.get("seeds", FOLDS)[: self.call.seeds]
-        given = {"bench": self.bench, "steps": STEPS, **call, "seeds": seeds}
+        given = {"bench": self.bench, "steps": STEPS, "settings": self.settings()}
+        given |= call | {"seeds": seeds, "out": self.file(study), "jobs": self.call.jobs}
         if self.call.steps:
             given["steps"] = self.call.steps
-        common = {"out": self.file(study), "settings": self.settings(), "jobs": self.call.jobs}
-        return given | common
+        return given
 
     def left(self, study):
         """How many runs a study lacks, and how many steps these are."""
-        if study == "tune":
-            rows = self.rows("tune") if self.file("tune").is_file() else pd.DataFrame({"seed": []})
-            runs = self.call.trials * len(START) - int((rows["seed"] == 0).sum())
-            if runs == 0:
-                runs = len(missing_finals(self.bench, out=self.file("tune"), within=WITHIN))
-            return runs, runs * STEPS
+        if study in self.tunings:
+            return self.left_of_tuning(study)
         runs = []
         for call in self.calls(study):
             given = self.complete(study, call)
@@ -206,6 +225,18 @@ class Studies:
                 runs += [run for run in asked if key_of(run.key(given["bench"].name)) not in known]
         longer = self.call.dense_steps if study == "small-dense" else 0
         return len(runs), sum(run.steps + longer for run in runs)
+
+    def left_of_tuning(self, study):
+        columns = ["method", "steps", "seed"]
+        rows = self.rows(study) if self.file(study).is_file() else pd.DataFrame(columns=columns)
+        runs = []  # the steps of each
+        for start, steps in self.searches(study):
+            own = rows[(rows["method"] == start.name) & (rows["steps"] == steps)]
+            runs += (self.call.trials - int((own["seed"] == 0).sum())) * [steps]
+        if not runs:
+            left = missing_finals(self.bench, out=self.file(study), within=WITHIN)
+            runs = [run.steps for run in left]
+        return len(runs), sum(runs)
 
     def known(self, study, task):
         """The keys of the rows of a task in the file of a study, without their dense models."""
@@ -235,24 +266,33 @@ class Studies:
         return total
 
     def run(self, study):
-        if study != "tune":
-            found = []
-            for call in self.calls(study):
-                given = self.complete(study, call)
-                given["bench"].prepare(given["seeds"], self.call.jobs)
-                found.append(compare(**given))
-            print(table(pd.concat(found).drop_duplicates()) if study != "ablation" else study)
+        if study in self.tunings:
+            self.run_tuning(study)
             return
+        found = []
+        for call in self.calls(study):
+            given = self.complete(study, call)
+            given["bench"].prepare(given["seeds"], self.call.jobs)
+            found.append(compare(**given))
+        print(table(pd.concat(found).drop_duplicates()) if study != "ablation" else study)
+
+    def run_tuning(self, study):
         self.bench.prepare([0, 1, 2], self.call.jobs)
-        common = {
-            "steps": self.call.steps or STEPS,
-            "jobs": self.call.jobs,
-            "out": self.file(study),
-        }
-        entries = [entry(name, **settings) for name, settings in START.items()]
-        lower = default_space(entries[0]) | {"rate": FloatDistribution(1e-4, 1e-2, log=True)}
-        tune(self.bench, entries, spaces={"dense+": lower}, trials=self.call.trials, **common)
-        finals(self.bench, out=self.file(study), within=WITHIN, jobs=self.call.jobs)
+        searches = self.searches(study)
+        lower = {"rate": FloatDistribution(1e-4, 1e-2, log=True)}
+        spaces = {e.name: default_space(e) | lower for e, _ in searches if e.name == "dense+"}
+        common = {"out": self.file(study), "jobs": self.call.jobs}
+        for steps in sorted({steps for _, steps in searches}):
+            tune(
+                self.bench,
+                [start for start, of_start in searches if of_start == steps],
+                spaces=spaces,
+                trials=self.call.trials,
+                steps=steps,
+                sparsity=self.tunings[study],
+                **common,
+            )
+        finals(self.bench, within=WITHIN, **common)
 
 
 def main():

@@ -176,7 +176,7 @@ def test_data_of_the_notebook_that_a_function_reads_are_named():
     exec("def uses_n(v, t): return np.zeros(n) * RATE\ndef right(v, t): return (2 + 0 * n) * v",
          notebook)  # fmt: skip
     wrong = told(notebook["uses_n"])
-    assert wrong.endswith("; the function reads n of the notebook: use its arguments")
+    assert wrong.endswith("; the function reads n of the notebook: use the arguments instead")
     assert told(notebook["right"]) == "right: 99.table"
 
 

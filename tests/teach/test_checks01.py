@@ -202,7 +202,7 @@ WRONG = [
     (
         "01.soft_threshold",
         lambda v, t: np.sign(v) * np.maximum(np.abs(v), t),
-        "towards t instead of zero",
+        "magnitudes below t are raised to t",
     ),
     (
         "01.soft_threshold",

@@ -262,7 +262,7 @@ WRONG = [
     ("02.next_knot", knot(keep=("leaves",)), "a knot where a column enters was missed"),
     ("02.next_knot", knot(keep=("leaves", "lower")), "at +lam were missed"),
     ("02.next_knot", knot(keep=("leaves", "upper")), "at -lam were missed"),
-    ("02.next_knot", knot(moving=False), "lam falls, and the correlation changes"),
+    ("02.next_knot", knot(moving=False), "the correlation changes with lam"),
     ("02.next_knot", knot(choose=np.min), "meets the largest one first"),
     ("02.next_knot", knot(bound=False), "were passed already"),
     ("02.next_knot", lambda A, y, lam, S, s: lam, "it returns lam itself"),

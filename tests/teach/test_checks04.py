@@ -175,7 +175,7 @@ WRONG = [
     ("04.measurements_needed", lambda n, k: needed()(n, k) + 0.25, "no integer"),
     ("04.measurements_needed", needed(more=5), "expected 21"),
     ("04.promised_k", promise(last=np.round), "rounded to the nearest"),
-    ("04.promised_k", promise(last=lambda b: np.floor(b + 1e-9) - 1), "1 is subtracted always"),
+    ("04.promised_k", promise(last=lambda b: np.floor(b + 1e-9) - 1), "1 is always subtracted"),
     (
         "04.promised_k",
         lambda A: promise(normalise=False)(A / np.linalg.norm(A, axis=1, keepdims=True)),

@@ -185,7 +185,7 @@ RIGHT = {
 
 CLIP, ERRORS, INTERVAL, COUNT = RIGHT
 WRONG = [
-    (CLIP, each_by_itself, "all of them together"),
+    (CLIP, each_by_itself, "the norm of all arrays together"),
     (CLIP, clips_entries, "one by one"),
     (CLIP, clips_in_place, "in place"),
     (CLIP, lambda gradients, bound: list(gradients), "nothing was clipped"),
@@ -276,8 +276,8 @@ WRONG = [
     ),
     (INTERVAL, interval(level=0.90), "20 of 1 word, 16 of them wrong, and 20 of 12 words"),
     (INTERVAL, of_draws(lambda rates, rate: np.array(ends(rates)) + 0.1), "expected about"),
-    (COUNT, lstms(gates=1), "four such matrices"),
-    (COUNT, lstms(gates=3), "three gates and the cell's input"),
+    (COUNT, lstms(gates=1), "only one gate"),
+    (COUNT, lstms(gates=3), "only three gates"),
     (COUNT, lstms(biases=1), "two vectors of biases"),
     (COUNT, lstms(biases=0), "biases of the LSTM layers are missing"),
     (COUNT, counting(layer_2=lambda w, u: 0), "the encoder has two layers"),

@@ -223,7 +223,7 @@ WRONG = [
     (STEP, step(put_back=False), "Adam's momentum moves them"),
     (STEP, names_a_new_tensor, "only names a new tensor"),
     (STEP, returns_a_new_tensor, "into weight.data"),
-    (STEP, forgets_to_clone, "remember them with .clone()"),
+    (STEP, forgets_to_clone, "copy the old values with .clone()"),
     (STEP, step(mask_gradient=False), "into Adam's memory"),
     (STEP, step(mask_gradient=False, put_back=False), "their gradient is not masked"),
     (STEP, step(times=2), "called twice"),
@@ -263,7 +263,7 @@ WRONG = [
     (SOFT, overwrites_w, "in place"),
     (NARANG, narang(ratio=1.0), "one slope all the way"),
     (NARANG, lambda t, *a: narang()(min(t, a[1]), *a) + max(0, min(t, a[2]) - a[1]) * a[3]
-     / (a[1] - a[0] + 1.5 * (a[2] - a[1])), "on the slope is 1.5 theta"),
+     / (a[1] - a[0] + 1.5 * (a[2] - a[1])), "the slope stays the same"),
     (NARANG, narang(hold=False), "must stay at q"),
     (NARANG, narang(wait=False), "before start"),
     (NARANG, lambda t, *a: narang()(t, *a) if t < a[2] else 0.0, "from end on it is q"),

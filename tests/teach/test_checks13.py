@@ -71,7 +71,7 @@ WRONG = [
     ("13.cut_blocks", lambda W, r, k: cut(W, 1, k), "whole blocks"),
     ("13.cut_blocks", lambda W, r, k: cut(W, r, k) != 0, "multiply W by it"),
     ("13.cut_blocks", lambda W, r, k: cut(W.T, r, k).T, "lying"),
-    ("13.cut_blocks", lambda W, r, k: cut(W, r, W.size // r - k), "kept, not cut"),
+    ("13.cut_blocks", lambda W, r, k: cut(W, r, W.size // r - k), "k blocks are cut"),
     ("13.cut_blocks", lambda W, r, k: cut(W, r, k - 1) * (k > 1), "only k - 1"),
     (
         "13.cut_blocks",
@@ -93,7 +93,7 @@ WRONG = [
     ("13.cut_blocks", lambda W, r, k: W * shuffled(cut(W, r, k) != 0, len(W) // r), "np.tile"),
     ("13.cut_blocks", lambda W, r, k: W + 1, "wrong at [(0, 0)"),
     ("13.speedup", lambda f, k: f + (1 - f) / k, "inverse"),
-    ("13.speedup", lambda f, k: f + (1 - f) * k, "times are added"),
+    ("13.speedup", lambda f, k: f + (1 - f) * k, "the factors are added"),
     ("13.speedup", lambda f, k: 1 / (1 - f + f / k), "does not become faster"),
     ("13.speedup", lambda f, k: (1 - f) * (1 - 1 / k), "saved"),
     ("13.speedup", lambda f, k: 1 / (f + (1 - f) * k), "less time"),

@@ -30,9 +30,9 @@ def wrong_beta(answer, right, inputs):
     if not np.isclose(beta[-1, -1], right[-1, -1]):
         return f"the last cell is {beta[-1, -1]:.4g}, expected its blank, {right[-1, -1]:.4g}"
     if not np.allclose(beta[-1], right[-1]):
-        return "the last frame is wrong: there, only labels lead on (but for the last cell)"
+        return "the last frame is wrong: there, only labels lead on (except in the last cell)"
     if not np.allclose(beta[:, -1], right[:, -1]):
-        return "the row u = U is wrong: there, only blanks lead on"
+        return "a cell with u = U is wrong: there, only blanks lead on"
     t, u = np.argwhere(~np.isclose(beta, right))[-1]
     return f"beta({t}, {u}) is {beta[t, u]:.4g}, expected {right[t, u]:.4g}"
 
@@ -79,6 +79,6 @@ def wrong_best(answer, right, inputs):
     if any(t < 0 or t >= T or t != int(t) for t in frames):
         return f"{frames} are no frames from 0 to {T - 1}"
     if frames != sorted(frames):
-        return "the frames fall; a label cannot come before the last"
+        return "the frame numbers fall; a label cannot be in an earlier frame than its predecessor"
     factor = np.exp(np.sum(arcs(*inputs, right)) - np.sum(arcs(*inputs, frames)))
     return f"the expected alignment is more probable by a factor of {factor:.3g}"

@@ -86,7 +86,7 @@ def unpaired(function):
     """Whether errors and words belong to the same utterances: if all is wrong, the rate is 1."""
     ends, wrong, _ = ends_of(function, WORDS, WORDS, 3)
     if wrong is None and ends[0] < 0.99 and ends[1] > 1.01:
-        return "with every word wrong it is not 1 to 1; take errors and words of the same draw"
+        return "if every word is wrong, both ends must be 1; take errors and words of the same draw"
     return wrong
 
 
@@ -126,9 +126,10 @@ def wrong_interval(function, ends):
          "the rates of the utterances are averaged; divide all errors by all words"),
         (ends, quantiles(by_word / WORDS.sum()),
          "single words are drawn; draw utterances: errors come together"),
-        (ends, quantiles(drawn, 0.90), "this covers 90 %; 2.5 % stay outside at each end"),
+        (ends, quantiles(drawn, 0.90), "this covers 90 %; 2.5 % must stay outside at each end"),
         (ends, quantiles(drawn, 0.975), "1.25 % are outside at each end, expected 2.5 %"),
-        (ends, rate + drawn.std() * np.array([-1, 1]), "this is one deviation to each side"),
+        (ends, rate + drawn.std() * np.array([-1, 1]),
+         "this is one standard deviation to each side; take quantiles"),
         (ends, quantiles(rates(ERRORS, WORDS, N // 2)), f"too few {AS_MANY}"),
     ) or f"the answer is {text(ends)}, expected about {text(right)}"  # fmt: skip
 

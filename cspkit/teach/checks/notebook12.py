@@ -40,5 +40,5 @@ def header_of(function, compare):
         if answer == packed:
             return "this is still compressed: unpack the zstd frame"
         if answer != header:
-            return f"{where}, the header {header!r:.60}, gives {answer!r:.60}"
+            return f"for {where}, the answer is {answer!r:.60}, expected {header!r:.60}"
     return None
