@@ -234,9 +234,9 @@ def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
             if wrong := _wrong_form(part, expected, ()):
                 return f"of {name}: {wrong}"
         return None
-    array, wrong = as_array(answer, np.shape(right), bool(np.isfinite(np.asarray(right)).all()))
-    if wrong and _is_bool(right):
-        return wrong.replace("one number", "True or False")
+    finite = bool(np.isfinite(np.asarray(right)).all())
+    scalar = "True or False" if _is_bool(right) else "one number"
+    array, wrong = as_array(answer, np.shape(right), finite, scalar)
     if not wrong and _is_bool(right) and np.asarray(answer).dtype.kind == "f":
         return f"the answer has the type float ({array.flat[0]}), expected True or False"
     return wrong

@@ -85,12 +85,15 @@ def grade(name: str, answer: object) -> None:
 
 
 def as_array(
-    answer: object, shape: tuple[int, ...], finite: bool = True
+    answer: object, shape: tuple[int, ...], finite: bool = True, scalar: str = "one number"
 ) -> tuple[np.ndarray | None, Verdict]:
-    """Return an answer as an array of this shape, or a sentence that says what is wrong."""
+    """Return an answer as an array of this shape, or a sentence that says what is wrong.
+
+    `scalar` says what is expected if the shape is ().
+    """
     if answer is None:
         return None, NOTHING
-    expected = f"one array of shape {shape}" if shape else "one number"
+    expected = f"one array of shape {shape}" if shape else scalar
     try:
         if isinstance(answer, str):  # np.asarray reads "inf" and "0.5" as numbers
             raise TypeError
@@ -98,7 +101,7 @@ def as_array(
     except (TypeError, ValueError):
         return None, f"the function returns {a_kind(answer)}, expected {expected}"
     if array.shape != shape:
-        return None, f"the answer has shape {array.shape}, expected {shape or 'one number'}"
+        return None, f"the answer has shape {array.shape}, expected {shape or scalar}"
     if finite and not np.all(np.isfinite(array)):
         return None, "the answer contains nan or inf"
     return array, None
@@ -124,6 +127,5 @@ def exercises() -> list[str]:
     from cspkit.teach.tables import load, notebooks
 
     for notebook in notebooks():
-        if not any(name.startswith(notebook) for name in _CHECKS):
-            load(notebook)
+        load(notebook)
     return sorted(_CHECKS, key=lambda name: name[:2])

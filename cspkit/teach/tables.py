@@ -1,18 +1,15 @@
 """The checks of a notebook, read from its table `checks/notebookNN.toml`.
 
-`setup` is code that every exercise of the notebook may use. Each exercise is a table:
+`setup` is code that every exercise of the notebook may use; `np`, `default_rng` and `Case` are
+there without it. Each exercise is a table:
 
 solution
     Code of a function, the right answer. A later exercise may call it.
 cases
-    The example of the text comes first, then the hidden inputs. Code that assigns the arguments of
+    The example of the text comes first, then the hidden inputs. Code that assigns all arguments of
     the solution is shown to the reader as it is. An expression gives the tuple of the arguments,
     which are shown as name = value; or a list of such tuples or codes. A pair has the words to be
-    shown and the expression.
-mistakes
-    Sentence = the wrong answers that it explains. A wrong answer is the code of the solution,
-    edited: "old => new", several edits with " && " between; or another value to return, in which
-    `solution(...)` is the right answer.
+    shown and an expression that gives a tuple.
 right
     A sentence that is printed after a right answer.
 otherwise, explain
@@ -21,17 +18,22 @@ otherwise, explain
 also, parts, rtol
     As for `cspkit.teach.cases.table`; `also` has the values of other right answers to return.
 check
-    Name of a function of `setup`. It takes the answer and the check by this table, which is None
-    without a solution, and returns what a check returns.
+    Name of a function of `setup`. It takes the answer and `compare`, the check by this table, which
+    is None without a solution. It returns what a check returns.
+mistakes
+    A table of its own, after all other keys: sentence = the wrong answers that it explains. A wrong
+    answer is the code of the solution, edited: "old => new" changes every place, and " && " joins
+    several edits. Or it is a value to return in place of the last one, in which `solution(...)` is
+    the right answer. The first mistake that fits is named, so the more special one comes first.
 """
 
 from __future__ import annotations
 
 import ast
-import re
+import inspect
 import tomllib
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +45,8 @@ from cspkit.teach.cases import Case, label, table
 from cspkit.teach.check import Verdict, exercise
 
 FOLDER = Path(checks.__file__).parent
-KEYS = {"solution", "cases", "mistakes", "right", "otherwise", "explain", "also", "parts", "rtol",
-        "check"}  # fmt: skip
+KEYS = {"also", "cases", "check", "explain", "mistakes", "otherwise", "parts", "right", "rtol",
+        "solution"}  # fmt: skip
 
 
 def notebooks() -> list[str]:
@@ -65,31 +67,32 @@ class Exercise(NamedTuple):
     compare: Callable[[Callable], Verdict] | None
 
 
+@cache
 def load(notebook: str) -> None:
-    """Register the checks of one notebook, given its number, such as "03"."""
-    content = (FOLDER / f"notebook{notebook}.toml").read_text("utf-8")
-    for name, found in read_tables(content).items():
+    """Register the checks of one notebook, given its number, such as "03", if they are not yet."""
+    path = FOLDER / f"notebook{notebook}.toml"
+    for name, found in read_tables(path.read_text("utf-8"), path.name).items():
         exercise(f"{notebook}.{name}", found.right)(found.check)
 
 
-def read_tables(content: str) -> dict[str, Exercise]:
+def read_tables(content: str, source: str) -> dict[str, Exercise]:
     """Return the exercises of a table, given its content as TOML.
 
     Raises
     ------
     ArgumentError
-        If an exercise has an unknown key, or an edit whose `old` is not in the solution.
+        If a table is wrong. The message names the source and the exercise, and says what is wrong.
     """
     tables = tomllib.loads(content)
     names: dict[str, Any] = {"np": np, "default_rng": np.random.default_rng, "Case": Case}
     exec(tables.pop("setup", ""), names)
     found = {}
     for name, given in tables.items():
-        if unknown := sorted(set(given) - KEYS):
-            raise ArgumentError(
-                f"{name} has the key {unknown[0]!r}: expected one of {', '.join(sorted(KEYS))}"
-            )
-        found[name] = _exercise(given, names)
+        try:
+            found[name] = _exercise(given, names)
+        except Exception as error:  # the code in a table may raise anything
+            kind = "" if isinstance(error, ArgumentError) else f"{type(error).__name__}: "
+            raise ArgumentError(f"{source}, {name}: {kind}{error}") from error
     return found
 
 
@@ -103,8 +106,10 @@ def edited(source: str, edit: str) -> str:
     """
     if "=>" not in edit:
         return source[: source.rindex("return ")] + f"return {edit}"
-    for change in edit.split(" && "):
-        old, new = (part.strip(" ") for part in change.split("=>"))
+    for change in edit.split("&&"):
+        old, arrow, new = (part.strip(" ") for part in change.partition("=>"))
+        if not arrow or "=>" in new:
+            raise ArgumentError(f"edit has {change!r}: expected 'old => new'")
         if old not in source:
             raise ArgumentError(f"edit has {old!r}: expected a part of\n{source}")
         source = source.replace(old, new)
@@ -112,19 +117,26 @@ def edited(source: str, edit: str) -> str:
 
 
 def _exercise(given: Mapping[str, Any], names: dict[str, Any]) -> Exercise:
-    compare, solution, mistakes = None, None, []
+    if unknown := sorted(set(given) - KEYS):
+        raise ArgumentError(f"key {unknown[0]!r}: expected one of {', '.join(sorted(KEYS))}")
+    if late := sorted(KEYS & set(given.get("mistakes", ()))):
+        raise ArgumentError(f"key {late[0]!r} is among the mistakes: write it before their table")
+    needed = {"solution", "cases", "mistakes"} if "solution" in given else {"check"}
+    if missing := sorted(needed - set(given)):
+        raise ArgumentError(f"no key {missing[0]!r}")
+    check = names[given["check"]] if "check" in given else None  # before a solution has its name
+    solution, mistakes, compare = None, [], None
     if "solution" in given:
         solution, mistakes, compare = _comparison(given, names)
-    check = compare
-    if "check" in given:
-        check = partial(names[given["check"]], compare=compare)
+    check = partial(check, compare=compare) if check else compare
     return Exercise(check, given.get("right", ""), solution, mistakes, compare)
 
 
 def _comparison(given: Mapping[str, Any], names: dict[str, Any]) -> tuple:
     source = given["solution"]
-    name, arguments = re.match(r"\s*def (\w+)\((.*?)\):", source).groups()
+    name = [part.name for part in ast.parse(source).body if isinstance(part, ast.FunctionDef)][-1]
     solution = names[name] = _function(source, name, names)
+    parameters = list(inspect.signature(solution).parameters)
     with_solution = names | {"solution": solution}
 
     def variants(edits: str | list[str]) -> list[Callable]:
@@ -132,13 +144,14 @@ def _comparison(given: Mapping[str, Any], names: dict[str, Any]) -> tuple:
         return [_function(edited(source, edit), name, with_solution) for edit in edits]
 
     first, *others = given["cases"]
-    cases = _cases(first, arguments, names, "the example, ")
-    cases += [case for code in others for case in _cases(code, arguments, names)]
-    mistakes = [
-        (wrong, sentence)
-        for sentence, edits in given["mistakes"].items()
-        for wrong in variants(edits)
-    ]
+    cases = _cases(first, parameters, names, "the example, ")
+    cases += [case for code in others for case in _cases(code, parameters, names)]
+    mistakes = []
+    for sentence, edits in given["mistakes"].items():
+        try:
+            mistakes += [(wrong, sentence) for wrong in variants(edits)]
+        except Exception as error:
+            raise ArgumentError(f"mistake {sentence!r}: {error}") from error
     otherwise = given.get("otherwise", "")
     if "explain" in given:
         explain = compile(given["explain"], "explain", "eval")
@@ -157,21 +170,27 @@ def _function(source: str, name: str, names: Mapping[str, Any]) -> Callable:
     return found[name]
 
 
-def _cases(given: str | list[str], arguments: str, names: Mapping, before: str = "") -> list[Case]:
-    """The cases of one entry. `before` is shown before the first, if it has no own words."""
+def _cases(given: str | list[str], names: Sequence[str], known: Mapping, before: str = "") -> list:
+    """The cases of one entry, for arguments of these names, with the names that code may use.
+
+    `before` is shown before the first case, if it has no own words.
+    """
     where, code = given if isinstance(given, list) else ("", given)
-    parameters = arguments.split(", ")
     if not isinstance(ast.parse(code).body[0], ast.Expr):
-        assigned = dict(names)
-        exec(code, assigned)
-        return [Case(before + code, tuple(assigned[name] for name in parameters))]
-    found, cases = eval(code, dict(names)), []
+        assigned: dict[str, Any] = {}
+        exec(code, dict(known), assigned)
+        if where or (missing := [name for name in names if name not in assigned]):
+            wrong = f"no value of {missing[0]}" if not where else "words and assignments"
+            raise ArgumentError(f"case {code!r} has {wrong}: expected all of {', '.join(names)}")
+        return [Case(before + code, tuple(assigned[name] for name in names))]
+    found, cases = eval(code, dict(known)), []
     for case in found if isinstance(found, list) else [found]:
         if isinstance(case, str):
-            cases += _cases(case, arguments, names, before)
-        elif isinstance(case, Case):
-            cases.append(case)
+            cases += _cases(case, names, known, before)
         else:
-            cases.append(Case(where or before + label(parameters, case), case))
+            shown, inputs = case if isinstance(case, Case) else (where, case)
+            if not isinstance(inputs, tuple) or len(inputs) != len(names):
+                raise ArgumentError(f"case {code!r}: expected a tuple of {', '.join(names)}")
+            cases.append(Case(shown or before + label(names, inputs), inputs))
         before = ""
     return cases

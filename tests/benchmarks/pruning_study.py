@@ -21,10 +21,10 @@
 First it prints what is done, what is left, and how long that will take. Rows go to
 data/results/pruning_STUDY.csv, each as it is measured. A study that was stopped continues. The
 other studies take their settings from `tune`; but `equal-time` takes those of `tune-equal-time` at
-.95, and of `tune-98` at .98. `long`, `error-term` and the studies at equal time take the strongest
-methods from `methods`: those with the smallest loss on dev. Dense models that are missing are
-trained into build/. At equal time a cheaper method makes as many more steps as the recorded
-processor seconds of the dearer one allow.
+.95 (csp those of `tune`), and of `tune-98` at .98. `long`, `error-term` and the studies at equal
+time take the strongest methods from `methods`: those with the smallest loss on dev. Dense models
+that are missing are trained into build/. At equal time a cheaper method makes as many more steps as
+the recorded processor seconds of the dearer one allow.
 """
 
 import argparse
@@ -123,9 +123,10 @@ class Studies:
 
     def settings(self, study="tune"):
         """The best settings of each method that a tuning tried."""
-        rows = self.rows(study)
-        best = [tuned(trials) for _, trials in rows.groupby("method")]  # each has its own steps
-        return {method: settings for one in best for method, settings in one.items()}
+        rows, best = self.rows(study), {}
+        for start, steps in self.searches(study):  # each method has its own number of steps
+            best |= tuned(rows[(rows["method"] == start.name) & (rows["steps"] == steps)])
+        return best
 
     def searches(self, study):
         """The entries that a tuning starts from, and their numbers of steps."""

@@ -19,7 +19,8 @@ def table(cases="['(np.array([1, 2]), 1)']", mistakes="", more="", setup=""):
     """The exercise of a table in which a vector is doubled."""
     return read_tables(
         f"setup = '''{setup}'''\n[doubled]\nsolution = '''{DOUBLED}'''\n"
-        f"cases = {cases}\n{more}\n[doubled.mistakes]\n{mistakes}"
+        f"cases = {cases}\n{more}\n[doubled.mistakes]\n{mistakes}",
+        "notebook99.toml",
     )["doubled"]
 
 
@@ -52,9 +53,47 @@ def test_a_mistake_is_an_edit_or_a_value_to_return():
         assert found.check(found.solution) is None
 
 
-def test_an_edit_that_finds_nothing_is_an_error():
-    with pytest.raises(ArgumentError, match=r"edit has '2\.5': expected a part of\ndef doubled"):
-        table(mistakes='"three times" = "2.5 => 3.0"')
+WRONG = {
+    "no part of the solution": (
+        {"mistakes": '"three times" = "2.5 => 3.0"'},
+        r"mistake 'three times': edit has '2\.5': expected a part of\ndef doubled",
+    ),
+    "no arrow": (
+        {"mistakes": "'three' = 'v && 2.0 => 3.0'"},
+        r"edit has 'v ': expected 'old => new'",
+    ),
+    "no code": ({"mistakes": "'three' = 'factor * v)'"}, r"mistake 'three': unmatched '\)'"),
+    "unknown key": ({"more": "case = 1"}, r"key 'case': expected one of also, cases"),
+    "late key": (
+        {"mistakes": "right = 'Twice.'"},
+        r"key 'right' is among the mistakes: write it bef",
+    ),
+    "no such check": ({"more": "check = 'own'"}, r"KeyError: 'own'"),
+    "too few values": (
+        {"cases": "['v = np.ones(2)']", "setup": "t = 1"},
+        r"case 'v = np.ones\(2\)' has no value of t: expected all of v, t",
+    ),
+    "no tuple": ({"cases": "['np.ones(2)']"}, r"case 'np.ones\(2\)': expected a tuple of v, t"),
+    "short": ({"cases": "['(1,)']"}, r"case '\(1,\)': expected a tuple of v, t"),
+    "words": ({"cases": "[['a', 'v = t = 1']]"}, r"case 'v = t = 1' has words and assignments"),
+    "fails": ({"cases": "['(1 / 0, 1)']"}, r"ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_table_is_an_error_that_says_where(name):
+    given, message = WRONG[name]
+    with pytest.raises(ArgumentError, match=f"notebook99.toml, doubled: .*{message}"):
+        table(**given)
+
+
+def test_a_table_needs_a_solution_or_a_check():
+    for content, missing in (
+        ("[own]\nright = 'Yes.'", "check"),
+        ("[own]\nsolution = 'def own(): pass'\ncases = ['()']", "mistakes"),
+    ):
+        with pytest.raises(ArgumentError, match=f"99.toml, own: no key '{missing}'"):
+            read_tables(content, "99.toml")
 
 
 def test_an_edit_changes_every_place():
@@ -64,17 +103,14 @@ def test_an_edit_changes_every_place():
     assert edited(DOUBLED, "factor * =>").endswith("return  v\n")
 
 
-def test_an_unknown_key_is_an_error():
-    with pytest.raises(ArgumentError, match=r"doubled has the key 'case': expected one of also"):
-        table(more="case = 1")
-
-
 def test_an_explanation_sees_the_answer():
     found = table(more="explain = 'f\"{answer[0]:g}, not {right[0]:g}, for t = {inputs[1]}\"'")
     assert found.check(lambda v, t: 5 * v).endswith("; 5, not 2, for t = 1")
 
 
 def test_another_answer_and_a_check_of_its_own():
+    own = "def doubled(answer, compare):\n    return compare(answer) and 'no'"
+    assert table(more="check = 'doubled'", setup=own).check(lambda v, t: v) == "no"
     both = table(more="also = ['-factor * v']")
     assert both.check(lambda v, t: -2 * v) is None
     setup = "\ndef of_lists(answer, compare):\n    return compare(lambda v, t: answer(list(v), t))"
@@ -86,7 +122,9 @@ def test_another_answer_and_a_check_of_its_own():
 EXERCISES = {
     f"{notebook}.{name}": found
     for notebook in notebooks()
-    for name, found in read_tables((FOLDER / f"notebook{notebook}.toml").read_text("utf-8")).items()
+    for name, found in read_tables(
+        (FOLDER / f"notebook{notebook}.toml").read_text("utf-8"), notebook
+    ).items()
     if found.solution
 }
 
@@ -98,7 +136,7 @@ def test_known_mistakes_are_named_and_the_solution_is_right(name):
     with np.errstate(all="ignore"):
         said = [compare(wrong) for wrong, _ in mistakes]
     for (_, sentence), message in zip(mistakes, said, strict=True):
-        assert message.startswith(sentence)
+        assert str(message).startswith(f"{sentence}; tried with")
 
 
 def test_no_known_mistake_is_lost():
