@@ -10,7 +10,8 @@
     python tests/benchmarks/pruning_study.py tune-equal-time    as tune, for csp without D and the
                                                            strongest, as long as csp takes
     python tests/benchmarks/pruning_study.py tune-98       the same at .98, and csp
-    python tests/benchmarks/pruning_study.py equal-time    csp, and these methods as long as csp
+    python tests/benchmarks/pruning_study.py equal-time    csp, and these methods as long as csp;
+                                                           two seeds a fold as in methods
     python tests/benchmarks/pruning_study.py error-term    the strongest with D
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
@@ -56,6 +57,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCES = ["dense", "dense+"]
 BOTH = [0.95, 0.98]
 FOLDS, SECOND_SEEDS = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]
+TWICE = ["csp", "csp-D", "dpf", "gmp"]  # these run with two seeds a fold at .95 and .98
 STEPS, LONG_STEPS, TRIALS = 600, 2000, 10
 WITHIN = 0.25  # of the best trial: these trials of tuning are repeated on other folds
 SECONDS_PER_STEP = 0.05  # until rows are recorded
@@ -139,11 +141,10 @@ class Studies:
         """The calls of `compare` that make up a study."""
         every = [0.8, 0.9, 0.95, 0.98]
         if study == "methods":
-            twice = ["csp", "csp-D", "dpf", "gmp"]
             return [
                 {"methods": [*REFERENCES, *PRUNERS], "sparsities": every},
                 {"methods": ["csp-D"], "sparsities": BOTH},
-                {"methods": twice, "sparsities": BOTH, "seeds": SECOND_SEEDS},
+                {"methods": TWICE, "sparsities": BOTH, "seeds": SECOND_SEEDS},
             ]
         if study == "long":
             others = [m for m in self.strongest() if m not in ("dpf", "gmp")]
@@ -157,7 +158,8 @@ class Studies:
                 settings = self.settings("tune") | self.settings(tuning)
                 for method, steps in [("csp", STEPS), *self.steps_in_equal_time()]:
                     call = {"methods": [method], "sparsities": [self.tunings[tuning]]}
-                    calls.append(call | {"steps": steps, "settings": settings})
+                    call |= {"steps": steps, "settings": settings}
+                    calls += [call, call | {"seeds": SECOND_SEEDS}][: 1 + (method in TWICE)]
             return calls
         if study == "error-term":
             return [{"methods": [f"{m}+D" for m in self.strongest()], "sparsities": BOTH}]
