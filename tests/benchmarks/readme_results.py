@@ -206,7 +206,8 @@ correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % int
   {against_csp.count("win")} of {len(against_csp)} verdicts against its four strongest rivals. `csp`
   minus `csp` without D (`csp-D`) is {interval(gain[0.95])} points at 95 % and
   {interval(gain[0.98])} at 98 %:
-  that D pays for its time is not shown. D stays the default, since both means are lower with it.
+  this does not show that D pays for its time. D stays the default, since both means are lower
+  with it.
 - **Settings do not carry over.** Tuned at 98 %, `csp` makes
   {percent(equal.mean(("csp", 0.98, 600)))} % of errors there; with the settings of the first
   table, tuned at 95 %, it makes {methods.rate("csp", 0.98)} %.
