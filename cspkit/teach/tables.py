@@ -179,9 +179,12 @@ def _cases(given: str | list[str], names: Sequence[str], known: Mapping, before:
     if not isinstance(ast.parse(code).body[0], ast.Expr):
         assigned: dict[str, Any] = {}
         exec(code, dict(known), assigned)
-        if where or (missing := [name for name in names if name not in assigned]):
-            wrong = f"no value of {missing[0]}" if not where else "words and assignments"
-            raise ArgumentError(f"case {code!r} has {wrong}: expected all of {', '.join(names)}")
+        if where:
+            raise ArgumentError(f"case {code!r} has words and assignments: expected an expression")
+        if missing := [name for name in names if name not in assigned]:
+            raise ArgumentError(
+                f"case {code!r} has no value of {missing[0]}: expected all of {', '.join(names)}"
+            )
         return [Case(before + code, tuple(assigned[name] for name in names))]
     found, cases = eval(code, dict(known)), []
     for case in found if isinstance(found, list) else [found]:

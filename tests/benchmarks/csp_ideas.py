@@ -115,15 +115,15 @@ class Average:
 
 
 DEFAULTS = {"rate": 0.01, "end": 2 / 3, "exponent": 6.0, "rho": 1.0}
-IDEAS = {  # the class, the weight of D at a time (1 = the support is frozen), changed settings
+IDEAS = {  # the class, the weight of D at a step, if the support is frozen at `end`; settings
     "csp": (CSP, None, {}),
     "defaults": (CSP, None, DEFAULTS | {"mu": 1.0}),
     "defaults, mu = 1/3": (CSP, None, DEFAULTS | {"mu": 1 / 3}),
     "rho annealed to 1": (Annealed, None, {}),
     "Taylor ranking": (Taylor, None, {}),
-    "D until frozen": (CSP, lambda t: float(t < 1), {}),
-    "D once frozen": (CSP, lambda t: float(t >= 1), {}),
-    "D every second step": (CSP, None, {}),
+    "D until frozen": (CSP, lambda step, end: float(step < end), {}),
+    "D once frozen": (CSP, lambda step, end: float(step >= end), {}),
+    "D every second step": (CSP, lambda step, end: 2.0 * (step % 2 == 0), {}),
     "averaged weights": (CSP, None, {}),
 }
 
@@ -138,7 +138,7 @@ def measure(idea, sparsity, seed, settings):
     torch.set_num_threads(1)
     bench = DigitBench(str(ROOT / "build"), dense_steps=DENSE_STEPS)
     task, dense = bench(seed)
-    kind, of_time, changes = IDEAS[idea]
+    kind, weight_of, changes = IDEAS[idea]
     settings = settings | changes
     rate, mu = settings.pop("rate"), settings.pop("mu")
     frozen = int(settings["end"] * STEPS)
@@ -146,22 +146,19 @@ def measure(idea, sparsity, seed, settings):
     parameters = dict(model.named_parameters())
     weights = {name: parameters[name] for name in prunable_weights(model)}
     pruner = kind(weights, sparsity, STEPS, **settings)
-    used, average = task, Average(model)
-    if idea == "D every second step":
-        used = weighted(task, lambda step: 2.0 * (step % 2 == 0))
-    elif of_time:
-        used = weighted(task, lambda step: of_time(step / frozen))
-    watch = average if idea == "averaged weights" else None
+    if weight_of:
+        task = weighted(task, lambda step: weight_of(step, frozen))
+    watch = Average(model) if idea == "averaged weights" else None
     start, rng = time.process_time(), np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         train(
-            model, used, STEPS, pruner=pruner, reference=dense, mu=mu, rng=rng, rate=rate,
+            model, task, STEPS, pruner=pruner, reference=dense, mu=mu, rng=rng, rate=rate,
             schedule="cosine", on_step=watch,
         )  # fmt: skip
     seconds = time.process_time() - start
     if watch:
-        average.write()
+        watch.write()
     zeros = sum(int((w == 0).sum()) for w in weights.values())
     if round(sparsity * sum(w.numel() for w in weights.values())) != zeros:
         raise AssertionError(f"{idea} has {zeros} zeros")

@@ -24,11 +24,6 @@ def scatter(n: int, support: Array, values: Array) -> Array:
     return x
 
 
-def values_on(A: Array, y: Array, support: Array) -> Array:
-    """Values of the least squares fit on a support."""
-    return np.linalg.lstsq(A[:, support], y, rcond=None)[0]
-
-
 def fit_on(A: Array, y: Array, support: Array) -> Array:
     """Least squares fit that is zero off a support."""
-    return scatter(A.shape[1], support, values_on(A, y, support))
+    return scatter(A.shape[1], support, np.linalg.lstsq(A[:, support], y, rcond=None)[0])
