@@ -56,7 +56,7 @@ build/book/index.html: $(BOOK) $(VENV)/installed
 # Rows are kept as they are measured, so a run that was stopped goes on where it was.
 build/headline.csv: $(PACKAGE) $(VENV)/installed
 	@mkdir -p build/headline
-	@$(BIN)/python -m cspkit compare --methods dense dense+ gmp csp --sparsities 0.95 --seeds 0 --jobs 1 \
+	@$(BIN)/python -m cspkit compare --methods dense dense+ gmp csp csp+D --sparsities 0.95 --seeds 0 --jobs 1 \
 	    --train-dense build/headline --keep build/headline/models --out build/headline/rows.csv > build/headline/table.txt
 	@grep -v "^written" build/headline/table.txt > build/headline.txt
 	@mv build/headline/rows.csv $@

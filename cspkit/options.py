@@ -186,7 +186,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option("--method", default="csp", help="csp, gmp, dpf, ... (%(default)s)")
     option("--sparsity", type=float, default=0.95, help="zeros / weights (%(default)s)")
     option("--rate", type=float, default=1e-2, help="peak learning rate (%(default)s)")
-    option("--mu", type=float, help="weight of the error term D (default: that of the method)")
+    option("--mu", type=float, default=0.0, help="weight of the error term D (%(default)s)")
     option("--model", type=Path, help="dense checkpoint (default: that of the project)")
     add_corpus(option)
     option("--fold", type=_fold, help=f"{fold} (default: that of the model)")
@@ -196,7 +196,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     add_units(option)
     text = "training steps of dense models, with --manifest (%(default)s)"
     option("--dense-steps", type=int, default=7200, metavar="N", help=text)
-    text = "dense, dense+, small-dense or a method; M+D and M-D: method M with or without D (all)"
+    text = "dense, dense+, small-dense or a method; M+D: the method M with the error term D (all)"
     option("--methods", nargs="+", metavar="NAME", help=text)
     option(
         "--sparsities", nargs="+", type=float, metavar="S", help="zeros / weights (.8 .9 .95 .98)"

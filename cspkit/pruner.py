@@ -76,7 +76,7 @@ class Pruner:
     masks : dict of Tensor
         bool, by name of the weight; True means that the weight is kept.
     mu : float
-        Weight of the compression-error term D, see `error_term`. Each method has its own default.
+        Weight of the compression-error term D, see `error_term`; 0, without D, by default.
         `mu` may be changed at any time.
     steps_done : int
         Optimizer steps so far, without the skipped steps.

@@ -65,17 +65,16 @@ def test_the_loop_of_the_readme_runs_as_it_stands(own):
     assert (own["model"](x).argmax(1) != y).float().mean() < 0.2
 
 
-@pytest.mark.filterwarnings("ignore:.*no divergence")
 def test_the_task_of_the_readme_runs_as_it_stands(own, tmp_path):
     exec(CODE[1], own)
     assert zeros(own["pruned"].model) == round(0.9 * 2200)
     task = own["MyTask"]()
     assert task.evaluate(own["pruned"].model, "test")["error"] < 0.2
     rows = compare(
-        Bench(task, own["reference"]), ["dense", "gmp", "csp-D"], [0.9], [0], 30,
+        Bench(task, own["reference"]), ["dense", "gmp", "csp"], [0.9], [0], 30,
         out=tmp_path / "rows.csv",
     )  # fmt: skip
-    assert set(rows["method"]) == {"dense", "gmp", "csp-D"}
+    assert set(rows["method"]) == {"dense", "gmp", "csp"}
     assert {"dev_error", "test_error"} <= set(rows.columns)
 
 

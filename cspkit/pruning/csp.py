@@ -23,7 +23,7 @@ class CSP(GradualPruner):
     With its defaults, CSP is iterative hard thresholding in the metric of the squared gradients.
     Each step keeps the k weights with the largest |V| F^(1/4), where F is a running average of the
     squared gradients, and sets all other weights to zero. At these sparse weights it takes the
-    gradient of the loss and of the error term D:
+    gradient of the loss L, and of the error term D if its weight mu is not zero:
 
         (S) sparsity inducing            Z <- argmin_Z 1/2 ||A (Z - V)^T||^2  s.t.  ||Z||_0 <= k
         (E) compression-error reduction  V <- V - rho (V - mask * V)
@@ -39,8 +39,10 @@ class CSP(GradualPruner):
     comes back only if one step lifts it over the threshold. With rho < 1, V forgets them step by
     step, and with rho = 0 it never forgets them.
 
-    D measures the compression error in the outputs of the model. `cspkit.training.train` computes
-    D; in your own loop, call `cspkit.pruner.Pruner.error_term`.
+    D measures the compression error in the outputs of the model. Its weight mu is 0 by default,
+    because the recorded comparison does not show that D pays for the time it takes; mu = 1 is a
+    good start. `prune` and `cspkit.training.train` compute D if mu > 0; in your own loop, set `mu`
+    and call `cspkit.pruner.Pruner.error_term`.
 
     Parameters
     ----------
@@ -104,7 +106,6 @@ class CSP(GradualPruner):
     Gao and Bruce, "WaveShrink with firm shrinkage", Statistica Sinica 7, 1997.
     """
 
-    mu = 1.0
     budgets = (*BUDGETS, "sensitivity")
     remembers = ("masks", "gram", "sensitivity")
 

@@ -153,7 +153,7 @@ def prune(
     *,
     steps: int = 600,
     rate: float = 1e-2,
-    mu: float | None = None,
+    mu: float = 0.0,
     layers: Sequence[Layer] | None = None,
     exclude: Sequence[Layer] = (),
     rng: np.random.Generator | None = None,
@@ -186,9 +186,8 @@ def prune(
     rate : float
         Peak learning rate. The rate rises over the first fifth of the steps and falls to zero
         along a cosine.
-    mu : float, optional
-        Weight of the term D. The default is that of the method. If the task has no divergence, the
-        default is 0, with a warning if the method would use D.
+    mu : float
+        Weight of the term D. A weight above 0 needs a task that has a divergence.
     layers, exclude : sequence of str or type, optional
         Which weights are pruned and which stay dense, see `prunable_weights`.
     rng : np.random.Generator, optional
@@ -223,8 +222,7 @@ def prune(
     Warns
     -----
     UserWarning
-        If weights that could be pruned stay dense, see `prunable_weights`, or if mu is 0 because
-        the task has no divergence.
+        If weights that could be pruned stay dense, see `prunable_weights`.
     """
     one_of("method", method, tuple(PRUNERS))
     check_settings(method, method, settings)
@@ -237,14 +235,6 @@ def prune(
     pruned = copied(model)
     parameters = dict(pruned.named_parameters())
     pruner = PRUNERS[method]({n: parameters[n] for n in weights}, sparsity, steps, **settings)
-    if mu is None:
-        mu = pruner.mu
-        if mu > 0 and task.divergence is None:
-            mu = 0.0
-            notices.append(
-                f"{type(task).__name__} has no divergence: {method} runs without the term D, with "
-                "mu=0; give mu=0 to run without this warning"
-            )
     for notice in notices:
         warnings.warn(notice, stacklevel=2)
     pruner.watch(pruned)

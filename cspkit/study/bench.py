@@ -82,8 +82,6 @@ class DenseModel:
     ----------
     checksum : str
         The first 12 hexadecimal digits of the SHA-256 of the weights.
-    has_divergence : bool
-        Whether the task has a divergence.
     task_module : str
         Name of the module of the task's class.
     fold : str
@@ -91,7 +89,6 @@ class DenseModel:
     """
 
     checksum: str
-    has_divergence: bool
     task_module: str
     fold: str
 
@@ -116,8 +113,7 @@ def _dense(bench: Bench, seed: int) -> DenseModel:
 def facts(bench: Bench, seed: int, task: Task, dense: nn.Module) -> DenseModel:
     """Return the facts about the dense model of a seed."""
     fold = bench.fold(seed) if hasattr(bench, "fold") else seed
-    has_divergence = task.divergence is not None
-    return DenseModel(checksum(dense), has_divergence, type(task).__module__, str(fold))
+    return DenseModel(checksum(dense), type(task).__module__, str(fold))
 
 
 def identified(run: Run, model: DenseModel) -> Run:
@@ -173,10 +169,9 @@ def try_out(bench: Bench, runs: Sequence[Run], metric: str | None) -> tuple[str,
     for run in runs:
         member = run.entry
         if member.mu > 0 and task.divergence is None:
-            name = f"{member.method}-D" if PRUNERS[member.method].mu else member.method
             raise ArgumentError(
                 f"methods has {member.name!r}, which needs D, but {type(task).__name__} has no "
-                f"divergence: expected a task with one, or the method {name!r}"
+                f"divergence: expected a task with one, or the method {member.method!r}"
             )
         if run.seed != seed or member.method not in PRUNERS:
             continue

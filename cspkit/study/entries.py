@@ -25,9 +25,8 @@ class Entry:
     Attributes
     ----------
     name : str
-        Name of the method: gmp, gmp+D, csp, csp-D, ... D is the compression-error term, see
-        `cspkit.training.train`. "+D" adds D to a method that does not use it by default; "-D"
-        removes D from a method that uses it by default.
+        Name of the method: gmp, gmp+D, csp, csp+D, ... "+D" adds the compression-error term D, see
+        `cspkit.training.train`.
     method : str
         A name in `cspkit.pruning.PRUNERS`, or "dense", "dense+", "small-dense".
     mu : float
@@ -53,11 +52,9 @@ def entry(
     Parameters
     ----------
     name : str
-        A method. "NAME+D" is the method NAME with the compression-error term D, and "NAME-D" is
-        the method without D. Both are allowed for every pruning method.
+        A method. "NAME+D" is the pruning method NAME with the compression-error term D.
     mu : float, optional
-        Weight of D. The default is the weight that the method's class states. If that is 0 and the
-        name asks for D, the default is 1.
+        Weight of D. The default is 1 with D; without D, mu is 0.
     rate : float, optional
         Peak learning rate. The default is that of `prune`, and for "dense+" that of `train`.
     **settings
@@ -66,8 +63,6 @@ def entry(
     Returns
     -------
     Entry
-        Its name has a suffix only if D differs from the default of the method: "csp+D" becomes
-        "csp", and "gmp-D" becomes "gmp".
 
     Raises
     ------
@@ -77,10 +72,10 @@ def entry(
     """
     if not isinstance(name, str):
         raise ArgumentError(f"method is {name!r}: expected a name, such as 'csp', or an Entry")
-    method = name if name in UNPRUNED else name.removesuffix("+D").removesuffix("-D")
+    method = name if name in UNPRUNED else name.removesuffix("+D")
     if method not in PRUNERS and name not in UNPRUNED:
         known = ", ".join((*UNPRUNED, *PRUNERS))
-        raise ArgumentError(f"method is {name!r}: expected one of {known}, perhaps with +D or -D")
+        raise ArgumentError(f"method is {name!r}: expected one of {known}, perhaps with +D")
     check_settings(name, method, settings)
     settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in settings.items()}
     try:
@@ -90,20 +85,16 @@ def entry(
             f"{name} has settings {settings!r}: expected numbers, strings, and lists or dicts of "
             f"them ({error})"
         ) from None
-    default_mu = 0.0 if method in UNPRUNED else PRUNERS[method].mu
-    uses_d = default_mu > 0 if name == method else name.endswith("+D")
-    if mu is None:
-        mu = (default_mu or 1.0) if uses_d else 0.0
-    mu = positive("mu", mu, zero=True)
+    uses_d = name != method
+    mu = positive("mu", float(uses_d) if mu is None else mu, zero=True)
     if (mu > 0) != uses_d:
-        other = f", or the name {method}{'-D' if uses_d else '+D'}" if method in PRUNERS else ""
+        other = f", or the name {method}{'' if uses_d else '+D'}" if method in PRUNERS else ""
         raise ArgumentError(f"mu is {mu:g} for {name}: expected {'> 0' if uses_d else '0'}{other}")
     if rate is None:
         trained_by = train if method == "dense+" else prune
         rate = inspect.signature(trained_by).parameters["rate"].default
     rate = 0.0 if method in ("dense", "small-dense") else positive("rate", rate)
-    suffix = "" if uses_d == (default_mu > 0) else "+D" if uses_d else "-D"
-    return Entry(method + suffix, method, mu, rate, settings)
+    return Entry(name, method, mu, rate, settings)
 
 
 @dataclass(frozen=True)

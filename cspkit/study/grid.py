@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from cspkit.arguments import ArgumentError, count, fraction
-from cspkit.pruning import PRUNERS
 from cspkit.study.bench import (
     Bench,
     DenseModel,
@@ -70,8 +67,8 @@ def compare(
         CSV file, see `measure` for its columns.
     settings : mapping, optional
         Maps the name of an entry to a dict with `rate`, `mu` and arguments of the method's class,
-        as `tuned` returns it. A name with "+D" or "-D" that is not in the mapping takes the
-        settings of its method, except `mu`. An Entry uses its own settings instead.
+        as `tuned` returns it. A name that is not in the mapping takes the settings of its method
+        with D, or without D, except `mu`. An Entry uses its own settings instead.
     jobs : int, optional
         Number of runs at the same time, each in a process with one torch thread. With None,
         `joblib.parallel_config` decides. Inside `cspkit.study.cluster` all workers of the cluster
@@ -96,8 +93,7 @@ def compare(
     Warns
     -----
     UserWarning
-        If the task has no divergence: then a method that uses D by default, such as "csp", runs
-        without D, as "csp-D". Also if weights stay dense, see `cspkit.pruning.prunable_weights`.
+        If weights stay dense, see `cspkit.pruning.prunable_weights`.
     """
     rows = Rows(out, KEY, metric)
     runs = _runs(bench, methods, sparsities, seeds, steps, settings, jobs)
@@ -201,28 +197,14 @@ def grid(
 
 
 def _with_models(runs: Sequence[Run], models: Mapping[int, DenseModel]) -> list[Run]:
-    """Return each run once, with the checksum of its model, and without D if the task has none."""
-    found, without = {}, {}
-    for run in runs:
-        used, model = run.entry, models[run.seed]
-        by_default = used.name == used.method and used.mu > 0 and used.mu == PRUNERS[used.method].mu
-        if by_default and not model.has_divergence:
-            used = entry(f"{used.method}-D", rate=used.rate, **used.settings)
-            without[run.entry.name] = used.name
-        run = identified(replace(run, entry=used), model)
-        found[tuple(run.key("").values())] = run
-    if without:
-        warnings.warn(
-            f"the task has no divergence, so D is left out of {', '.join(without)}, recorded as "
-            f"{', '.join(without.values())}; use the recorded name to avoid this warning",
-            stacklevel=4,
-        )
-    return list(found.values())
+    """Return each run once, with the checksum of its model."""
+    found = [identified(run, models[run.seed]) for run in runs]
+    return list({tuple(run.key("").values()): run for run in found}.values())
 
 
 def _tuned_entry(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
-    """Make an entry with the settings for its name, or else with those of its method except mu."""
+    """Make an entry with the settings for its name, or else for its method with or without D."""
     plain = entry(name)
-    of_method = settings.get(plain.method, {})
-    chosen = settings.get(plain.name, {n: v for n, v in of_method.items() if n != "mu"})
-    return entry(name, **chosen)
+    other = f"{name}+D" if plain.mu == 0 else plain.method
+    of_other = {n: v for n, v in settings.get(other, {}).items() if n != "mu"}
+    return entry(name, **settings.get(name, of_other))

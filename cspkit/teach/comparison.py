@@ -55,8 +55,8 @@ def plot(
     for i, method in enumerate(methods):
         own = pruned[pruned["method"] == method]
         shift = 0.05 * (i - (len(methods) - 1) / 2)
-        base = method.removesuffix("+D").removesuffix("-D")
-        bases = sorted({m.removesuffix("+D").removesuffix("-D") for m in methods})
+        base = method.removesuffix("+D")
+        bases = sorted({m.removesuffix("+D") for m in methods})
         colour = COLOURS.get(base, GREY)
         axes.errorbar(
             [sparsities.index(s) + shift for s in own["sparsity"]],

@@ -3,11 +3,11 @@
     CSPKIT_YESNO=FOLDER python tests/benchmarks/own_speech.py [FOLD ...]
 
 Takes the yesno recordings (60 recordings of one speaker, eight words in each, resource 1 of
-OpenSLR), and for each of five disjoint test parts calls `cspkit manifest`, `train`, `prune` at .9,
-`pack` and `transcribe` in new processes with one thread. The settings were chosen on the dev part
-of fold 0. Writes a row for each part to data/results/own_speech.csv: word errors and words of the
-dense and of the pruned model on the test part, as `transcribe` hears it from the packed file; bytes
-of the packed file; and seconds of the processor and of the clock for all calls together.
+OpenSLR), and for each of five disjoint test parts calls `cspkit manifest`, `train`, `prune` (csp+D)
+at .9, `pack` and `transcribe` in new processes with one thread. The settings were chosen on the dev
+part of fold 0. Writes a row for each part to data/results/own_speech.csv: word errors and words of
+the dense and of the pruned model on the test part, as `transcribe` hears it from the packed file;
+bytes of the packed file; and seconds of the processor and of the clock for all calls together.
 """
 
 import csv
@@ -74,7 +74,7 @@ def measured(fold):
         dense, pruned = folder / "dense.safetensors", folder / "pruned.safetensors"
         options = ["--cache", folder / "features", "--seed", fold, "--out", dense]
         cspkit("train", *parts, *options, "--steps", TRAINING)
-        cspkit("prune", "--model", dense, "--sparsity", "0.9", "--steps", PRUNING,
+        cspkit("prune", "--model", dense, "--sparsity", "0.9", "--mu", "1", "--steps", PRUNING,
                "--seed", fold, "--out", pruned)  # fmt: skip
         cspkit("pack", "--model", pruned, "--out", folder / "model.csp")
         pruned_errors, words = errors(folder, folder / "model.csp")

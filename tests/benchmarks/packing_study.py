@@ -2,7 +2,7 @@
 
     python tests/benchmarks/packing_study.py [--models FOLDER]
 
-Models of these kinds, each packed with 32, 8 and 4 bits: "dense"; "csp", pruned by csp to 95 %
+Models of these kinds, each packed with 32, 8 and 4 bits: "dense"; "csp+D", pruned by it to 95 %
 zeros in 600 steps; "int8 first" and "int4 first", the same, but pruned from a dense model whose
 weights were rounded to 8 or 4 bits before; and "2:4", in which of four neighbours in a row two are
 zero (the first matrix stays dense, because its rows have 39 weights). Rows go to
@@ -32,7 +32,7 @@ from cspkit.teach.digit_bench import DigitBench
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "data" / "results" / "packing.csv"
 TUNING = ROOT / "data" / "results" / "pruning_tuning.csv"
-KINDS = ("dense", "csp", "int8 first", "int4 first", "2:4")
+KINDS = ("dense", "csp+D", "int8 first", "int4 first", "2:4")
 KEY = ["fold", "model", "bits"]
 
 
@@ -50,7 +50,7 @@ def model_of(kind, fold, dense, task, folder):
     path = folder / f"{kind.replace(' ', '_').replace(':', '_')}_fold{fold}.csp"
     if not path.is_file():
         start = rounded(dense, int(kind[3])) if "first" in kind else dense
-        sparsity, settings = 0.95, tuned(TUNING)["csp"]
+        sparsity, settings = 0.95, tuned(TUNING)["csp+D"]
         if kind == "2:4":
             sparsity = 0.5
             settings |= {"block": kind, "exclude": ["encoder.weight_ih_l0"]}

@@ -4,25 +4,25 @@
     python tests/benchmarks/pruning_study.py tune          ten trials for each method on fold 0, the
                                                            best of them again on folds 1 and 2
     python tests/benchmarks/pruning_study.py methods       all methods, four sparsities, five folds;
-                                                           csp with and without D, dpf and gmp with
-                                                           two seeds a fold at .95 and .98
+                                                           csp, csp+D, dpf and gmp with two seeds a
+                                                           fold at .95 and .98
     python tests/benchmarks/pruning_study.py long          2,000 steps, .95 to .99
-    python tests/benchmarks/pruning_study.py tune-equal-time    as tune, for csp without D and the
-                                                           strongest, as long as csp takes
-    python tests/benchmarks/pruning_study.py tune-98       the same at .98, and csp
-    python tests/benchmarks/pruning_study.py equal-time    csp, and these methods as long as csp;
+    python tests/benchmarks/pruning_study.py tune-equal-time    as tune, for csp and the strongest,
+                                                           as long as csp+D takes
+    python tests/benchmarks/pruning_study.py tune-98       the same at .98, and csp+D
+    python tests/benchmarks/pruning_study.py equal-time    csp+D, and these methods as long;
                                                            two seeds a fold as in methods
     python tests/benchmarks/pruning_study.py error-term    the strongest with D
     python tests/benchmarks/pruning_study.py small-dense   small models trained from scratch
     python tests/benchmarks/pruning_study.py speakers      six speakers, each held out once
-    python tests/benchmarks/pruning_study.py ablation      csp, one choice changed at a time
-    python tests/benchmarks/pruning_study.py blocks        csp with blocks of 1x8 and 8x1
-    python tests/benchmarks/pruning_study.py pool          methods without D, all strings new
+    python tests/benchmarks/pruning_study.py ablation      csp+D, one choice changed at a time
+    python tests/benchmarks/pruning_study.py blocks        csp+D with blocks of 1x8 and 8x1
+    python tests/benchmarks/pruning_study.py pool          csp, dpf and gmp, all strings new
 
 First it prints what is done, what is left, and how long that will take. Rows go to
 data/results/pruning_STUDY.csv, each as it is measured. A study that was stopped continues. The
 other studies take their settings from `tune`; but `equal-time` takes those of `tune-equal-time` at
-.95 (csp those of `tune`), and of `tune-98` at .98. `long`, `error-term` and the studies at equal
+.95 (csp+D those of `tune`), and of `tune-98` at .98. `long`, `error-term` and the studies at equal
 time take the strongest methods from `methods`: those with the smallest loss on dev. Dense models
 that are missing are trained into build/. At equal time a cheaper method makes as many more steps as
 the recorded processor seconds of the dearer one allow.
@@ -57,7 +57,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCES = ["dense", "dense+"]
 BOTH = [0.95, 0.98]
 FOLDS, SECOND_SEEDS = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]
-TWICE = ["csp", "csp-D", "dpf", "gmp"]  # these run with two seeds a fold at .95 and .98
+TWICE = ["csp", "csp+D", "dpf", "gmp"]  # these run with two seeds a fold at .95 and .98
 STEPS, LONG_STEPS, TRIALS = 600, 2000, 10
 WITHIN = 0.25  # of the best trial: these trials of tuning are repeated on other folds
 SECONDS_PER_STEP = 0.05  # until rows are recorded
@@ -66,7 +66,7 @@ START = {
     "dense+": {"rate": 1e-3},
     "acdc": {"cycles": 4, "end": 0.25},
     "admm": {"end": 0.5, "rho": 2e-3},
-    "csp": {},
+    "csp+D": {},
     "dpf": {},
     "gmp": {"rate": 0.03, "end": 0.73, "exponent": 8.0},
     "l1-prox": {"rate": 0.03, "exponent": 2.5},
@@ -74,7 +74,7 @@ START = {
     "oneshot": {"rate": 0.06},
     "rigl": {"rate": 0.02, "alpha": 0.2, "end": 0.5},
 }
-# Changes of one choice of csp at a time.
+# Changes of one choice of csp+D at a time.
 CHANGES = (
     {"rho": 0.0},  # V never forgets
     {"rho": 0.1},
@@ -134,7 +134,7 @@ class Studies:
         """The entries that a tuning starts from, and their numbers of steps."""
         times = [(m, STEPS) for m in START] if study == "tune" else self.steps_in_equal_time()
         if study == "tune-98":
-            times = [("csp", STEPS), *times]
+            times = [("csp+D", STEPS), *times]
         return [(entry(m, **START.get(m, {})), self.call.steps or steps) for m, steps in times]
 
     def calls(self, study):
@@ -142,13 +142,12 @@ class Studies:
         every = [0.8, 0.9, 0.95, 0.98]
         if study == "methods":
             return [
-                {"methods": [*REFERENCES, *PRUNERS], "sparsities": every},
-                {"methods": ["csp-D"], "sparsities": BOTH},
+                {"methods": [*REFERENCES, *PRUNERS, "csp+D"], "sparsities": every},
                 {"methods": TWICE, "sparsities": BOTH, "seeds": SECOND_SEEDS},
             ]
         if study == "long":
             others = [m for m in self.strongest() if m not in ("dpf", "gmp")]
-            methods = [*REFERENCES, "csp", "dpf", "gmp", others[0]]
+            methods = [*REFERENCES, "csp", "csp+D", "dpf", "gmp", others[0]]
             return [{"methods": methods, "sparsities": [*BOTH, 0.99], "steps": LONG_STEPS}]
         if study == "equal-time":
             calls = []
@@ -156,7 +155,7 @@ class Studies:
                 if self.left(tuning)[0]:
                     raise WaitingError(tuning)
                 settings = self.settings("tune") | self.settings(tuning)
-                for method, steps in [("csp", STEPS), *self.steps_in_equal_time()]:
+                for method, steps in [("csp+D", STEPS), *self.steps_in_equal_time()]:
                     call = {"methods": [method], "sparsities": [self.tunings[tuning]]}
                     call |= {"steps": steps, "settings": settings}
                     calls += [call, call | {"seeds": SECOND_SEEDS}][: 1 + (method in TWICE)]
@@ -167,19 +166,20 @@ class Studies:
             return [{"methods": [study], "sparsities": every}]
         if study == "speakers":
             bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
-            methods = [*REFERENCES, "csp", "dpf", "gmp"]
+            methods = [*REFERENCES, "csp+D", "dpf", "gmp"]
             seeds = [0, 1, 2, 3, 4, 5]
             return [{"bench": bench, "methods": methods, "sparsities": [0.9, 0.95], "seeds": seeds}]
         if study == "pool":
             bench = DigitBench(self.bench.models, self.call.dense_steps, pool=0)
-            return [{"bench": bench, "methods": ["csp-D", "dpf", "gmp"], "sparsities": BOTH}]
-        csp = self.settings()["csp"]
+            return [{"bench": bench, "methods": ["csp", "dpf", "gmp"], "sparsities": BOTH}]
+        csp = self.settings()["csp+D"]
         if study == "blocks":
-            entries = [entry("csp", **csp, block=block) for block in ("1x8", "8x1")]
+            entries = [entry("csp+D", **csp, block=block) for block in ("1x8", "8x1")]
             return [{"methods": entries, "sparsities": [0.8, 0.9, 0.95]}]
-        entries = [entry("csp", **csp)]
+        entries = [entry("csp+D", **csp)]
         for change in CHANGES:
-            entries.append(entry("csp-D" if change.get("mu") == 0 else "csp", **(csp | change)))
+            name = "csp" if change.get("mu") == 0 else "csp+D"
+            entries.append(entry(name, **(csp | change)))
         return [{"methods": entries, "sparsities": BOTH, "seeds": FOLDS[:3]}]
 
     def strongest(self, count=4):
@@ -193,11 +193,11 @@ class Studies:
         return list(losses.nsmallest(count).index)
 
     def steps_in_equal_time(self):
-        """csp without D and the strongest, each with its steps in the time of csp, in tens."""
+        """csp and the strongest, each with its steps in the time of csp+D, in tens."""
         rows = self.rows("methods").query("sparsity in @BOTH")
         found = []
-        for method in ("csp-D", *self.strongest()):
-            ratio = cost_ratio(rows, "csp", method)
+        for method in ("csp", *self.strongest()):
+            ratio = cost_ratio(rows, "csp+D", method)
             if np.isnan(ratio):
                 raise WaitingError("methods")
             found.append((method, 10 * round(STEPS * ratio / 10)))

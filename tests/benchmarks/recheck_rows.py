@@ -35,10 +35,7 @@ def again(row):
     if bench.name != row["task"]:
         raise SystemExit(f"task is {row['task']!r}: expected {bench.name!r}")
     settings = json.loads(row["settings"])
-    name = row["method"]
-    chosen = entry(name, rate=row["rate"], **settings)
-    if chosen.mu != row["mu"]:
-        chosen = entry(name, rate=row["rate"], mu=row["mu"], **settings)
+    chosen = entry(row["method"], rate=row["rate"], mu=row["mu"], **settings)
     with tempfile.TemporaryDirectory() as folder:
         found = compare(
             bench, [chosen], [row["sparsity"]], [row["seed"]], int(row["steps"]),

@@ -4,8 +4,8 @@
 
 Steps of all kinds take turns on the same batches in one process; a ratio is the median of the
 ratios to the dense step of the same turn. Among them are the matrix products of the LSTMs, alone:
-no step can take less than they do. "csp" finds the outputs of the dense model stored, as in about
-four of five steps of a run; "csp, new strings" computes them. Then the dense step by parts, from
+no step can take less than they do. "csp+D" finds the outputs of the dense model stored, as in about
+four of five steps of a run; "csp+D, new strings" computes them. Then the dense step by parts, from
 torch's profiler, as shares of their sum. The table goes to OUT, data/results/training_step.csv if
 nothing else is said.
 """
@@ -121,9 +121,9 @@ def training_steps():
     kinds = {
         "dense": stepper(task, dense, None, 0.0),
         "gmp": stepper(task, dense, GMP, 0.0),
-        "csp without D": stepper(task, dense, CSP, 0.0),
-        "csp": stepper(task, dense, CSP, 1.0),
-        "csp, new strings": with_new(task, stepper(task, dense, CSP, 1.0)),
+        "csp": stepper(task, dense, CSP, 0.0),
+        "csp+D": stepper(task, dense, CSP, 1.0),
+        "csp+D, new strings": with_new(task, stepper(task, dense, CSP, 1.0)),
         "LSTM products": lambda: lstm_products(dense, task.batch),
     }
     seconds = {name: [] for name in kinds}

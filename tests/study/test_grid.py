@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +71,7 @@ class Nothing(CountedBlobs):
         return None
 
 
-METHODS = ["dense", "dense+", "gmp", "gmp+D", "csp", "csp-D"]
+METHODS = ["dense", "dense+", "gmp", "gmp+D", "csp", "csp+D"]
 TIMES = ["seconds", "processor_seconds"]
 CALL = {"sparsities": [0.8, 0.95], "seeds": [0, 1], "steps": 6, "metric": "error"}
 
@@ -98,14 +97,14 @@ def whole(tmp_path_factory):
 
 def test_every_method_sparsity_and_seed_has_one_row(whole):
     _, rows = whole
-    pruned = rows[rows["method"].isin(["gmp", "gmp+D", "csp", "csp-D"])]
+    pruned = rows[rows["method"].isin(["gmp", "gmp+D", "csp", "csp+D"])]
     assert len(rows) == 2 * 2 + 4 * 2 * 2
     assert not pruned.duplicated(["method", "sparsity", "seed"]).any()
     assert list(pruned["nonzeros"]) == [TOTAL - round(s * TOTAL) for s in pruned["sparsity"]]
     assert set(rows.loc[rows["method"] == "dense", "steps"]) == {0}
     assert set(rows.loc[rows["method"] != "dense", "steps"]) == {6}
     assert dict(rows[["method", "mu"]].to_records(index=False)) == {
-        "dense": 0, "dense+": 0, "gmp": 0, "gmp+D": 1, "csp": 1, "csp-D": 0,
+        "dense": 0, "dense+": 0, "gmp": 0, "gmp+D": 1, "csp": 0, "csp+D": 1,
     }  # fmt: skip
 
 
@@ -337,10 +336,10 @@ class AsWritten(Task):
 def test_the_metric_is_the_first_figure_that_is_no_loss(tmp_path, figures):
     call = {"out": tmp_path / "rows.csv", "seeds": [0, 1], "sparsities": [0.9], "steps": 6}
     bench, metric = TaskBench(AsWritten(figures)), figures[-1]
-    rows = compare(bench, ["dense", "gmp", "csp-D"], **call)
+    rows = compare(bench, ["dense", "gmp", "csp"], **call)
     expected = bench.task.evaluate(bench(0)[1], "test")[metric]
     assert rows.loc[rows["method"] == "dense", f"test_{metric}"].iloc[0] == expected
-    again = compare(bench, ["dense", "gmp", "csp-D"], **call)
+    again = compare(bench, ["dense", "gmp", "csp"], **call)
     pd.testing.assert_frame_equal(rows, again)
     assert f"test {metric} in per cent" in table(rows)
     assert len(summary(rows)) == 3
@@ -349,23 +348,12 @@ def test_the_metric_is_the_first_figure_that_is_no_loss(tmp_path, figures):
             compare(bench, ["rigl"], **call, metric="loss")
 
 
-def test_without_a_divergence_csp_runs_without_d_and_says_so(tmp_path):
+def test_without_a_divergence_methods_run_without_d(tmp_path):
     bench = TaskBench(AsWritten())
-    call = {"out": tmp_path / "rows.csv", "seeds": [0], "sparsities": [0.9], "steps": 6}
-    with pytest.warns(
-        UserWarning, match="no divergence, so D is left out of csp, recorded as csp-D"
-    ):
-        rows = compare(bench, ["csp", "gmp", "csp-D"], **call, settings={"csp": {"rate": 0.02}})
-    assert rows[["method", "mu", "rate"]].to_numpy().tolist() == [
-        ["csp-D", 0.0, 0.02],
-        ["gmp", 0.0, 0.01],
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        again = compare(bench, ["csp-D"], **call, settings={"csp": {"rate": 0.02}})
-    pd.testing.assert_frame_equal(again, rows[:1])
-    with pytest.raises(ArgumentError, match="'csp', which needs D.*or the method 'csp-D'"):
-        tune(bench, ["csp"], out=tmp_path / "trials.csv", objective="dev_error")
+    call = {"seeds": [0], "sparsities": [0.9], "steps": 6, "out": tmp_path / "rows.csv"}
+    assert set(compare(bench, ["csp", "gmp"], **call)["mu"]) == {0}
+    with pytest.raises(ArgumentError, match=r"'csp\+D', which needs D.*or the method 'csp'"):
+        tune(bench, ["csp+D"], out=tmp_path / "trials.csv", objective="dev_error")
 
 
 def test_weights_that_stay_dense_are_told_once(tmp_path):
@@ -488,33 +476,31 @@ def test_a_small_dense_model_has_the_weights_that_pruning_leaves(tmp_path):
 
 
 def test_names_say_whether_the_error_term_is_there():
-    named = {n: (entry(n).name, entry(n).mu) for n in ("gmp", "gmp-D", "gmp+D", "csp", "csp+D")}
-    assert named == {
-        "gmp": ("gmp", 0), "gmp-D": ("gmp", 0), "gmp+D": ("gmp+D", 1),
-        "csp": ("csp", 1), "csp+D": ("csp", 1),
-    }  # fmt: skip
-    assert entry("csp-D").name == "csp-D" and entry("csp-D").mu == 0
-    assert entry("gmp+D", mu=0.5).mu == 0.5
     for method in PRUNERS:
-        assert entry(f"{method}+D").mu > 0 == entry(f"{method}-D").mu
+        assert (entry(method).name, entry(method).mu) == (method, 0)
+        assert (entry(f"{method}+D").name, entry(f"{method}+D").mu) == (f"{method}+D", 1)
+    assert entry("gmp+D", mu=0.5).mu == 0.5
+    with pytest.raises(ArgumentError, match="mu is 0 for csp\\+D: expected > 0, or the name csp$"):
+        entry("csp+D", mu=0)
 
 
 def test_every_length_is_measured_and_every_run_once(tmp_path):
     call = CALL | {"sparsities": [0.9, 0.9], "seeds": [0, 0], "steps": [4, 6]}
-    rows = compare(BlobBench(), ["dense", "gmp", "gmp-D"], out=tmp_path / "rows.csv", **call)
+    rows = compare(BlobBench(), ["dense", "gmp", "gmp"], out=tmp_path / "rows.csv", **call)
     assert rows[["method", "steps"]].to_numpy().tolist() == [["dense", 0], ["gmp", 4], ["gmp", 6]]
 
 
 def test_with_and_without_d_a_method_has_its_own_settings():
-    settings = {"gmp": {"rate": 0.02, "mu": 0.0, "exponent": 2.0}, "csp-D": {"rate": 0.05}}
-    settings["csp"] = {"rate": 0.03, "mu": 2.0, "end": 0.5}
-    names = ["gmp", "gmp+D", "csp", "csp-D", "dpf+D"]
+    settings = {"gmp": {"rate": 0.02, "mu": 0.0, "exponent": 2.0}, "csp": {"rate": 0.05}}
+    settings |= {"csp+D": {"rate": 0.03, "mu": 2.0, "end": 0.5}, "rigl+D": {"mu": 2.0, "end": 0.3}}
+    names = ["gmp", "gmp+D", "csp+D", "csp", "rigl", "dpf+D"]
     found = [r.entry for r in grid(names, [0.9], [0], 6, settings)]
     assert [(e.name, e.rate, e.mu, dict(e.settings)) for e in found] == [
         ("gmp", 0.02, 0.0, {"exponent": 2.0}),
         ("gmp+D", 0.02, 1.0, {"exponent": 2.0}),
-        ("csp", 0.03, 2.0, {"end": 0.5}),
-        ("csp-D", 0.05, 0.0, {}),
+        ("csp+D", 0.03, 2.0, {"end": 0.5}),
+        ("csp", 0.05, 0.0, {}),
+        ("rigl", 0.01, 0.0, {"end": 0.3}),
         ("dpf+D", 0.01, 1.0, {}),
     ]
 
@@ -543,9 +529,10 @@ def test_with_and_without_d_a_method_has_its_own_settings():
         ({"steps": []}, "steps is \\[\\]"),
         ({"steps": [6, 2.5]}, "steps is 2.5"),
         ({"settings": {"csp": {"speed": 3}}}, "csp has no setting 'speed': expected .*exponent"),
-        ({"settings": {"csp": {"mu": 0}}}, "mu is 0 for csp: expected > 0"),
+        ({"settings": {"csp": {"mu": 2.0}}}, "mu is 2 for csp: expected 0, or the name csp\\+D"),
         ({"settings": {"csp": {"rate": -1}}}, "rate is -1"),
         ({"settings": {"csp": {"mu": float("inf")}}}, "mu is inf"),
+        ({"methods": ["csp-D"]}, "method is 'csp-D'"),
         ({"settings": {"cps": {}}}, "method is 'cps'"),
         ({"settings": {"csp": {"end": 1.5}}}, "csp at sparsity .*: end is 1.5"),
         ({"settings": {"csp": {"measurement": "magic"}}}, "measurement is 'magic'"),
@@ -558,10 +545,9 @@ def test_with_and_without_d_a_method_has_its_own_settings():
         ({"bench": TaskBench(CountedBlobs(), nn.LazyLinear(2))}, "'weight', whose shape is not"),
         ({"bench": TaskBench(object(), 1)}, "bench returned object and int: expected a task"),
         (
-            {"bench": TaskBench(Silent()), "settings": {"csp": {"mu": 2.0}}},
-            "'csp', which needs D, but Silent has no .*'csp-D'",
+            {"bench": TaskBench(Silent()), "methods": ["gmp+D"]},
+            "'gmp\\+D', which needs D, but Silent has no .* or the method 'gmp'",
         ),
-        ({"bench": TaskBench(Silent()), "methods": ["gmp+D"]}, "the method 'gmp'"),
         (
             {"bench": TaskBench(Wrong())},
             "evaluate of Wrong returned nan as 'error': expected a finite",

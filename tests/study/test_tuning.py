@@ -21,7 +21,7 @@ from cspkit.study import (
 )
 
 CALL = {"steps": 6, "sparsity": 0.9, "metric": "error"}
-METHODS = ["dense+", "gmp", "csp", "csp-D"]
+METHODS = ["dense+", "gmp", "csp+D", "csp"]
 TIMES = ["seconds", "processor_seconds"]
 
 
@@ -71,11 +71,11 @@ def test_a_tuning_that_was_stopped_goes_on_where_it_was(trials, tmp_path):
 
 def test_later_trials_learn_from_the_earlier(trials, tmp_path):
     """The same rates, but other losses of the past: the model draws another rate."""
-    rows = read_rows(trials[0]).query("method == 'csp-D' and trial < 6")
+    rows = read_rows(trials[0]).query("method == 'csp' and trial < 6")
     out = tmp_path / "other.csv"
     rows.assign(dev_loss=rows["dev_loss"].to_numpy()[::-1]).to_csv(out, index=False)
-    drawn = tune(BlobBench(), ["csp-D"], out=out, trials=7, **CALL)["rate"].iloc[-1]
-    assert drawn != trials[1].query("method == 'csp-D' and trial == 6")["rate"].item()
+    drawn = tune(BlobBench(), ["csp"], out=out, trials=7, **CALL)["rate"].iloc[-1]
+    assert drawn != trials[1].query("method == 'csp' and trial == 6")["rate"].item()
 
 
 def test_the_best_on_dev_is_what_a_comparison_runs_with(trials, tmp_path):
@@ -84,7 +84,7 @@ def test_the_best_on_dev_is_what_a_comparison_runs_with(trials, tmp_path):
     assert best == tuned(trials[0])
     assert list(best) == sorted(METHODS)
     loss = {m: rows.loc[rows["method"] == m, "dev_loss"].min() for m in METHODS}
-    assert best["csp"]["mu"] > 0 == best["csp-D"]["mu"]
+    assert best["csp+D"]["mu"] > 0 == best["csp"]["mu"]
     found = compare(
         BlobBench(), METHODS, [0.9], [0], 6, out=tmp_path / "a.csv", settings=best, metric="error"
     )
@@ -94,8 +94,8 @@ def test_the_best_on_dev_is_what_a_comparison_runs_with(trials, tmp_path):
 def test_trials_that_are_near_the_best_meet_on_other_seeds(trials, tmp_path):
     out = tmp_path / "rows.csv"
     rows = trials[1].copy()
-    for method, own in rows.groupby("method"):  # two near trials of each; of csp only one
-        far = 9.0 if method == "csp" else 1.05
+    for method, own in rows.groupby("method"):  # two near trials of each; of csp+D only one
+        far = 9.0 if method == "csp+D" else 1.05
         rows.loc[own.index, "dev_loss"] = [5.0, far, 1.0, 5.0, 5.0, 5.0, 5.0]
     rows.to_csv(out, index=False)
     missing = missing_finals(BlobBench(), out=out)
@@ -103,7 +103,7 @@ def test_trials_that_are_near_the_best_meet_on_other_seeds(trials, tmp_path):
     assert missing_finals(BlobBench(), out=out) == []
     again = found[found["seed"] > 0]
     met = {m: set(zip(g["trial"], g["seed"], strict=True)) for m, g in again.groupby("method")}
-    assert met == {m: {(1, 1), (1, 2), (2, 1), (2, 2)} for m in METHODS if m != "csp"}
+    assert met == {m: {(1, 1), (1, 2), (2, 1), (2, 2)} for m in METHODS if m != "csp+D"}
     assert len(missing) == len(again)
     assert {(r.entry.name, r.trial, r.seed) for r in missing} == set(
         zip(again["method"], again["trial"], again["seed"], strict=True)
@@ -111,7 +111,7 @@ def test_trials_that_are_near_the_best_meet_on_other_seeds(trials, tmp_path):
     best = tuned(out)
     for method, own in found.groupby("method"):
         means = own.assign(log=np.log(own["dev_loss"])).groupby("trial")["log"].mean()
-        winner = 2 if method == "csp" else means[[1, 2]].idxmin()
+        winner = 2 if method == "csp+D" else means[[1, 2]].idxmin()
         assert best[method]["rate"] == own[own["trial"] == winner]["rate"].iloc[0]
 
     half = tmp_path / "half.csv"  # killed in the middle, and called again
@@ -186,7 +186,7 @@ def test_the_metric_may_come_from_the_objective_or_from_the_task(trials, tmp_pat
 
 
 @pytest.mark.parametrize("method", sorted(PRUNERS))
-@pytest.mark.parametrize("suffix", ["+D", "-D"])
+@pytest.mark.parametrize("suffix", ["+D", ""])
 def test_a_space_holds_what_the_class_takes_and_its_defaults(method, suffix):
     one = entry(method + suffix)
     space = default_space(one)

@@ -40,7 +40,7 @@ def test_a_trial_that_diverged_is_in_the_journal_as_infinite(tmp_path):
 
     journal = tmp_path / "trials.log"
     call = CALL | {"objective": "dev_error", "trials": 1, "storage": journal}
-    tune(Diverging(), ["gmp-D"], out=tmp_path / "rows.csv", **call)
+    tune(Diverging(), ["gmp"], out=tmp_path / "rows.csv", **call)
     kept = JournalStorage(JournalFileBackend(str(journal)))
     (name,) = optuna.get_all_study_names(kept)
     assert optuna.load_study(study_name=name, storage=kept).trials[0].value == math.inf
