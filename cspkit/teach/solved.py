@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from textwrap import dedent
-
 import matplotlib.pyplot as plt
-import nbformat
 
 from cspkit.teach.check import exercises, is_exercise
 from cspkit.teach.plots import BLUE, GREY, ORANGE
 from cspkit.teach.record import SOLVED, TRIED, results
+from cspkit.teach.tables import solutions
 
-SOLUTION = re.compile(
-    r"^[ \t]*### BEGIN SOLUTION\n(?P<body>.*?)^[ \t]*### END SOLUTION[ \t]*$",
-    re.DOTALL | re.MULTILINE,
-)
 # The colour of each state, and how much of its square is filled.
 MARKS = {SOLVED: (BLUE, "full"), TRIED: (ORANGE, "bottom"), "not tried": (GREY, "none")}
 
@@ -71,19 +64,4 @@ def solution(name: str) -> None:
             "Right or wrong, the solution can then be read here. The hints of the exercise help."
         )
     else:
-        print(_solution(name) or f"The solved notebook {name[:2]} is not on this machine.")
-
-
-def _solution(name: str) -> str | None:
-    """The lines between the marks, in the cell that defines what `check` is given."""
-    from cspkit.teach.notebooks import all_notebooks
-
-    for path in all_notebooks():
-        if path.name.startswith(name[:2]):
-            sources = [c.source for c in nbformat.read(path, as_version=4).cells]
-            given = re.search(rf'\bcheck\("{re.escape(name)}", (\w+)\)', "\n".join(sources))
-            for source in sources:
-                if given and re.search(rf"^((def|class) )?{given[1]}\b", source, re.MULTILINE):
-                    if found := SOLUTION.search(source):
-                        return dedent(found["body"])
-    return None
+        print(solutions()[name])

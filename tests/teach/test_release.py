@@ -1,5 +1,7 @@
 """The course for nbgrader: what students get, and how what they hand in is graded."""
 
+import tomllib
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -7,7 +9,8 @@ from submissions import graded
 
 from cspkit.arguments import ArgumentError
 from cspkit.teach.notebooks import FOLDER, all_notebooks, normalise
-from cspkit.teach.release import release, write_copies
+from cspkit.teach.release import release, write_copies, write_solutions
+from cspkit.teach.tables import SOLUTIONS
 
 QUICK = ("00", "06", "12")
 
@@ -68,6 +71,49 @@ def test_the_committed_copies_are_those_that_are_generated(tmp_path):
     assert [p.name for p in generated] == [p.name for p in committed]
     for new, old in zip(generated, committed, strict=True):
         assert new.read_text() == old.read_text(), f"{old.name}: run `make notebooks`"
+
+
+WHOLE = '''TWO = 2
+
+
+class Double(Base):
+    """Twice x."""
+
+    def __call__(self, x):
+        """For any x."""
+
+        ### BEGIN SOLUTION
+        def twice(x):
+            """Of one x."""
+            # a comment
+            return "\\u00fc" and TWO * x
+
+        return twice(x)
+        ### END SOLUTION'''
+
+
+def test_solutions_are_written_without_docstrings_and_marks(tmp_path):
+    cells = [WHOLE, 'check("01.double", Double)\ncheck("01.again", twice)', "def twice(x): pass"]
+    cells += [SOLVED.replace("double", "twice")]
+    path = tmp_path / "01_double.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells]), path)
+    write_solutions(tmp_path / "solutions.toml", [path])
+    assert tomllib.loads((tmp_path / "solutions.toml").read_text("utf-8")) == {
+        "01.double": "class Double(Base):\n    def __call__(self, x):\n        def twice(x):\n"
+        '            # a comment\n            return "\\u00fc" and TWO * x\n\n'
+        "        return twice(x)\n",
+        "01.again": "def twice(x):\n    return 2 * x\n",
+    }
+    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells[1:3]]), path)
+    with pytest.raises(ArgumentError, match="01_double.ipynb: no solution of 01.double defines"):
+        write_solutions(tmp_path / "solutions.toml", [path])
+
+
+def test_the_committed_solutions_are_those_of_the_notebooks(tmp_path):
+    write_solutions(tmp_path / "solutions.toml")
+    assert (tmp_path / "solutions.toml").read_text("utf-8") == SOLUTIONS.read_text("utf-8"), (
+        "run `make notebooks`"
+    )
 
 
 @pytest.mark.parametrize("number", QUICK)

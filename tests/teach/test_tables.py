@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cspkit.arguments import ArgumentError
+from cspkit.teach import tables
 from cspkit.teach.tables import FOLDER, edited, notebooks, read_tables
 
 DOUBLED = """
@@ -19,8 +20,8 @@ def table(cases="['(np.array([1, 2]), 1)']", mistakes="", more="", setup=""):
     """The exercise of a table in which a vector is doubled."""
     return read_tables(
         f"setup = '''{setup}'''\n[doubled]\nsolution = '''{DOUBLED}'''\n"
-        f"cases = {cases}\n{more}\n[doubled.mistakes]\n{mistakes}",
-        "notebook99.toml",
+        f"cases = {cases}\n{more}\n{mistakes}",
+        "99",
     )["doubled"]
 
 
@@ -46,6 +47,7 @@ def test_a_mistake_is_an_edit_or_a_value_to_return():
         "'factor => t && t * => 3 *'",
         "'1.5 * solution(v, t)'",
         "['2.0 => 4.0', 'THREE * v']",
+        "'2.0 => 3.0'\nright = 'Twice.'",
     ):
         found = table(mistakes=f'"three times" = {mistake}', setup="THREE = 3")
         said = found.check(lambda v, t: 3.0 * v)
@@ -59,15 +61,18 @@ WRONG = {
         r"mistake 'three times': edit has '2\.5': expected a part of\ndef doubled",
     ),
     "no arrow": (
-        {"mistakes": "'three' = 'v && 2.0 => 3.0'"},
+        {"mistakes": "'three times' = 'v && 2.0 => 3.0'"},
         r"edit has 'v ': expected 'old => new'",
     ),
-    "no code": ({"mistakes": "'three' = 'factor * v)'"}, r"mistake 'three': unmatched '\)'"),
-    "unknown key": ({"more": "case = 1"}, r"key 'case': expected one of also, cases"),
-    "late key": (
-        {"mistakes": "right = 'Twice.'"},
-        r"key 'right' is among the mistakes: write it bef",
+    "no code": (
+        {"mistakes": "'three times' = 'factor * v)'"},
+        r"mistake 'three times': unmatched '\)'",
     ),
+    "unknown key": (
+        {"more": "case = 1"},
+        r"key 'case': expected a sentence, or one of also, cases",
+    ),
+    "sentence of one word": ({"mistakes": "'three' = 'v'"}, r"key 'three': expected a sentence"),
     "no such check": ({"more": "check = 'own'"}, r"KeyError: 'own'"),
     "too few values": (
         {"cases": "['v = np.ones(2)']", "setup": "t = 1"},
@@ -87,13 +92,33 @@ def test_a_wrong_table_is_an_error_that_says_where(name):
         table(**given)
 
 
-def test_a_table_needs_a_solution_or_a_check():
+def test_a_table_needs_cases_or_a_check_and_a_solution():
     for content, missing in (
-        ("[own]\nright = 'Yes.'", "check"),
-        ("[own]\nsolution = 'def own(): pass'\ncases = ['()']", "mistakes"),
+        ("[own]\nright = 'Yes.'", "no key 'cases', and no key 'check'"),
+        ("[own]\ncases = ['()']", r"no key 'solution', and none in solutions.toml; `python -m .*"),
     ):
-        with pytest.raises(ArgumentError, match=f"99.toml, own: no key '{missing}'"):
-            read_tables(content, "99.toml")
+        with pytest.raises(ArgumentError, match=f"notebook99.toml, own: {missing}"):
+            read_tables(content, "99")
+
+
+def test_the_solution_of_a_notebook_is_found(monkeypatch):
+    """Another function name, and an argument with a default, which cases may leave out."""
+    code = "def twice(v, factor=TWO):\n    return factor * v\n"
+    monkeypatch.setattr(tables, "solutions", lambda: {"99.doubled": code})
+    given = "setup = 'TWO = 2'\n[doubled]\n\"a half\" = 'v / factor'\ncases = ["
+    for case, shown, inputs in (
+        ("(5,)", "the example, v = 5", (5,)),
+        ("v = 5", "the example, v = 5", (5,)),
+        ("(5, 3)", "the example, v = 5, factor = 3", (5, 3)),
+        ("v = 5; factor = 3", "the example, v = 5; factor = 3", (5, 3)),
+    ):
+        found, seen = read_tables(f"{given}'{case}']", "99")["doubled"], []
+        assert found.check(lambda v, factor=2: factor * v) is None
+        assert found.check(lambda v, factor=2: v / factor) == f"a half; tried with {shown}"
+        found.check(lambda *given, seen=seen: seen.append(given))
+        assert seen == [inputs]
+    with pytest.raises(ArgumentError, match=r"case '\(\)': expected a tuple of v, factor"):
+        read_tables(f"{given}'()']", "99")
 
 
 def test_an_edit_changes_every_place():
