@@ -107,7 +107,7 @@ def seconds(rank, batch_size, method):
     ends = []
     prune(
         load_transducer(default_model()), DigitTask(batch_size=batch_size), method, SPARSITY,
-        steps=WARM + TIMED, rng=np.random.default_rng(0),
+        steps=WARM + TIMED, rng=np.random.default_rng(0), mu=float(method == "csp"),
         on_step=lambda row: ends.append(time.perf_counter()),
     )  # fmt: skip
     return ends[-1] - ends[WARM - 1]
@@ -122,9 +122,10 @@ def speed(out):
                 alone.append(32 * TIMED / seconds(0, 32, method))
                 two.append(64 * TIMED / max(together(seconds, 64, method)))
             ratio = np.median(np.array(two) / alone)
-            rows.append((method, np.median(alone), np.median(two), ratio))
+            name = "csp+D" if method == "csp" else method
+            rows.append((name, np.median(alone), np.median(two), ratio))
             print(
-                f"{method}: {rows[-1][1]:.0f} and {rows[-1][2]:.0f} utterances/s, {ratio:.2f} times"
+                f"{name}: {rows[-1][1]:.0f} and {rows[-1][2]:.0f} utterances/s, {ratio:.2f} times"
             )
     with replacing(out) as file:
         columns = ["method", "one_process", "two_processes", "ratio"]
