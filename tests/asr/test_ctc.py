@@ -163,7 +163,7 @@ def test_it_trains_on_digits_and_is_pruned_with_the_common_loop():
     before = cost()
     train(model, task, 150, rng=np.random.default_rng(0), rate=1e-2)
     assert cost() < 0.5 * before
-    pruned = prune(model, task, "csp", 0.5, steps=4)
+    pruned = prune(model, task, "csp", 0.5, steps=4, mu=1.0)
     n = sum(w.numel() for w in pruned.masks.values())
     assert pruned.n_nonzero == n - round(0.5 * n)
     assert pruned.log[-1]["divergence"] > 0

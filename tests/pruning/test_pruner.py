@@ -617,6 +617,8 @@ def test_the_error_term_is_a_weighted_divergence_over_valid_cells():
     pruner = CSP({"w": nn.Parameter(torch.ones(2, 2))}, 0.5, 10)
     p, q = reference.double().softmax(-1), outputs.double().softmax(-1)
     cells = (p * (p / q).log()).sum(-1)
+    assert pruner.error_term(reference, outputs).item() == 0  # the default
+    pruner.mu = 1.0
     D = pruner.error_term(reference, outputs)
     assert D.item() == pytest.approx(cells.mean().item())
     pruner.mu = 0.3
@@ -833,6 +835,7 @@ def test_zeros_are_exact_even_where_a_weight_was_not_a_number(dense):
 
 def test_the_error_term_of_no_cell_or_of_a_class_that_is_ruled_out():
     pruner = CSP({"w": nn.Parameter(torch.ones(2, 2))}, 0.5, 10)
+    pruner.mu = 1.0
     logits = torch.randn(3, 4, requires_grad=True)
     D = pruner.error_term(torch.randn(3, 4), logits, torch.zeros(3, dtype=torch.bool))
     D.backward()

@@ -84,7 +84,7 @@ def test_it_shows_the_log_and_its_means():
 
 def test_a_pruned_run_has_a_panel_of_sparsity_and_the_divergence():
     plot, task = LivePlot(every=10), Blobs()
-    log = prune(task.new_model(), task, "csp", 0.9, steps=STEPS, on_step=plot).log
+    log = prune(task.new_model(), task, "csp", 0.9, steps=STEPS, mu=1.0, on_step=plot).log
     loss, sparsity = plot.figure.axes
     assert "divergence D" in lines(loss)
     expected = [100 * row["sparsity"] for row in log]
