@@ -199,8 +199,8 @@ w, t, l: a win, a tie, a loss of `csp`, by a paired t-test over folds (p < .05 a
 correction over the eight rivals at one sparsity). `csp` minus `dense`, 95 % interval:
 {excess}.{star}
 
-In the next table the last column is the interval of `csp` minus `dense`. Among strangers `csp+D`
-ran in place of `csp`, so the marks and the interval are those of `csp+D`.
+In the next table the marks and the last column are those of `csp`, and for strangers, where `csp`
+did not run, those of `csp+D`.
 
 {tables[1]}
 
@@ -231,8 +231,7 @@ ran in place of `csp`, so the marks and the interval are those of `csp+D`.
 - **Where it loses:** against the dense model. "No loss" means that the interval of `csp` minus
   `dense` ends below half a point. With 600 steps it is shown at none of these sparsities, with
   2,000 at 95 %. At 98 % there is a loss, with 600 steps and with 2,000,
-  and at 99 % `csp` makes {ratio_99:.1f} times the errors of `dense`. In points, pruning
-  hits strangers, speakers who were not in the training, harder than others. The dense models are
+  and at 99 % `csp` makes {ratio_99:.1f} times the errors of `dense`. The dense models are
   fully trained: 2,000 further steps leave them at {long.rate("dense+")} %
   (the difference is {interval(trained_on)} points).
 - **What it costs:** a dense training step takes {step["milliseconds"]["dense"]:.0f} ms on one core.

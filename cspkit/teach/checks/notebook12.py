@@ -1,6 +1,7 @@
 """The check of the header of a packed file, for notebook 12."""
 
 import json
+import struct
 import zlib
 
 import zstandard
@@ -11,10 +12,9 @@ from cspkit.teach.check import NOTHING
 
 def packed_file(header, streams):
     text = json.dumps(header).encode()
-    packed = zstandard.ZstdCompressor().compress(text)
-    fields = ((1, 2), (len(packed), 4), (len(text), 4), (zlib.crc32(packed), 4))
-    numbers = b"".join(number.to_bytes(size, "little") for number, size in fields)
-    return b"\x93CSPK\r\n\x1a" + numbers + packed + streams
+    packed = zstandard.compress(text)
+    fields = struct.pack("<HIII", 1, len(packed), len(text), zlib.crc32(packed))
+    return b"\x93CSPK\r\n\x1a" + fields + packed + streams
 
 
 def header_of(function, compare):
@@ -24,8 +24,7 @@ def header_of(function, compare):
     made = packed_file({"tensors": []}, b""), packed_file(long, b"\x01" * 300)
     for content in (*made, model.read_bytes()):
         stop = 22 + int.from_bytes(content[10:14], "little")
-        packed = content[22:stop]
-        text = zstandard.ZstdDecompressor().decompress(packed)
+        packed, text = content[22:stop], zstandard.decompress(content[22:stop])
         header, where = json.loads(text), f"a file with its packed header in content[22:{stop}]"
         try:
             answer = function(content)
