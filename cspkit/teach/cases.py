@@ -127,6 +127,8 @@ def text(value: object, digits: int = 4) -> str:
     """Write a number, a small array, or a list of them; of a large array the first and last."""
     if isinstance(value, str):
         return repr(value)
+    if isinstance(value, bytes | dict):
+        return f"{value!r:.60}"
     if isinstance(value, tuple | list) and any(np.ndim(part) for part in value):
         return " and ".join(text(part, digits) for part in value)
     array = np.asarray(value)
@@ -196,8 +198,8 @@ def _equal(answer: object, right: object, rtol: float) -> bool:
         return _is_several(answer, right) and all(
             _equal(a, r, rtol) for a, r in zip(answer, right, strict=True)
         )
-    if isinstance(right, str):
-        return isinstance(answer, str) and answer == right
+    if isinstance(right, str | bytes | dict):
+        return isinstance(answer, type(right)) and answer == right
     if hasattr(right, "detach") and not hasattr(answer, "detach"):
         return False
     try:
@@ -222,9 +224,9 @@ def _is_bool(value: object) -> bool:
 
 def _wrong_form(answer: object, right: object, parts: Sequence[str]) -> Verdict:
     """A sentence if the answer has another type or shape than the right one, or is not finite."""
-    if isinstance(right, str):
-        wrong = f"the function returns {a_kind(answer)}, expected a str"
-        return None if isinstance(answer, str) else wrong
+    if isinstance(right, str | dict):
+        wrong = f"the function returns {a_kind(answer)}, expected {a_kind(right)}"
+        return None if isinstance(answer, type(right)) else wrong
     if isinstance(right, tuple):
         several = " and ".join(parts) or f"a list of {len(right)} arrays"
         parts = parts or [f"array {i}" for i in range(len(right))]

@@ -1,24 +1,31 @@
 """Execute notebooks in place, so that the committed outputs are those of the current code.
 
-python -m cspkit.teach.notebooks            all notebooks
-python -m cspkit.teach.notebooks 01 10      those whose names start with 01 or 10
+    python -m cspkit.teach.notebooks            all notebooks
+    python -m cspkit.teach.notebooks 01 10      those whose names start with 01 or 10
+
+Before that, the solutions in all notebooks are written to `cspkit/teach/checks/solutions.toml`. The
+checks compare with them, and `cspkit.teach.solution` prints them.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import base64
 import io
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
+from cspkit.arguments import ArgumentError
 from cspkit.files import replacing
+from cspkit.teach.tables import SOLUTIONS
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SECONDS_PER_CELL = 240
@@ -126,6 +133,53 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
         nbformat.write(notebook, file)
 
 
+def write_solutions(path: Path = SOLUTIONS, notebooks: Sequence[Path] | None = None) -> None:
+    """Write the solutions that solved notebooks give to `check`, by the names of the exercises.
+
+    Parameters
+    ----------
+    path : Path
+    notebooks : sequence of Path, optional
+        All notebooks of the workbook if None.
+
+    Raises
+    ------
+    ArgumentError
+        If no cell with a solution defines what a check is given.
+    """
+    content = "# Generated from the solved notebooks by cspkit.teach.notebooks; do not edit.\n"
+    for notebook in all_notebooks() if notebooks is None else notebooks:
+        sources = [cell.source for cell in nbformat.read(notebook, as_version=4).cells]
+        solved = {}
+        for source in sources:
+            if "### BEGIN SOLUTION" in source:
+                solved |= _definitions(source)
+        for name, given in re.findall(r'^check\("([^"]+)", (\w+)\)', "\n".join(sources), re.M):
+            if given not in solved:
+                raise ArgumentError(f"{notebook.name}: no solution of {name} defines {given!r}")
+            content += f"\n\"{name}\" = '''\n{solved[given]}\n'''\n"
+    with replacing(path) as new:
+        new.write_text(content, "utf-8")
+
+
+def _definitions(source: str) -> dict[str, str]:
+    """The functions and classes of a cell, without docstrings and marks."""
+    source = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", source, flags=re.MULTILINE)
+    lines, left_out, kinds = source.splitlines(), set(), ast.FunctionDef | ast.ClassDef
+    tree = ast.parse(source)
+    for part in ast.walk(tree):
+        if isinstance(part, kinds) and ast.get_docstring(part) is not None:
+            first, last = part.body[0].lineno - 1, part.body[0].end_lineno
+            left_out |= {*range(first, last), *([last] if lines[last : last + 1] == [""] else [])}
+    return {
+        part.name: "\n".join(
+            lines[i] for i in range(part.lineno - 1, part.end_lineno) if i not in left_out
+        )
+        for part in tree.body
+        if isinstance(part, kinds)
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("prefixes", nargs="*", help="numbers of notebooks; the default is all")
@@ -133,6 +187,7 @@ def main() -> int:
     for prefix in prefixes:
         if not any(path.name.startswith(prefix) for path in all_notebooks()):
             parser.error(f"prefixes has {prefix!r}: no notebook has a name that starts with it")
+    write_solutions()
     for path in all_notebooks():
         if path.name.startswith(tuple(prefixes)):
             print(path.name, flush=True)

@@ -1,23 +1,18 @@
 """The course for nbgrader: assignments without solutions, made from the solved notebooks.
 
     python -m cspkit.teach.release build/course             a folder that nbgrader works in
-    python -m cspkit.teach.release build/course --copies    also the copies in notebooks/exercises,
-                                                            and cspkit/teach/checks/solutions.toml
+    python -m cspkit.teach.release build/course --copies    also the copies in notebooks/exercises
 
 Each notebook is an assignment of its own. `source/` holds the solved notebooks, `release/` what
 students get, and `gradebook.db` what nbgrader needs to grade. nbgrader makes the release: the lines
 between `### BEGIN SOLUTION` and `### END SOLUTION` become a line that raises NotImplementedError,
 and the lines between `### BEGIN HIDDEN TESTS` and `### END HIDDEN TESTS` come back for grading.
-`solutions.toml` has the solutions. The checks compare with them, and `cspkit.teach.solution` prints
-them.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -29,9 +24,7 @@ import nbformat
 from traitlets.config import Config, PyFileConfigLoader
 
 from cspkit.arguments import ArgumentError
-from cspkit.files import replacing
 from cspkit.teach.notebooks import FOLDER, all_notebooks, write
-from cspkit.teach.tables import SOLUTIONS
 
 CONFIG = """# Used by every nbgrader command that is started in this folder.
 c = get_config()
@@ -111,64 +104,14 @@ def write_copies(folder: Path = FOLDER / "exercises", course: Path | None = None
     return copies
 
 
-def write_solutions(path: Path = SOLUTIONS, notebooks: Sequence[Path] | None = None) -> None:
-    """Write the solutions that solved notebooks give to `check`, by the names of the exercises.
-
-    Parameters
-    ----------
-    path : Path
-    notebooks : sequence of Path, optional
-        All notebooks of the workbook if None.
-
-    Raises
-    ------
-    ArgumentError
-        If no cell with a solution defines what a check is given.
-    """
-    content = "# Generated from the solved notebooks by cspkit.teach.release; do not edit.\n"
-    for notebook in all_notebooks() if notebooks is None else notebooks:
-        sources = [cell.source for cell in nbformat.read(notebook, as_version=4).cells]
-        solved = {}
-        for source in sources:
-            if "### BEGIN SOLUTION" in source:
-                solved |= _definitions(source)
-        for name, given in re.findall(r'^check\("([^"]+)", (\w+)\)', "\n".join(sources), re.M):
-            if given not in solved:
-                raise ArgumentError(f"{notebook.name}: no solution of {name} defines {given!r}")
-            content += f"\n\"{name}\" = '''\n{solved[given]}\n'''\n"
-    with replacing(path) as new:
-        new.write_text(content, "utf-8")
-
-
-def _definitions(source: str) -> dict[str, str]:
-    """The functions and classes of a cell, without docstrings and marks."""
-    source = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", source, flags=re.MULTILINE)
-    lines, left_out, kinds = source.splitlines(), set(), ast.FunctionDef | ast.ClassDef
-    tree = ast.parse(source)
-    for part in ast.walk(tree):
-        if isinstance(part, kinds) and ast.get_docstring(part) is not None:
-            first, last = part.body[0].lineno - 1, part.body[0].end_lineno
-            left_out |= {*range(first, last), *([last] if lines[last : last + 1] == [""] else [])}
-    return {
-        part.name: "\n".join(
-            lines[i] for i in range(part.lineno - 1, part.end_lineno) if i not in left_out
-        )
-        for part in tree.body
-        if isinstance(part, kinds)
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where nbgrader works, such as build/course")
     parser.add_argument(
-        "--copies", action="store_true",
-        help="also write the copies in notebooks/exercises, and the solutions for the checks",
-    )  # fmt: skip
+        "--copies", action="store_true", help="also write the copies in notebooks/exercises"
+    )
     call = parser.parse_args()
     written = write_copies(course=call.folder) if call.copies else release(call.folder)
-    if call.copies:
-        write_solutions()
     print(f"{len(written)} assignments: {call.folder / 'release'}")
     return 0
 

@@ -26,7 +26,7 @@ check
     Name of a function of `setup`. It takes the answer and `compare`, the check by this table, which
     is None without cases. It returns what a check returns.
 
-`checks/solutions.toml` is generated: see `cspkit.teach.release`.
+`checks/solutions.toml` is generated: see `cspkit.teach.notebooks`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from cspkit.teach.check import Verdict, exercise
 
 FOLDER = Path(checks.__file__).parent
 SOLUTIONS = FOLDER / "solutions.toml"
-GENERATE = "`python -m cspkit.teach.release build/course --copies` takes it from the notebook"
+GENERATE = "`python -m cspkit.teach.notebooks` takes it from the notebook"
 KEYS = {"also", "cases", "check", "explain", "otherwise", "parts", "right", "rtol", "solution"}
 
 

@@ -260,6 +260,7 @@ WRONG = [
     (SOFT, lambda w, k: 2 * soft()(w, k), "expected [ 2., -1.,  0.,  0.]"),
     (SOFT, lambda w, k: 0 * w, "nonzeros: 0, expected"),
     (SOFT, lambda w, k: soft()(w, k)[None], "the answer has shape (1, 4)"),
+    (SOFT, lambda w, k: w.numpy(), "returns an ndarray, expected a tensor"),
     (SOFT, overwrites_w, "in place"),
     (NARANG, narang(ratio=1.0), "one slope all the way"),
     (NARANG, lambda t, *a: narang()(min(t, a[1]), *a) + max(0, min(t, a[2]) - a[1]) * a[3]
@@ -282,9 +283,11 @@ def test_a_right_answer_in_another_form(name, answer):
     assert verdict(name, answer).startswith(f"right: {name}")
 
 
-@pytest.mark.parametrize("name", [RETURNS, SOFT, NARANG])
-def test_the_example_is_tried_first_and_shown(name):
-    assert "the example" in verdict(name, lambda *_: 0.123)
+@pytest.mark.parametrize(
+    ("name", "value"), [(RETURNS, 0.123), (SOFT, torch.tensor(0.123)), (NARANG, 0.123)]
+)
+def test_the_example_is_tried_first_and_shown(name, value):
+    assert "the example" in verdict(name, lambda *_: value)
 
 
 def test_the_memory_of_what_is_cut_may_be_cleared():

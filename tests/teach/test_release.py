@@ -8,8 +8,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from submissions import graded
 
 from cspkit.arguments import ArgumentError
-from cspkit.teach.notebooks import FOLDER, all_notebooks, normalise
-from cspkit.teach.release import release, write_copies, write_solutions
+from cspkit.teach.notebooks import FOLDER, all_notebooks, normalise, write_solutions
+from cspkit.teach.release import release, write_copies
 from cspkit.teach.tables import SOLUTIONS
 
 QUICK = ("00", "06", "12")

@@ -1,9 +1,6 @@
-"""Other masks, steps of Adam, and checks that ask more than a table can, for notebook 09."""
+"""Masks, steps of Adam, and checks that ask more than a table can, for notebook 09."""
 
 import dis
-import inspect
-import re
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -13,20 +10,7 @@ from cspkit.teach.check import NOTHING
 
 
 def largest(scores, k):
-    mask = np.zeros(scores.size, dtype=bool)
-    mask[np.argsort(-scores, axis=None)[:k]] = True
-    return mask.reshape(scores.shape)
-
-
-def one_threshold(a, b, s):
-    both = np.concatenate([a.ravel(), b.ravel()])
-    mask = largest(abs(both), round((1 - s) * both.size))
-    return mask[: a.size].reshape(a.shape), mask[a.size :].reshape(b.shape)
-
-
-def by_row(a, b, s):
-    return tuple(np.array([largest(abs(row), round((1 - s) * row.size)) for row in
-                           np.atleast_2d(w)]).reshape(w.shape) for w in (a, b))  # fmt: skip
+    return (-scores).argsort(axis=None).argsort().reshape(scores.shape) < k
 
 
 def wrong_uniform(answer, right, inputs):
@@ -45,13 +29,12 @@ def exact_among_equals(answer, compare):
         return "the function must return a dict with the keys of W, here 'a' and 'b'"
 
     def of_arrays(a, b, s):
-        W = {"b": torch.from_numpy(b), "a": torch.from_numpy(a)}
-        return itemgetter("a", "b")(answer(W, s))
+        found = answer({"b": torch.from_numpy(b), "a": torch.from_numpy(a)}, s)
+        return found["a"], found["b"]
 
-    wrong = compare(of_arrays)
-    if wrong is None and (kept := int(masks["b"].sum())) != 4:
-        return f"of 8 equal weights {kept} are kept, expected 4: use neither >= nor >"
-    return wrong
+    if (wrong := compare(of_arrays)) or (kept := int(masks["b"].sum())) == 4:
+        return wrong
+    return f"of 8 equal weights {kept} are kept, expected 4: use neither >= nor >"
 
 
 def trained(step):
@@ -78,28 +61,17 @@ def trained(step):
 def same_memory(answer, compare):
     """Compare what the steps leave; say so if a step only gives the name weight to a new tensor."""
     wrong = compare(trained(answer))
-    if wrong and wrong.startswith("cut weights have moved") and assigns_argument(answer):
-        return "`weight = ...` only names a new tensor; to change the parameter, use weight.data"
-    return wrong
+    if wrong is None or not wrong.startswith("cut weights have moved"):
+        return wrong
+    steps = dis.get_instructions(answer)
+    stored = ", ".join(step.argrepr for step in steps if step.opname.startswith("STORE_FAST"))
+    told = "`weight = ...` only names a new tensor; to change the parameter, use weight.data"
+    return told if answer.__code__.co_varnames[0] in stored.split(", ") else wrong
 
 
-def assigns_argument(function):
-    """Whether a function assigns a new value to the name of its first argument."""
-    name = next(iter(inspect.signature(function).parameters))
-    return any(
-        step.opname.startswith("STORE_FAST") and name in re.findall(r"\w+", step.argrepr)
-        for step in dis.get_instructions(function)
-    )
-
-
-def wrong_soft(answer, right, inputs):
-    size, expected = np.abs(np.asarray(answer)), np.abs(right)
-    if (left := np.count_nonzero(size)) != inputs[1]:
-        return f"nonzeros: {left}, expected {inputs[1]}"
-    if np.all((size > 0) == (expected > 0)) and np.all(size <= expected + 1e-6):
-        return "the right entries are left, but tau is not the smallest: too much is taken off"
-    return ""
-
-
-def of_tensors(answer, compare):
-    return compare(lambda w, k: answer(torch.from_numpy(w), k))
+def wrong_soft(answer, right, k):
+    if (left := int(answer.count_nonzero())) != k:
+        return f"nonzeros: {left}, expected {k}"
+    smaller = (answer.abs() <= right.abs() + 1e-6).all()
+    told = "the right entries are left, but tau is not the smallest: too much is taken off"
+    return told if smaller else ""
