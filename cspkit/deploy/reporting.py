@@ -101,9 +101,9 @@ class Report:
         found = self.loading
         text = (
             f"Loading the packed file takes {1e3 * found['packed_warm']:.1f} ms "
-            f"({1e3 * found['packed_cold']:.1f} ms cold), loading the safetensors file takes "
-            f"{1e3 * found['safetensors_warm']:.1f} ms "
-            f"({1e3 * found['safetensors_cold']:.1f} ms cold)"
+            f"({1e3 * found['packed_cold']:.1f} ms the first time), "
+            f"loading the safetensors file takes {1e3 * found['safetensors_warm']:.1f} ms "
+            f"({1e3 * found['safetensors_cold']:.1f} ms the first time)"
         )
         if math.isfinite(found["bandwidth"]):
             text += (
@@ -112,7 +112,7 @@ class Report:
             )
         memory = found.get("peak_memory", math.nan)
         if math.isfinite(memory):
-            text += f".\nLoading needs at most {memory / MB:.1f} MB more than the imports"
+            text += f".\nLoading needs at most {memory / MB:.1f} MB of memory beyond the imports"
         return f"{text}."
 
     def _steps_text(self) -> list[str]:

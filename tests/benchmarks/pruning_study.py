@@ -66,6 +66,7 @@ START = {
     "dense+": {"rate": 1e-3},
     "acdc": {"cycles": 4, "end": 0.25},
     "admm": {"end": 0.5, "rho": 2e-3},
+    "csp": {},
     "csp+D": {},
     "dpf": {},
     "gmp": {"rate": 0.03, "end": 0.73, "exponent": 8.0},
@@ -166,7 +167,7 @@ class Studies:
             return [{"methods": [study], "sparsities": every}]
         if study == "speakers":
             bench = DigitBench(self.bench.models, self.call.dense_steps, split="speakers")
-            methods = [*REFERENCES, "csp+D", "dpf", "gmp"]
+            methods = [*REFERENCES, "csp", "csp+D", "dpf", "gmp"]
             seeds = [0, 1, 2, 3, 4, 5]
             return [{"bench": bench, "methods": methods, "sparsities": [0.9, 0.95], "seeds": seeds}]
         if study == "pool":
@@ -193,14 +194,21 @@ class Studies:
         return list(losses.nsmallest(count).index)
 
     def steps_in_equal_time(self):
-        """csp and the strongest, each with its steps in the time of csp+D, in tens."""
+        """csp and the strongest, each with its steps in the time of csp+D, in tens.
+
+        The steps of a tuning that has begun stay, even if the times of rows change.
+        """
+        begun = {}
+        if self.file("tune-equal-time").is_file():
+            rows = self.rows("tune-equal-time")
+            begun = dict(zip(rows["method"], rows["steps"], strict=True))
         rows = self.rows("methods").query("sparsity in @BOTH")
         found = []
         for method in ("csp", *self.strongest()):
             ratio = cost_ratio(rows, "csp+D", method)
             if np.isnan(ratio):
                 raise WaitingError("methods")
-            found.append((method, 10 * round(STEPS * ratio / 10)))
+            found.append((method, begun.get(method, 10 * round(STEPS * ratio / 10))))
         return found
 
     def complete(self, study, call):

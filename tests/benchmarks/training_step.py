@@ -21,10 +21,11 @@ import torch
 
 from cspkit.asr import DigitTask, rnnt_loss
 from cspkit.files import replacing
-from cspkit.pruning import CSP, GMP, prunable_weights
+from cspkit.pruning import CSP, PRUNERS, prunable_weights
 from cspkit.training import train
 
 TURNS = 40
+METHODS = ("gmp", "dpf", "admm", "narang", "csp")  # csp, and its rivals with the lowest dev loss
 OUT = Path(__file__).parents[2] / "data" / "results" / "training_step.csv"
 PARTS = {  # of a dense step, by what is in the profiler's names
     "LSTM layers": ("mkldnn_rnn_layer",),
@@ -120,8 +121,7 @@ def training_steps():
     dense = task.new_model(0)
     kinds = {
         "dense": stepper(task, dense, None, 0.0),
-        "gmp": stepper(task, dense, GMP, 0.0),
-        "csp": stepper(task, dense, CSP, 0.0),
+        **{name: stepper(task, dense, PRUNERS[name], 0.0) for name in METHODS},
         "csp+D": stepper(task, dense, CSP, 1.0),
         "csp+D, new strings": with_new(task, stepper(task, dense, CSP, 1.0)),
         "LSTM products": lambda: lstm_products(dense, task.batch),
