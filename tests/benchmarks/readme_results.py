@@ -131,8 +131,8 @@ def results(methods, own_d):
     tables = [
         table(
             ["600 steps, five folds", *(f"{100 * s:g} %" for s in EVERY)],
-            [("`csp+D`", *(own_d.rate("csp+D", s) for s in EVERY))]
-            + [(f"`{m}`", *(methods.cell(m, s) for s in EVERY)) for m in by_loss],
+            [(f"`{m}`", *(methods.cell(m, s) for s in EVERY)) for m in by_loss]
+            + [("`csp+D`", *(own_d.rate("csp+D", s) for s in EVERY))],
         ),
         table(
             ["other conditions", "zeros", "dense", "csp+D", "csp", *OTHERS, "minus dense"],
