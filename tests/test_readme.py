@@ -40,9 +40,6 @@ def own():
     batches = [(blobs.x[r], blobs.y[r]) for r in rows]
     held_out = [(blobs.x[400:], blobs.y[400:])]
     return {
-        "torch": torch,
-        "train": train,
-        "rng": np.random.default_rng(0),
         "model": copy.deepcopy(model),
         "reference": model,
         "optimizer": None,
