@@ -22,9 +22,9 @@ def plot(
 ) -> plt.Axes:
     """Draw the test rate against the sparsity, one line per method, with 95 % intervals.
 
-    A method with the divergence D has filled markers and a solid line. A method without D has open
-    markers and a dotted line. The dense model is a dashed line. Points of the same sparsity are
-    drawn side by side.
+    A method with the divergence D has filled markers and a line of dashes and dots, a method
+    without D open markers and a dotted line; the line of csp is solid. The dense model is a dashed
+    line. Points of the same sparsity are drawn side by side.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def plot(
             color=colour,
             marker=MARKERS[bases.index(base) % len(MARKERS)],
             markerfacecolor=colour if method in with_divergence else "white",
-            linestyle="-" if method in with_divergence else ":",
+            linestyle="-" if method == "csp" else "-." if method in with_divergence else ":",
             elinewidth=0.9,
             capsize=2,
             label=method,
