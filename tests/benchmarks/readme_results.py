@@ -190,6 +190,7 @@ def results(methods, own_d):
             ("with `csp+D`", "csp+D"),
             ("with `csp+D` if the outputs of the dense model are not stored", "csp+D, new strings"),
             ("with `gmp`", "gmp"),
+            ("with `admm`", "admm"),
         )
     )
     of_d = {s: with_terms.minus("csp+D", "csp", s) for s in EQUAL}
