@@ -61,7 +61,7 @@ def table(rows: pd.DataFrame, metric: str | None = None, against: str = "csp") -
         "relative: excess / dense\n"
         f"time: of the processor, {against} = 1\n"
         "win and loss: p < .05 in a paired t-test over folds, after Holm's correction over the "
-        "rivals\nat one sparsity and one length"
+        "rivals\nat one sparsity and number of steps"
     )
     return "\n\n".join([*texts, notes])
 

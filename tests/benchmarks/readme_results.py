@@ -357,9 +357,9 @@ most."""
 def several_processes():
     """How much faster two processes are than one."""
     ratio = pd.read_csv(RESULTS / "distributed_training.csv").set_index("method")["ratio"]
-    found = ", ".join(f"{ratio[method]:.2f} with `{method}`" for method in sorted(ratio.index))
-    return f"""On two free cores, two processes with 32 utterances a step each train on more
-utterances a second than one process with 32, by a factor of {found}."""
+    found = " and ".join(f"{ratio[method]:.2f} with `{method}`" for method in sorted(ratio.index))
+    return f"""On two free cores, two processes (32 utterances a step in each) train on more
+utterances a second than one process (32 utterances a step), by a factor of {found}."""
 
 
 def parts():
