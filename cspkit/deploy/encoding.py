@@ -191,7 +191,7 @@ def _mask(record: dict[str, Any], part: memoryview, shape: tuple, n: int) -> np.
             raise PackError(
                 f"the layout is columns for {size} entries: expected fewer than {LARGE}"
             )
-        prior = number(record, "prior", 1 << 20)
+        prior = number(record, "prior", 1 << 20, least=1)
         mask = get_columns(_decoder(part), _matrix(shape), record["counts"], prior).reshape(-1)
     else:
         raise PackError(f"the layout is {layout!r}: expected dense, bitmask, gaps or columns")

@@ -339,6 +339,7 @@ W = "encoder.weight_hh_l0"
         (of(W, codes=[-1] * 17), W),
         (of(W, bits=40), "bits is 40: expected 2 to 8"),
         (of(W, base=10**9), "base is 1000000000"),
+        (of(W, layout="columns", prior=0), "prior is 0: expected 1 to 1048576"),
         (of(W, dtype="object"), "the record of tensor"),
         (of(W, name="encoder.weight_hh_l1"), "the record of tensor"),
         (of(W, name="other"), "the tensors do not fit the configuration"),
