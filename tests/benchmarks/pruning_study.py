@@ -198,18 +198,16 @@ class Studies:
 
         The steps of a tuning that has begun stay, even if the times of rows change.
         """
-        begun = {}
+        found = {}
         if self.file("tune-equal-time").is_file():
-            rows = self.rows("tune-equal-time")
-            begun = dict(zip(rows["method"], rows["steps"], strict=True))
-        rows = self.rows("methods").query("sparsity in @BOTH")
-        found = []
-        for method in ("csp", *self.strongest()):
-            ratio = cost_ratio(rows, "csp+D", method)
+            found = self.rows("tune-equal-time").groupby("method")["steps"].first().to_dict()
+        methods = ("csp", *self.strongest())
+        for method in [m for m in methods if m not in found]:
+            ratio = cost_ratio(self.rows("methods").query("sparsity in @BOTH"), "csp+D", method)
             if np.isnan(ratio):
                 raise WaitingError("methods")
-            found.append((method, begun.get(method, 10 * round(STEPS * ratio / 10))))
-        return found
+            found[method] = 10 * round(STEPS * ratio / 10)
+        return [(method, found[method]) for method in methods]
 
     def complete(self, study, call):
         """A call of `compare` with all of its arguments."""
